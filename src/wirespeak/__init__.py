@@ -1,0 +1,3 @@
+"""Wirespeak: language models that read and write network traffic."""
+
+__version__ = "0.1.0"
