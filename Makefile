@@ -1,0 +1,68 @@
+# Every target sets up what it needs. `make` alone says what there is.
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev packages demo model test check bench docs clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+EXTRAS := train,baselines,lab,dev
+NATIVE := $(wildcard setup.py src/wirespeak/_native/*.c src/wirespeak/_native/*.h)
+
+# uv where there is one, pip otherwise. uv does not read pip's settings: hand it the folder of extra wheels.
+UV := $(shell command -v uv)
+ifdef UV
+  ifdef PIP_FIND_LINKS
+    export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+  endif
+  MAKE_VENV = uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+  INSTALL = uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
+else
+  MAKE_VENV = $(PYTHON) -m venv $(VENV)
+  INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+endif
+
+help:  ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+setup: $(VENV)/.base  ## the base install, with the command at .venv/bin/wirespeak
+setup-dev: $(VENV)/.dev  ## and every extra that is tested, with the tools
+
+$(BIN)/python:
+	$(MAKE_VENV)
+
+$(VENV)/.base: pyproject.toml constraints.txt $(NATIVE) | $(BIN)/python
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.base
+	$(INSTALL) --editable '.[$(EXTRAS)]'
+	@touch $@
+
+packages:  ## the Debian packages that the lab and its tests use (root)
+	.ci/packages
+
+demo: setup  ## judge bundled captures and write a report into out/demo, in a minute
+	$(BIN)/wirespeak demo -o out/demo
+
+model: setup-dev packages  ## record the lab and train the language model in the box anew (over an hour)
+	$(BIN)/python -m wirespeak.lm.recipe
+
+test: setup-dev packages  ## every test; WIRESPEAK_DATA names the folder of real captures, if there is one
+	$(BIN)/python -m pytest
+
+check: setup-dev  ## format, types, imports and the fast tests, in under a minute
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q -m "not slow"
+
+bench: setup-dev  ## this machine's numbers into bench/results
+	$(BIN)/wirespeak bench -o bench/results
+
+docs: setup-dev  ## the generated pages of docs/
+	$(BIN)/python -m wirespeak.interfaces.documents
+
+clean:  ## everything that was made
+	rm -rf $(VENV) out build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -f src/wirespeak/_native/*.so
