@@ -110,7 +110,7 @@ OWN = (
     Column("markup_signs", "count", "most HTML metacharacters < > in one request text", "a request holds {} HTML metacharacters", "mu"),
     Column("script_words", "count", "most script keywords in one request text: script onerror onload onclick onmouseover alert eval javascript document cookie iframe svg img", "a request holds {} script keywords", "jw"),
     Column("unfinished_requests", "count", "HTTP requests whose header or announced body had not ended when the flow ended", "{} requests were never finished", "ur"),
-    Column("mac_conflict", "count", "1 when the source address was last seen, within 300 s, at another link-layer address", "its address was last seen at another MAC", "mc"),
+    Column("mac_conflict", "count", "1 when the source address was last seen, within 300 s, at another link-layer address", "its address was just seen at {} other MAC", "mc"),
 )
 
 KEYS = ("src", "dst", "pair")
@@ -259,3 +259,17 @@ def category(label: str) -> str:
 def compact_columns() -> tuple[Column, ...]:
     """The columns a compact sentence carries, in its order. Every number in it keeps 3 significant digits."""
     return tuple(column for column in COLUMNS.values() if column.code)
+
+
+# Columns of the English levels. A column is said only where it differs from its default.
+_BASIC = ("protocol", "service", "state", "fwd_packets", "bwd_packets", "fwd_bytes", "bwd_bytes", "duration_s")
+_DETAILED = _BASIC + (
+    "application", "cast", "flags", "operation", "packets_per_s", "fwd_payload_max_bytes", "bwd_payload_max_bytes",
+    "bwd_rst_packets", "messages", "answers", "errors", "refusals",
+    "src_flows_60s", "src_ports_60s", "src_hosts_60s", "src_unanswered_60s", "dst_flows_60s", "pair_flows_60s",
+)  # fmt: skip
+LEVELS: dict[str, tuple[str, ...]] = {
+    "basic": _BASIC,
+    "detailed": _DETAILED,
+    "rich": tuple(column.name for column in (*OWN, *CONTEXT) if column.phrase),
+}

@@ -1,0 +1,117 @@
+"""`compact`: the sentence a small model reads. Reversible, and short because what is not there is not said.
+
+One word a column, in the order of the schema. A word is the column's two-letter code and its value:
+- categories  `pr:tcp`
+- grades and tenths (small whole numbers)  `dg12`
+- other numbers  `fbM1.46`: a decade letter (J is 10^0, K 10^1, M 10^3, I 10^-1), then a mantissa of at most
+  three digits. The letter and the first digit make one token, so that a model sees the size first and the
+  exact value second.
+A column at its default (schema) is left out; null counts as the default.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Sequence
+
+import numpy as np
+import polars as pl
+
+from wirespeak.errors import InputError
+from wirespeak.schema import Column, compact_columns
+
+_DECADE_ZERO = ord("J")
+_WORD = re.compile(r"([a-z]{2})(?::([\w-]+)|([A-Z])(\d(?:\.\d{1,2})?)|(\d{1,2}))")
+_CARRIED = compact_columns()
+_BY_CODE = {column.code: column for column in _CARRIED}
+
+
+def encode(flows: pl.DataFrame) -> pl.Series:
+    """The compact sentence of each flow, a string series as long as the table."""
+    parts = [_words(flows[column.name], column) for column in _CARRIED]
+    joined = pl.DataFrame(parts).select(pl.concat_str(pl.all(), separator="").str.strip_chars_start(" "))
+    return joined.to_series().alias("sentence")
+
+
+def decode(sentences: Sequence[str]) -> pl.DataFrame:
+    """The columns the sentences carry, one row each; what is not said is the column's default.
+
+    Raises InputError for a word that is none of ours.
+    """
+    data: dict[str, list[Any]] = {column.name: [column.default] * len(sentences) for column in _CARRIED}
+    for row, sentence in enumerate(sentences):
+        for word in sentence.split():
+            found = _WORD.fullmatch(word)
+            column = _BY_CODE.get(found[1]) if found else None
+            if found is None or column is None:
+                raise InputError(f"sentence {row}: '{word}' is no word of a compact sentence.")
+            data[column.name][row] = _value(found)
+    types = {column.name: pl.String if column.kind == "category" else pl.Float64 for column in _CARRIED}
+    return pl.DataFrame(data, schema=types, strict=False)
+
+
+def number_word(value: float) -> str:
+    """A positive number as decade letter and mantissa, three significant digits.
+
+    >>> number_word(1460), number_word(0.2), number_word(60), number_word(999.6)
+    ('M1.46', 'I2', 'K6', 'M1')
+    """
+    mantissa, exponent = f"{value:.2e}".split("e")
+    return chr(_DECADE_ZERO + int(exponent)) + mantissa.rstrip("0").rstrip(".")
+
+
+def _words(values: pl.Series, column: Column) -> pl.Series:
+    """` codeVALUE` of each row, or "" at the default. Each distinct value is written once."""
+    filled = values.fill_null(column.default)
+    distinct = filled.unique()
+    words = [_word(value, column) for value in distinct.to_list()]
+    return filled.replace_strict(distinct, pl.Series(words, dtype=pl.String), return_dtype=pl.String).alias(column.name)
+
+
+def _word(value: Any, column: Column) -> str:
+    if value == column.default:
+        return ""
+    if column.kind == "category":
+        return f" {column.code}:{value}"
+    if column.kind in ("grade", "tenths"):
+        return f" {column.code}{int(value)}"
+    return f" {column.code}{number_word(float(value))}"
+
+
+def _value(found: re.Match[str]) -> str | float:
+    if found[2] is not None:
+        return found[2]
+    if found[5] is not None:
+        return float(found[5])
+    return float(f"{found[4]}e{ord(found[3]) - _DECADE_ZERO}")
+
+
+def distinct_share(sentences: pl.Series) -> float:
+    """Distinct sentences divided by sentences; 0 for none."""
+    return float(sentences.n_unique() / len(sentences)) if len(sentences) else 0.0
+
+
+def jitter(flows: pl.DataFrame, *, rng: np.random.Generator, share: float = 0.02) -> pl.DataFrame:
+    """Rows a little beside the given ones, for training: what a slower link or a busier network would show.
+
+    Sizes and times of a row are scaled by common factors, grades move by one, and a `share` of the cells is
+    set to its default. Keeps dtypes.
+    """
+    rows = len(flows)
+    factors = {"bytes": np.exp(rng.normal(0, 0.08, rows))}
+    steps = rng.integers(-1, 2, rows) * (rng.random(rows) < 0.5)
+    changed = []
+    for column in _CARRIED:
+        values = flows[column.name]
+        if column.kind == "category":
+            continue
+        numbers = values.to_numpy().astype(np.float64)
+        if column.kind == "bytes":
+            numbers = np.rint(numbers * factors["bytes"])
+        elif column.name in ("duration_grade", "gap_grade"):
+            numbers = np.where(numbers > 0, np.maximum(numbers + steps, 0), 0)
+        elif column.kind == "grade":
+            numbers = np.where(numbers > 1, np.maximum(numbers + rng.integers(-1, 2, rows) * (rng.random(rows) < 0.2), 1), numbers)
+        numbers = np.where(rng.random(rows) < share, 0.0, numbers)
+        changed.append(pl.Series(column.name, numbers).cast(values.dtype))
+    return flows.with_columns(changed)
