@@ -1,0 +1,1 @@
+"""Labelled flows and where they come from."""

@@ -1,0 +1,1 @@
+"""One file a dataset or log format: its reader and its map into the canonical labels."""

@@ -1,0 +1,1 @@
+"""Every kind of detector, one file each."""

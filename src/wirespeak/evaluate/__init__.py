@@ -1,0 +1,1 @@
+"""Numbers about detectors, generators and text. Judges nothing itself."""
