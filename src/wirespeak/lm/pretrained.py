@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any, Sequence
 
 import numpy as np
@@ -30,6 +32,8 @@ class TransformersLanguageModel:
                 f"no model '{name}': it is no folder with a model, and loading it from the hub failed ({reason}). "
                 "Give a folder written by 'wirespeak train', a hub name, or leave --model out."
             ) from error
+        card = Path(name) / "card.json"
+        self.card: dict[str, Any] = json.loads(card.read_text("utf-8")) if card.is_file() else {}
         self.name, self._batch, self._torch, self._device = name, batch, torch, chosen
 
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[np.float32]:

@@ -1,0 +1,190 @@
+"""The recipe of the model in the box: recordings in, a model folder out. One command, written down once.
+
+Train recordings teach three things: to judge a flow, to explain an incident, to write traffic. Validation
+recordings choose the temperature and the evidence floor. Test recordings are not opened here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from wirespeak import __version__
+from wirespeak.data.sources.recording import LabelledFlows, read_recording
+from wirespeak.detect.language import UNKNOWN, LanguageDetector, fit_temperature, judge_examples, softmax
+from wirespeak.detect.verdicts import judge
+from wirespeak.errors import InputError
+from wirespeak.evaluate.metrics import calibration_error, macro_f1
+from wirespeak.lm.export import export_onnx
+from wirespeak.lm.onnx import OnnxLanguageModel
+from wirespeak.lm.tokenizer import train_tokenizer
+from wirespeak.lm.training import Schedule, Shape, Task, train_decoder, untrained
+from wirespeak.schema import COLUMNS
+from wirespeak.text import Example, label_answer
+
+SHARES = {"judge": 0.6, "explain": 0.25, "write": 0.15}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What may be varied. leave_out: a canonical label kept out of training, for the unseen-kind runs."""
+
+    name: str = "nano"
+    shape: Shape = Shape(width=160, layers=4, heads=5, hidden=416)
+    schedule: Schedule = Schedule(steps=4000)
+    vocabulary: int = 2048
+    rounds: int = 8
+    seed: int = 7
+    leave_out: str | None = None
+    tasks: tuple[str, ...] = ("judge", "explain", "write")
+    threads: int = 2
+
+
+@dataclass
+class Progress:
+    """Where the recipe tells how far it is."""
+
+    say: Callable[[str], None] = lambda _: None
+    step: Callable[[int, int, float], None] | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def split_of(folder: Path) -> str:
+    """The part (train, validation or test) that a recording's scenario declares."""
+    try:
+        return str(tomllib.loads((folder / "scenario.toml").read_text("utf-8"))["split"])
+    except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{folder}: scenario.toml does not say 'split'. Record it with 'wirespeak lab record'.") from error
+
+
+def make_model(recordings: Sequence[Path], output: Path, recipe: Recipe = Recipe(), progress: Progress = Progress()) -> dict[str, Any]:
+    """Train on the train recordings, calibrate on the validation ones, write the model folder; return its card.
+
+    output gets checkpoint/ (Hugging Face format), model.onnx (int8), tokenizer.json, card.json.
+    """
+    parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
+    for folder in sorted(recordings):
+        parts.setdefault(split_of(folder), []).append(folder)
+    if not parts["train"] or not parts["validation"]:
+        raise InputError(f"{len(parts['train'])} train and {len(parts['validation'])} validation recordings were given; at least one of each is needed.")
+    progress.say("reading recordings")
+    train = [read_recording(folder) for folder in parts["train"]]
+    validation = [read_recording(folder) for folder in parts["validation"]]
+    tasks = _tasks(train, parts["train"], recipe)
+    texts = (text for task in tasks for example in task.examples for text in (example.prompt, example.answer))
+    labels = sorted({label for part in train for label in part.labels.unique()} - {recipe.leave_out}) + [UNKNOWN]
+    tokenizer = train_tokenizer(texts, words=[label_answer(label) for label in labels], vocabulary=recipe.vocabulary)
+    progress.say(", ".join(f"{len(task.examples):,} {task.name} examples" for task in tasks))
+    checkpoint = output / "checkpoint"
+    facts = train_decoder(
+        tasks, tokenizer, checkpoint, shape=recipe.shape, schedule=recipe.schedule, seed=recipe.seed,
+        threads=recipe.threads, progress=progress.step,
+    )  # fmt: skip
+    export_onnx(checkpoint, output / "model.onnx", precision="int8")
+    tokenizer.save(str(output / "tokenizer.json"))
+    card: dict[str, Any] = {
+        "name": recipe.name, "version": __version__, "made": datetime.now(UTC).date().isoformat(), "licence": "Apache-2.0",
+        "labels": labels, "level": "compact", "temperature": 1.0, "training": facts,
+        "recordings": {
+            name: {folder.name: hashlib.sha256((folder / "capture.pcap").read_bytes()).hexdigest() for folder in folders}
+            for name, folders in parts.items() if name != "test"
+        },
+        "left_out": recipe.leave_out, "reference": _reference(train),
+    }  # fmt: skip
+    _write_card(output, card)
+    card |= _calibrate(output, card, validation, recipe)
+    _write_card(output, card)
+    return card
+
+
+def random_model(folder: Path, output: Path, *, seed: int = 0) -> None:
+    """A model of the same shape, tokenizer and card as `folder`'s with random weights: what knows nothing."""
+    from tokenizers import Tokenizer
+
+    from wirespeak.lm.training import save
+
+    card = json.loads((folder / "card.json").read_text("utf-8"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    save(untrained(tokenizer, Shape(**card["training"]["shape"]), seed=seed), tokenizer, output / "checkpoint")
+    export_onnx(output / "checkpoint", output / "model.onnx")
+    tokenizer.save(str(output / "tokenizer.json"))
+    _write_card(output, card | {"name": "random"})
+
+
+def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> list[Task]:
+    tasks = []
+    for name in recipe.tasks:
+        examples: list[Example] = []
+        if name == "judge":
+            flows = pl.concat([part.flows for part in train])
+            labels = pl.concat([part.labels for part in train])
+            keep = labels != (recipe.leave_out or "")
+            examples = judge_examples(flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, rounds=recipe.rounds)
+        elif name == "explain":
+            from wirespeak.explain import training_examples
+
+            examples = training_examples(seed=recipe.seed)
+        else:
+            from wirespeak.generate import examples as scripts
+
+            examples = [example for folder in folders for example in scripts(folder)]
+        tasks.append(Task(name, examples, SHARES[name]))
+    return tasks
+
+
+def _calibrate(output: Path, card: dict[str, Any], validation: list[LabelledFlows], recipe: Recipe) -> dict[str, Any]:
+    """Temperature and evidence floor from the validation recordings, and the scores there."""
+    from wirespeak.explain.incidents import fit_floor
+
+    detector = LanguageDetector(OnnxLanguageModel(output, threads=recipe.threads), card["labels"])
+    known = [_kept(part, set(card["labels"])) for part in validation]
+    flows = pl.concat([part.flows for part in known])
+    labels = pl.concat([part.labels for part in known])
+    from wirespeak.text import compact
+
+    table = pl.DataFrame({"sentence": compact.encode(flows), "label": labels}).group_by("sentence", "label").len().sort("sentence", "label")
+    scores = detector.scores(table["sentence"])
+    truth = np.array([card["labels"].index(label) for label in table["label"]])
+    weights = table["len"].to_numpy().astype(float) ** 0.5
+    detector.temperature = fit_temperature(scores, truth, weights)
+    chances = softmax(scores / detector.temperature)
+    answers = [card["labels"][best] for best in chances.argmax(axis=1)]
+    triples = [(part.flows, judge(detector, part.flows), part.labels.to_list()) for part in known]
+    floor = fit_floor(triples)
+    every = [verdict for _, verdicts, _ in triples for verdict in verdicts["label"].to_list()]
+    right = chances.argmax(axis=1) == truth
+    return {
+        "temperature": round(detector.temperature, 4),
+        "evidence_floor": round(floor.floor, 4),
+        "validation": {
+            "flows": len(labels), "distinct": len(table), "attacks": floor.attacks, "attacks_found": floor.found, "false_incidents": floor.false,
+            "macro_f1_flows": round(macro_f1(labels.to_list(), every), 4),
+            "macro_f1_distinct": round(macro_f1(table["label"].to_list(), answers), 4),
+            "calibration_error_distinct": round(calibration_error(chances.max(axis=1).astype(float), right), 4),
+        },
+    }  # fmt: skip
+
+
+def _kept(part: LabelledFlows, labels: set[str]) -> LabelledFlows:
+    keep = part.labels.is_in(list(labels))
+    return LabelledFlows(part.name, part.flows.filter(keep), part.labels.filter(keep))
+
+
+def _reference(train: list[LabelledFlows]) -> dict[str, list[float]]:
+    """5 and 95 % quantiles of each numeric feature over the ordinary flows of training."""
+    flows = pl.concat([part.flows.filter(part.labels == "normal") for part in train])
+    columns = [name for name, column in COLUMNS.items() if column.is_feature and column.kind not in ("category", "identity") and column.phrase]
+    return {name: [round(float(flows[name].quantile(q) or 0), 6) for q in (0.05, 0.95)] for name in columns}
+
+
+def _write_card(output: Path, card: dict[str, Any]) -> None:
+    (output / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
