@@ -43,21 +43,26 @@ def main() -> None:
 def application() -> typer.Typer:
     """The typer application, derived from the list of verbs."""
     app = typer.Typer(
-        help="Language models that read and write network traffic: captures to explained incidents, and back.", **_STYLE
+        help="Language models that read and write network traffic: captures to explained incidents, and back.",
+        **_STYLE,
     )
     app.callback()(_options_of_all)
     groups = {name: typer.Typer(help=text, **_STYLE) for name, text in GROUPS.items()}
     for verb in VERBS:
         group, _, name = verb.name.rpartition(" ")
         target = groups[group] if group else app
-        target.command(name, help=inspect.getdoc(verb.function), epilog=f"Example: {verb.example}")(_as_command(verb))
+        target.command(name, help=inspect.getdoc(verb.function), epilog=f"\b\nExample:\n  {verb.example}")(
+            _as_command(verb)
+        )
         if group and groups[group] not in (known.typer_instance for known in app.registered_groups):
             app.add_typer(groups[group], name=group)
     return app
 
 
 def _options_of_all(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
+    ] = False,
 ) -> None:
     if version:
         typer.echo(f"wirespeak {__version__}")
@@ -72,8 +77,12 @@ def _as_command(verb: Verb) -> Callable[..., None]:
         for name, parameter in inspect.signature(verb.function).parameters.items()
         if name != "progress"
     ]
-    as_json = Annotated[bool, typer.Option("--json", help="Print one JSON record on stdout and nothing else there.")]
-    parameters.append(inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=as_json))
+    as_json = Annotated[
+        bool, typer.Option("--json", help="Print one JSON record on stdout and nothing else there.")
+    ]
+    parameters.append(
+        inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=as_json)
+    )
 
     @functools.wraps(verb.function)
     def command(**options: Any) -> None:

@@ -184,10 +184,11 @@ def _staged(parent: Path, final: Path) -> Iterator[Path]:
             made = _make(parent)
             hidden.mkdir()
             yield hidden
-        except OSError as error:
+        except Exception as error:
             if not _is_ours(error, hidden, final):
                 raise
-            advice = _ADVICE.get(_number(error), f"{error.strerror or error}. Choose another place with -o")
+            number = _number(error)
+            advice = _ADVICE.get(number, f"{os.strerror(number)}. Choose another place with -o")
             raise OutputError(f"cannot write {final}: {advice}. Nothing was written.") from error
         made = []
     finally:
@@ -197,17 +198,20 @@ def _staged(parent: Path, final: Path) -> Iterator[Path]:
                 made_here.rmdir()
 
 
-def _is_ours(error: OSError, hidden: Path, final: Path) -> bool:
+def _is_ours(error: Exception, hidden: Path, final: Path) -> bool:
     """Whether an error is about the output. A failed write names no file; a full disk is always the output's."""
-    if isinstance(error.filename, str):
-        return Path(error.filename) in (hidden.parent, final) or str(hidden) in error.filename
+    name = error.filename if isinstance(error, OSError) else None
+    if isinstance(name, str):
+        return Path(name) in (hidden.parent, final) or str(hidden) in name
     return _number(error) in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
-def _number(error: OSError) -> int:
-    """The error's number. polars gives it in the text alone."""
+def _number(error: Exception) -> int:
+    """The number of a system error. polars raises errors of its own, and gives it in the text alone."""
+    if isinstance(error, OSError) and error.errno:
+        return error.errno
     found = re.search(r"\(os error (\d+)\)", str(error))
-    return error.errno or (int(found[1]) if found else 0)
+    return int(found[1]) if found else 0
 
 
 def _make(path: Path) -> list[Path]:
@@ -219,7 +223,9 @@ def _make(path: Path) -> list[Path]:
 
 def _move(source: Path, target: Path) -> None:
     if target.is_dir():
-        raise OutputError(f"{target} is a folder, and a file of that name is to be written. Move it away first.")
+        raise OutputError(
+            f"{target} is a folder, and a file of that name is to be written. Move it away first."
+        )
     os.replace(source, target)
 
 
@@ -238,7 +244,10 @@ def _flush(path: Path) -> None:
 
 def _identity(path: Path) -> dict[str, Any]:
     if path.is_dir():
-        return {"path": str(path), "files": [_identity(child) for child in sorted(path.iterdir()) if child.is_file()]}
+        return {
+            "path": str(path),
+            "files": [_identity(child) for child in sorted(path.iterdir()) if child.is_file()],
+        }
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest}

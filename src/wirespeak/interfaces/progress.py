@@ -38,7 +38,9 @@ class Progress:
             self._write(what, share)
         self._what = what
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.stop()
 
@@ -47,11 +49,18 @@ class Progress:
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
         if self._bar is None:
-            columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(), TimeElapsedColumn())
+            columns = (
+                SpinnerColumn(),
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                TimeElapsedColumn(),
+            )
             self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
             self._task = self._bar.add_task(what, total=None)
             self._bar.start()
-        self._bar.update(self._task, description=what, total=None if share is None else 1.0, completed=share or 0.0)
+        self._bar.update(
+            self._task, description=what, total=None if share is None else 1.0, completed=share or 0.0
+        )
 
     def _write(self, what: str, share: float | None) -> None:
         now = time.monotonic()

@@ -63,10 +63,14 @@ def split_of(folder: Path) -> str:
     try:
         return str(tomllib.loads((folder / "scenario.toml").read_text("utf-8"))["split"])
     except (OSError, KeyError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{folder}: scenario.toml does not say 'split'. Record it with 'wirespeak lab record'.") from error
+        raise InputError(
+            f"{folder}: scenario.toml does not say 'split'. Record it with 'wirespeak lab record'."
+        ) from error
 
 
-def make_model(recordings: Sequence[Path], output: Path, recipe: Recipe = Recipe(), progress: Progress = Progress()) -> dict[str, Any]:
+def make_model(
+    recordings: Sequence[Path], output: Path, recipe: Recipe = Recipe(), progress: Progress = Progress()
+) -> dict[str, Any]:
     """Train on the train recordings, calibrate on the validation ones, write the model folder; return its card.
 
     output gets checkpoint/ (Hugging Face format), model.onnx (int8), tokenizer.json, card.json.
@@ -75,14 +79,20 @@ def make_model(recordings: Sequence[Path], output: Path, recipe: Recipe = Recipe
     for folder in sorted(recordings):
         parts.setdefault(split_of(folder), []).append(folder)
     if not parts["train"] or not parts["validation"]:
-        raise InputError(f"{len(parts['train'])} train and {len(parts['validation'])} validation recordings were given; at least one of each is needed.")
+        raise InputError(
+            f"{len(parts['train'])} train and {len(parts['validation'])} validation recordings were given; at least one of each is needed."
+        )
     progress.say("reading recordings")
     train = [read_recording(folder) for folder in parts["train"]]
     validation = [read_recording(folder) for folder in parts["validation"]]
     tasks = _tasks(train, parts["train"], recipe)
     texts = (text for task in tasks for example in task.examples for text in (example.prompt, example.answer))
-    labels = sorted({label for part in train for label in part.labels.unique()} - {recipe.leave_out}) + [UNKNOWN]
-    tokenizer = train_tokenizer(texts, words=[label_answer(label) for label in labels], vocabulary=recipe.vocabulary)
+    labels = sorted({label for part in train for label in part.labels.unique()} - {recipe.leave_out}) + [
+        UNKNOWN
+    ]
+    tokenizer = train_tokenizer(
+        texts, words=[label_answer(label) for label in labels], vocabulary=recipe.vocabulary
+    )
     progress.say(", ".join(f"{len(task.examples):,} {task.name} examples" for task in tasks))
     checkpoint = output / "checkpoint"
     facts = train_decoder(
@@ -114,7 +124,9 @@ def random_model(folder: Path, output: Path, *, seed: int = 0) -> None:
 
     card = json.loads((folder / "card.json").read_text("utf-8"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    save(untrained(tokenizer, Shape(**card["training"]["shape"]), seed=seed), tokenizer, output / "checkpoint")
+    save(
+        untrained(tokenizer, Shape(**card["training"]["shape"]), seed=seed), tokenizer, output / "checkpoint"
+    )
     export_onnx(output / "checkpoint", output / "model.onnx")
     tokenizer.save(str(output / "tokenizer.json"))
     _write_card(output, card | {"name": "random"})
@@ -128,7 +140,9 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
             flows = pl.concat([part.flows for part in train])
             labels = pl.concat([part.labels for part in train])
             keep = labels != (recipe.leave_out or "")
-            examples = judge_examples(flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, rounds=recipe.rounds)
+            examples = judge_examples(
+                flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, rounds=recipe.rounds
+            )
         elif name == "explain":
             from wirespeak.explain import training_examples
 
@@ -141,7 +155,9 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
     return tasks
 
 
-def _calibrate(output: Path, card: dict[str, Any], validation: list[LabelledFlows], recipe: Recipe) -> dict[str, Any]:
+def _calibrate(
+    output: Path, card: dict[str, Any], validation: list[LabelledFlows], recipe: Recipe
+) -> dict[str, Any]:
     """Temperature and evidence floor from the validation recordings, and the scores there."""
     from wirespeak.explain.incidents import fit_floor
 
@@ -151,7 +167,12 @@ def _calibrate(output: Path, card: dict[str, Any], validation: list[LabelledFlow
     labels = pl.concat([part.labels for part in known])
     from wirespeak.text import compact
 
-    table = pl.DataFrame({"sentence": compact.encode(flows), "label": labels}).group_by("sentence", "label").len().sort("sentence", "label")
+    table = (
+        pl.DataFrame({"sentence": compact.encode(flows), "label": labels})
+        .group_by("sentence", "label")
+        .len()
+        .sort("sentence", "label")
+    )
     scores = detector.scores(table["sentence"])
     truth = np.array([card["labels"].index(label) for label in table["label"]])
     weights = table["len"].to_numpy().astype(float) ** 0.5
@@ -182,7 +203,11 @@ def _kept(part: LabelledFlows, labels: set[str]) -> LabelledFlows:
 def _reference(train: list[LabelledFlows]) -> dict[str, list[float]]:
     """5 and 95 % quantiles of each numeric feature over the ordinary flows of training."""
     flows = pl.concat([part.flows.filter(part.labels == "normal") for part in train])
-    columns = [name for name, column in COLUMNS.items() if column.is_feature and column.kind not in ("category", "identity") and column.phrase]
+    columns = [
+        name
+        for name, column in COLUMNS.items()
+        if column.is_feature and column.kind not in ("category", "identity") and column.phrase
+    ]
     return {name: [round(float(flows[name].quantile(q) or 0), 6) for q in (0.05, 0.95)] for name in columns}
 
 

@@ -1,0 +1,86 @@
+"""Flow tables as files: parquet, CSV and JSON lines, written and read back without loss.
+
+In CSV and JSON lines a missing value is empty or null; numbers are written so that they read back the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from wirespeak.errors import InputError
+from wirespeak.schema import COLUMNS
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+_TEXT = {"src", "dst", "src_mac", "dst_mac"}
+_PORTS = {"src_port", "dst_port", "vlan"}
+
+
+def types() -> dict[str, pl.DataType]:
+    """The polars type of each column of `schema.COLUMNS`, in order."""
+    found: dict[str, pl.DataType] = {}
+    for name, column in COLUMNS.items():
+        if name in _PORTS:
+            found[name] = pl.UInt16()
+        elif name in _TEXT or column.kind == "category":
+            found[name] = pl.String()
+        elif column.kind in ("seconds", "bits") or name == "packets_per_s":
+            found[name] = pl.Float64()
+        else:
+            found[name] = pl.Int64()
+    return found
+
+
+def write(flows: pl.DataFrame, path: Path) -> None:
+    """Write a table; the suffix of `path`, one of SUFFIXES, chooses the format."""
+    if path.suffix == ".parquet":
+        flows.write_parquet(path, compression="zstd", statistics=True)
+    elif path.suffix == ".csv":
+        flows.write_csv(path)
+    else:
+        flows.write_ndjson(path)
+
+
+def read(paths: Sequence[Path]) -> pl.DataFrame:
+    """The rows of flow tables, one file after the other. Raises InputError, naming the file and what it lacks."""
+    tables = [_read(path) for path in paths]
+    return pl.concat(tables) if len(tables) > 1 else tables[0]
+
+
+def _read(path: Path) -> pl.DataFrame:
+    readers = {".parquet": pl.read_parquet, ".csv": _read_csv, ".jsonl": _read_json}
+    if path.suffix not in readers:
+        raise InputError(f"{path}: not a flow table. Expected a file that ends in {', '.join(SUFFIXES)}.")
+    try:
+        table = readers[path.suffix](path)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file. Check the name.") from error
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"{path}: cannot be read as a flow table ({reason}). Make it with 'wirespeak flows'."
+        ) from error
+    lacking = [name for name in COLUMNS if name not in table.columns]
+    if lacking:
+        raise InputError(
+            f"{path}: lacks {len(lacking)} of the {len(COLUMNS)} columns of a flow table, '{lacking[0]}' first. "
+            "Make it with 'wirespeak flows'."
+        )
+    if table.is_empty():
+        raise InputError(f"{path}: holds no flows.")
+    return table.cast(types())[list(COLUMNS)]  # type: ignore[arg-type]
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    return pl.read_csv(path, schema_overrides=types())
+
+
+def _read_json(path: Path) -> pl.DataFrame:
+    # The reader of JSON lines panics on 16-bit numbers; `_read` narrows them.
+    return pl.read_ndjson(
+        path,
+        schema_overrides={name: pl.Int64() if kind == pl.UInt16 else kind for name, kind in types().items()},
+    )

@@ -1,0 +1,54 @@
+"""Flow tables go to a file and come back the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirespeak.data import tables
+from wirespeak.errors import InputError
+
+VALUES = {
+    pl.String: st.one_of(
+        st.none(), st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=6)
+    ),
+    pl.UInt16: st.one_of(st.none(), st.integers(0, 65535)),
+    pl.Float64: st.floats(0, 1e12, allow_nan=False),
+    pl.Int64: st.integers(0, 2**62),
+}
+ROW = st.fixed_dictionaries({name: VALUES[type(kind)] for name, kind in tables.types().items()})
+
+
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
+@given(rows=st.lists(ROW, min_size=1, max_size=4))
+def test_a_table_comes_back_as_it_was_written(
+    suffix: str, rows: list[dict[str, object]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    table = pl.DataFrame(rows, schema=tables.types())
+    path = tmp_path_factory.mktemp("table") / f"flows{suffix}"
+    tables.write(table, path)
+    assert tables.read([path]).equals(table)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("absent.csv", None, "no such file"),
+        ("other.csv", "a,b\n1,2\n", "lacks"),
+        ("broken.parquet", "not parquet", "cannot be read as a flow table"),
+        ("broken.jsonl", "{", "cannot be read as a flow table"),
+        ("notes.txt", "words", "not a flow table"),
+    ],
+)
+def test_what_is_no_flow_table_is_refused_by_name(
+    tmp_path: Path, name: str, content: str | None, says: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=f"{name}: .*{says}"):
+        tables.read([path])
