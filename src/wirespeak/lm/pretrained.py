@@ -24,6 +24,7 @@ class TransformersLanguageModel:
             raise missing_extra(missing.name or "transformers", "train") from missing
         chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         try:
+            _find(name)
             self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
             self._model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto").to(chosen).eval()
         except Exception as error:  # the hub client, the loader and torch each raise their own kinds
@@ -79,3 +80,11 @@ class TransformersLanguageModel:
                     places = torch.arange(len(head) - 1, len(head) - 1 + len(tail), device=self._device)
                     scores.append(float(logits[row, places, torch.tensor(tail, device=self._device)].sum()))
         return np.array(scores, np.float32)
+
+
+def _find(name: str) -> None:
+    """Ask once, without retries, whether a hub name exists, so that a wrong name is told at once."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if not Path(name).is_dir() and not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        HfApi().model_info(name, timeout=10)

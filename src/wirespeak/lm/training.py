@@ -112,7 +112,7 @@ def train_decoder(
         optimiser.step()
         optimiser.zero_grad()
         seen += tokens.numel()
-        running = float(loss) if step == 0 else 0.98 * running + 0.02 * float(loss)
+        running = loss.item() if step == 0 else 0.98 * running + 0.02 * loss.item()
         if progress:
             progress(step + 1, schedule.steps, running)
     save(model.eval(), tokenizer, output)
@@ -141,6 +141,9 @@ def untrained(tokenizer: Tokenizer, shape: Shape = Shape(), *, seed: int | None 
 
 def save(model: Any, tokenizer: Tokenizer, output: Path) -> None:
     """Write a checkpoint that transformers loads by folder name, tokenizer included."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     output.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(output)
     tokenizer.save(str(output / "tokenizer.json"))
