@@ -1,0 +1,103 @@
+"""Explanations written by rule: what the small model learns from, and what stands in where it errs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+from wirespeak.explain import grammar
+from wirespeak.explain.facts import FACTS_IN_PROMPT, TOTALS, Fact, Record, fact, prompt
+from wirespeak.text.ask import Example
+
+
+def examples(records: Sequence[Record], *, seed: int, variations: int = 1) -> list[Example]:
+    """Prompts and answers to learn from: each record explained in `variations` different wordings."""
+    random = Random(seed)
+    return [Example(prompt(known), write(known, random)) for known in records for _ in range(variations)]
+
+
+def write(known: Record, random: Random) -> str:
+    """An explanation of two to five sentences, worded by chance; every number in it is the record's."""
+    parts = [grammar.opening(random.choice(grammar.OPENINGS), known)]
+    if whole := [text for t in grammar.TOTAL_SENTENCES if (text := grammar.totals(t, known))]:
+        parts.append(random.choice(whole))
+    shown = known.evidence[: min(random.choice((1, 2, 2, 2)), FACTS_IN_PROMPT)]
+    for known_fact in shown:
+        opener = random.choice(grammar.openers(known_fact.name))
+        parts.append(grammar.evidence(opener, known_fact, random.choice(grammar.comparisons(known_fact))))
+    parts.append(random.choice(grammar.meanings()[known.label]))
+    return " ".join(parts)
+
+
+def plain(known: Record) -> dict[str, str]:
+    """One plain sentence for each thing that can be said: key (opening, totals, a column, meaning) -> sentence."""
+    said = {"opening": grammar.opening(grammar.OPENINGS[0], known)}
+    whole = (grammar.totals(template, known) for template in grammar.TOTAL_SENTENCES)
+    if text := next((text for text in whole if text), None):
+        said["totals"] = text
+    for known_fact in known.evidence:
+        opener, comparison = grammar.openers(known_fact.name)[0], grammar.comparisons(known_fact)[0]
+        said[known_fact.name] = grammar.evidence(opener, known_fact, comparison)
+    return said | {"meaning": grammar.meanings()[known.label][0]}
+
+
+def invent(count: int, *, seed: int) -> list[Record]:
+    """Records with labels, columns and numbers drawn by chance, to learn copying from.
+
+    Real incidents are too few to teach that a number is to be copied and not remembered.
+    """
+    random = Random(seed)
+    return [_invent(random) for _ in range(count)]
+
+
+def _invent(random: Random) -> Record:
+    label = random.choice(tuple(grammar.LABEL_WORDS))
+    flows = _number(random, 1, 60_000)
+    packets = flows * _number(random, 1, 40) + _number(random, 0, 9)
+    shares = {"sources": 0.25, "targets": 0.3, "ports": 0.35}
+    values: dict[str, float] = {
+        "flows": flows,
+        "packets": packets,
+        "bytes": packets * _number(random, 28, 1400),
+        "duration": _real(random, 0.01, 900) if random.random() < 0.95 else 0.0,
+        **{name: _number(random, 2, 60_000) if random.random() < share else 1 for name, share in shares.items()},
+    }
+    if values["ports"] == 1:
+        del values["ports"]
+        if random.random() < 0.8:
+            values["port"] = random.choice((80, 443, 1883, 8883, 502, 5683, 22, 23, 53, random.randint(1, 65_535)))
+    totals = [fact(name, values[name]) for name in TOTALS if name in values]
+    names = random.sample(grammar.speakable(), random.choice((1, 2, 3, 4, 4, 4)))
+    return Record(label, (*totals, *(_invent_fact(name, random) for name in names)))
+
+
+def _invent_fact(name: str, random: Random) -> Fact:
+    kind = fact(name, 0).kind
+    top = {"percent": 100.0, "bits": 8.0, "seconds": 300.0, "bytes": 3e7}.get(kind, 50_000.0)
+    draw = _real if kind in ("seconds", "bits") else _number
+    least = 1e-5 if kind == "seconds" else 0.1 if kind == "bits" else 1
+
+    def number(high: float) -> float:
+        return draw(random, least, max(high, 2 * least))
+
+    if random.random() < 0.03:
+        return fact(name, number(top))
+    shape = random.random()
+    if shape < 0.2:
+        return fact(name, number(top), (0, 0))
+    high = number(top / 20)
+    low = 0.0 if random.random() < 0.4 else min(high, number(high))
+    if shape < 0.85:
+        made = fact(name, min(top, high + number(top)), (low, high))
+    else:
+        made = fact(name, 0 if random.random() < 0.5 else number(max(low / 2, 2 * least)), (low, high))
+    return made if made.side else fact(name, number(top), (0, 0))
+
+
+def _number(random: Random, low: float, high: float) -> int:
+    """A whole number, every order of magnitude as likely."""
+    return round(_real(random, max(low, 0.5), high + 0.49))
+
+
+def _real(random: Random, low: float, high: float) -> float:
+    return float(low * (high / low) ** random.random())
