@@ -17,10 +17,12 @@ from typer import Argument, Option
 
 from wirespeak.interfaces.output import Outcome, Run, as_json, folder, one_file
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.records import RunCard
 
 if TYPE_CHECKING:
     import polars as pl
 
+CAPTURES = Path(__file__).parent.parent / "lab" / "captures"
 TABLES = (".parquet", ".csv", ".jsonl")
 
 Captures = Annotated[
@@ -79,11 +81,10 @@ def demo(
 
     Takes under a minute. The captures were recorded in Wirespeak's own lab and are labelled; the model never saw them.
     """
-    from wirespeak.lab.captures import DEMO
-
-    run = Run("demo", {"output": output, "seed": seed}, [DEMO / "capture.pcap", DEMO / "truth.csv"], seed)
+    capture, truth = CAPTURES / "demo" / "capture.pcap", CAPTURES / "demo" / "truth.csv"
+    run = Run("demo", {"output": output, "seed": seed}, [capture, truth], seed)
     with folder(output, run) as hidden:
-        summary = _judge([DEMO / "capture.pcap"], hidden, run, truth=DEMO / "truth.csv", progress=progress)
+        summary = _judge([capture], hidden, run, truth=truth, progress=progress)
         progress("writing traffic that never happened")
         _write_traffic("smart-bulb", hidden / "synthetic.pcap", minutes=3.0, seed=seed)
     return Outcome(_finished(run, output), summary)
@@ -214,23 +215,115 @@ def record(
     """
     from wirespeak.lab.recorder import record as record_scenario
 
-    recording = record_scenario(scenario, output, seed=seed, progress=progress)
-    return Outcome(recording.card, f"recorded {scenario.stem}: {output}")
+    run = Run(
+        "lab record",
+        {"scenario": scenario, "output": output, "seed": seed},
+        [scenario],
+        seed,
+        reproducible=False,
+    )
+    recording = record_scenario(
+        scenario, output, seed=seed, progress=lambda share, doing: progress(doing, share)
+    )
+    run.count(taken=0, given=recording.packets)
+    said = f"{recording.packets:,} packets, {len(recording.attacks)} attacks in {recording.seconds:.0f} s: {output}"
+    return Outcome(_finished(run, output), said)
 
 
-def list_models(*, progress: Say = quiet) -> Outcome:
-    """List the language models at hand."""
-    raise NotImplementedError
+def train(
+    inputs: Annotated[
+        list[Path],
+        Argument(
+            metavar="RECORDING...", help="Folders that 'wirespeak lab record' wrote.", show_default=False
+        ),
+    ],
+    *,
+    output: Folder,
+    steps: Annotated[int, Option("--steps", metavar="N", help="Updates of the weights.", min=1)] = 4000,
+    leave_out: Annotated[
+        str | None, Option("--leave-out", metavar="LABEL", help="Keep one kind of attack out of training.")
+    ] = None,
+    seed: Seed = 7,
+    progress: Say = quiet,
+) -> Outcome:
+    """Train the small language model of the box anew.
+
+    The scenarios say which recordings train, which calibrate and which are left for the test; test recordings
+    are not opened. It learns to judge flows, to explain incidents and to write traffic. Under an hour on two
+    cores; needs wirespeak[train].
+    """
+    from wirespeak.interfaces.recipe import Progress, Recipe, make_model
+    from wirespeak.lm.training import Schedule
+
+    options = {"inputs": inputs, "output": output, "steps": steps, "leave_out": leave_out, "seed": seed}
+    run = Run("train", options, inputs, seed)
+    told = Progress(
+        say=progress, step=lambda step, steps, loss: progress(f"training, loss {loss:.3f}", step / steps)
+    )
+    with folder(output, run) as hidden:
+        recipe = Recipe(schedule=Schedule(steps=steps), leave_out=leave_out, seed=seed)
+        card = make_model(inputs, hidden, recipe, told)
+        run.count(taken=sum(card["training"]["examples"].values()), given=1)
+    return Outcome(
+        _finished(run, output), f"a model of {card['training']['parameters']:,} parameters: {output}"
+    )
+
+
+def list_models(
+    places: Annotated[
+        list[Path] | None, Argument(metavar="[DIR...]", help="More folders to look in.", show_default=False)
+    ] = None,
+    *,
+    progress: Say = quiet,
+) -> Outcome:
+    """List the language models at hand.
+
+    The one in the box, and those that 'wirespeak train' wrote into the folders given.
+    """
+    from wirespeak.lm.cards import cards
+
+    run = Run("models list", {"places": places})
+    found = cards(places or ())
+    run.count(taken=0, given=len(found))
+    run.notes["models"] = [{"name": card.name, "folder": str(card.folder), **card.facts} for card in found]
+    lines = [
+        f"{card.name:<12} {card.parameters:>11,} parameters {card.bytes / 1e6:>8.1f} MB  {card.folder}"
+        for card in found
+    ]
+    return Outcome(run.card(), "\n".join(lines) or "No model is at hand. Train one with 'wirespeak train'.")
 
 
 def describe_model(
-    name: Annotated[str, Argument(metavar="NAME", help="A model's name or folder.")] = "",
+    name: Annotated[
+        str | None,
+        Argument(metavar="[NAME]", help="A model's name or folder; by default the one in the box."),
+    ] = None,
     *,
     progress: Say = quiet,
 ) -> Outcome:
     """Print a model's card.
 
     What it is, what it was trained on, and how well it does.
+    """
+    from wirespeak.lm.cards import find_card
+
+    run = Run("models describe", {"name": name})
+    card = find_card(name)
+    run.count(taken=0, given=1)
+    return Outcome(run.card(), as_json(card.facts).rstrip())
+
+
+def bench(
+    *,
+    output: Annotated[Path, Option("--output", "-o", metavar="DIR", help="Folder for the results.")] = Path(
+        "out/bench"
+    ),
+    seed: Seed = 0,
+    progress: Say = quiet,
+) -> Outcome:
+    """Measure this machine: judging, reading, writing.
+
+    Each number is a ratio measured in one run, beside a plain forest and beside answering in text.
     """
     raise NotImplementedError
 
@@ -267,6 +360,40 @@ def _read(inputs: list[Path], run: Run, *, idle: float, active: float, progress:
     return measured.flows
 
 
+def _labels(table: pl.DataFrame, truth: Path | None) -> list[str] | None:
+    from wirespeak.data.sources.recording import label_flows, read_truth
+
+    return None if truth is None else label_flows(table, read_truth(truth)).to_list()
+
+
+def _write_traffic(profile: str, target: Path, *, minutes: float, seed: int, model: str | None = None) -> int:
+    """Write traffic of a profile as packets or, by the suffix of `target`, as their flow table. Returns the packets."""
+    raise NotImplementedError
+
+
+def _finished(run: Run, output: Path) -> RunCard:
+    """The record of a run whose outputs are in place."""
+    if output.is_dir():
+        return run.card(sorted(child for child in output.iterdir() if child.is_file()))
+    return run.card([output])
+
+
+def _said(run: Run, taken: str, given: str) -> str:
+    """What came in and went out, and what was set aside, in words."""
+    aside = sum(run.counts["set_aside"].values())
+    rest = f" ({aside:,} set aside)" if aside else ""
+    return f"{run.counts['out']:,} {given} from {run.counts['in']:,} {taken}{rest}"
+
+
+def _given(*paths: Path | None) -> list[Path]:
+    return [path for path in paths if path is not None]
+
+
+def _given_folder(model: str | None) -> list[Path]:
+    """The folder of a model that was named by its folder; a hub name is no file to hash."""
+    return [Path(model)] if model and Path(model).is_dir() else []
+
+
 @dataclass(frozen=True)
 class Verb:
     """A verb as it is typed, the function it is, and one way to call it."""
@@ -286,8 +413,10 @@ VERBS = (
     Verb("flows", flows, "wirespeak flows office.pcap -o flows.parquet"),
     Verb("textify", textify, "wirespeak textify office.pcap --level rich -o office.jsonl"),
     Verb("detect", detect, "wirespeak detect office.pcap -o findings"),
+    Verb("train", train, "wirespeak train recordings/* -o model"),
     Verb("generate", generate, "wirespeak generate --profile smart-bulb --minutes 10 --seed 7 -o bulb.pcap"),
     Verb("lab record", record, "wirespeak lab record --scenario scenarios/test-office.toml -o office"),
     Verb("models list", list_models, "wirespeak models list"),
     Verb("models describe", describe_model, "wirespeak models describe"),
+    Verb("bench", bench, "wirespeak bench -o bench/results"),
 )
