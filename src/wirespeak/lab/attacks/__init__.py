@@ -1,0 +1,1 @@
+"""The lab's hostile side: real tools where Debian has them, small own ones where it does not."""

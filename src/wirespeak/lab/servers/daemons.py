@@ -1,0 +1,56 @@
+"""Real daemons: Mosquitto for MQTT, dnsmasq for DHCP and router advertisements."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from ipaddress import IPv4Network
+from pathlib import Path
+
+from wirespeak.lab.devices.device import Device
+from wirespeak.lab.devices.profiles import PROFILES
+from wirespeak.lab.world import World
+
+
+def write_passwords(world: World, path: Path) -> None:
+    """The broker's password file: every profile with the devices' password, the app and the dashboard with theirs."""
+    users = {profile: world.passwords["device"] for profile in PROFILES} | {name: world.passwords[name] for name in ("app", "dashboard", "admin")}
+    path.write_text("".join(f"{name}:{password}\n" for name, password in users.items()))
+    subprocess.run(["mosquitto_passwd", "-U", str(path)], check=True, capture_output=True)
+
+
+async def _run(name: str, *command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    code = await process.wait()
+    raise RuntimeError(f"{name} ended with status {code}")
+
+
+async def _run_mosquitto(d: Device, *listeners: str) -> None:
+    settings = Path(d.world.folder) / f"mosquitto-{d.host.name}.conf"
+    lines = ["user root", "persistence false", "log_type none", "allow_anonymous false", f"password_file {d.world.folder}/passwords", "max_queued_messages 200"]
+    settings.write_text("\n".join((*lines, *listeners)) + "\n")
+    await _run("mosquitto", "mosquitto", "-c", str(settings))
+
+
+async def run_broker(d: Device) -> None:
+    """The home's broker: port 1883 and one unusual port."""
+    await _run_mosquitto(d, "listener 1883 0.0.0.0", "listener 18884 0.0.0.0")
+
+
+async def run_cloud_broker(d: Device) -> None:
+    """The vendors' broker: plain and TLS."""
+    folder = d.world.folder
+    await _run_mosquitto(d, "listener 1883 0.0.0.0", "listener 8883 0.0.0.0", f"certfile {folder}/cert.pem", f"keyfile {folder}/key.pem")
+
+
+async def run_dhcp(d: Device) -> None:
+    """DHCP with one fixed address for each host, and IPv6 router advertisements."""
+    lan = IPv4Network(d.world.lan)
+    hosts = [f"--dhcp-host={host.mac},{host.address}" for host in d.world.hosts if host.join == "dhcp"]
+    prefix = d.world.lan6.partition("/")[0]
+    await _run(
+        "dnsmasq", "dnsmasq", "--keep-in-foreground", "--port=0", "--no-hosts", "--no-resolv", "--conf-file=/dev/null", "--user=root", "--log-facility=/dev/null",
+        "--interface=eth0", "--except-interface=lo", "--pid-file=", f"--dhcp-leasefile={d.world.folder}/leases", "--no-ping", "--dhcp-authoritative",
+        f"--dhcp-range={lan[1]},static,{lan.netmask},1h", f"--dhcp-option=option:dns-server,{d.host.address}", f"--dhcp-option=option:router,{d.host.address}",
+        "--enable-ra", f"--dhcp-range={prefix},ra-stateless,64,1h", *hosts,
+    )  # fmt: skip

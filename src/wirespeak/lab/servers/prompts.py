@@ -1,0 +1,90 @@
+"""Small own servers: the gateway's DNS, NTP and STUN, a camera's RTSP, prompts for people, a vendor's TCP control."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from wirespeak.lab.devices.device import MISHAPS, Device
+from wirespeak.lab.servers.names import MirrorServer, Resolver, TimeServer
+
+
+async def serve_names(d: Device) -> None:
+    """DNS, NTP and STUN."""
+    loop = asyncio.get_running_loop()
+    for maker, port in ((lambda: Resolver(d.world, d.random), 53), (TimeServer, 123), (MirrorServer, 3478)):
+        await loop.create_datagram_endpoint(maker, local_addr=("0.0.0.0", port))  # type: ignore[arg-type]
+    await asyncio.Event().wait()
+
+
+async def _serve(port: int, talk) -> None:  # type: ignore[no-untyped-def]
+    async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except MISHAPS:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(guarded, "0.0.0.0", port, backlog=64)
+    await server.serve_forever()
+
+
+async def serve_rtsp(d: Device) -> None:
+    """Describe, set up, play: a stream of 60 to 220 packets a second to whoever asks."""
+    from wirespeak.lab.devices.local import send_rtp
+
+    rate, size = d.random.uniform(60, 220), d.random.choice((600, 1000, 1400))
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        port, stream = 0, None
+        try:
+            while True:
+                request = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 300)).decode("latin-1")
+                found = re.search(r"client_port=(\d+)", request)
+                port = int(found[1]) if found else port
+                body = f"v=0\r\nm=video {port} RTP/AVP 96\r\n" if request.startswith("DESCRIBE") else ""
+                writer.write(f"RTSP/1.0 200 OK\r\nSession: {id(writer)}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+                if request.startswith("PLAY"):
+                    peer = writer.get_extra_info("peername")[0]
+                    stream = asyncio.create_task(send_rtp(d, (peer, port), seconds=300, rate=rate, size=size, frame=d.random.choice((1, 4, 8))))
+                if request.startswith("TEARDOWN"):
+                    return
+        finally:
+            if stream:
+                stream.cancel()
+
+    await _serve(554, talk)
+
+
+async def serve_telnet(d: Device) -> None:
+    """A prompt that believes anyone."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(f"{d.host.profile} login: ".encode())
+        while await asyncio.wait_for(reader.readline(), 300):
+            writer.write(b"ok\r\n" * d.random.randint(1, 30) + b"# ")
+
+    await _serve(23, talk)
+
+
+async def serve_ssh(d: Device) -> None:
+    """What looks like SSH from outside: a banner, then answers nobody can read."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"SSH-2.0-dropbear_2019.78\r\n")
+        while await asyncio.wait_for(reader.read(2048), 300):
+            writer.write(d.random.randbytes(d.random.randint(36, 900)))
+
+    await _serve(22, talk)
+
+
+async def serve_control(d: Device) -> None:
+    """A vendor's TCP port: one question, one answer."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.wait_for(reader.read(2048), 60)
+        await asyncio.sleep(d.random.uniform(0.005, 0.1))
+        writer.write(d.random.randbytes(d.random.randint(50, 600)))
+
+    await _serve(9999, talk)

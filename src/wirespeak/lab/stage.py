@@ -1,0 +1,237 @@
+"""The lab itself: process 1 of private process, mount and network namespaces, started by `recorder.py`.
+
+It touches nothing of the host but two pipes. Its standard input is its lifeline: when that closes, because
+the recorder is done or dead, it exits and the kernel ends every process and namespace of the lab with it.
+On standard output go lines of JSON, then the finished recording as a tar stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from wirespeak.errors import WirespeakError
+from wirespeak.lab.attacks.tools import TOOLS, Strike
+from wirespeak.lab.draw import build_world
+from wirespeak.lab.network import BRIDGE, build_network, inside, run, start_links
+from wirespeak.lab.scenario import Attack, Scenario, read_scenario
+from wirespeak.lab.servers.daemons import write_passwords
+from wirespeak.lab.truth import TruthRow, truth_csv
+from wirespeak.lab.world import World
+
+FOLDER = Path("/run/lab")
+LARGEST_CAPTURE = 100 << 20
+_LINGER_S = {"mac": 60.0}  # a poisoned cache outlives the poisoner
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of one attacker's part in an attack."""
+
+    tool: str
+    attacker: str
+    target: str
+    row: TruthRow
+    status: int | None
+    last_line: str
+
+
+class Stage:
+    """Everything that runs while a recording is made."""
+
+    def __init__(self, scenario: Scenario, world: World) -> None:
+        self.scenario, self.world = scenario, world
+        self.hosts: dict[str, asyncio.subprocess.Process] = {}
+        self.start = 0.0
+
+    async def build(self) -> None:
+        """Network, keys, servers of the gateway and the cloud."""
+        _make_key(FOLDER)
+        write_passwords(self.world, FOLDER / "passwords")
+        self.world.write(FOLDER / "world.json")
+        self.links = start_links(build_network(self.world), FOLDER / "links.log")
+        await self._enter("gateway", "cloud")
+        await asyncio.sleep(1.0)
+
+    async def _enter(self, *names: str) -> None:
+        for name in names:
+            command = inside(name, sys.executable, "-m", "wirespeak.lab.play", str(FOLDER / "world.json"), name)
+            with (FOLDER / f"{name}.log").open("wb") as log:
+                self.hosts[name] = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+    async def perform(self) -> tuple[list[Played], dict[str, int]]:
+        """Devices, capture, attacks. Returns what was done and tcpdump's counts."""
+        devices = [host.name for host in self.world.hosts if host.role == "device"]
+        if self.scenario.warm_up_s:
+            await self._enter(*devices)
+            await asyncio.sleep(self.scenario.warm_up_s)
+        capture = await start_capture(FOLDER / "capture.pcap")
+        self.start = time.monotonic()
+        if not self.scenario.warm_up_s:
+            await self._enter(*devices)
+        parts = [asyncio.create_task(self._attack(number, attack, source)) for number, attack in enumerate(self.scenario.attacks) for source in attack.sources]
+        try:
+            while (left := self.scenario.seconds - (time.monotonic() - self.start)) > 0:
+                tell(progress=1 - left / self.scenario.seconds, doing=self._doing())
+                await asyncio.sleep(min(1.0, left))
+                self._check(capture)
+            played = list(await asyncio.gather(*parts))
+        finally:
+            for part in parts:
+                part.cancel()
+        return played, await stop_capture(capture)
+
+    def _doing(self) -> str:
+        at = time.monotonic() - self.start
+        return ", ".join(attack.tool for attack in self.scenario.attacks if attack.at <= at <= attack.at + attack.seconds + 2) or "ordinary traffic"
+
+    def _check(self, capture: asyncio.subprocess.Process) -> None:
+        for name, process in self.hosts.items():
+            if process.returncode is not None:
+                raise WirespeakError(f"the lab's host {name} stopped early: {_tail(FOLDER / f'{name}.log')}")
+        if self.links.poll() is not None or capture.returncode is not None:
+            raise WirespeakError(f"the lab's links or its tcpdump stopped early: {_tail(FOLDER / 'links.log')}")
+        if (FOLDER / "capture.pcap").stat().st_size > LARGEST_CAPTURE:
+            raise WirespeakError(f"the capture grew over {LARGEST_CAPTURE >> 20} MB. Lower the scenario's seconds, rates or number of cameras.")
+
+    async def _attack(self, number: int, attack: Attack, source: str) -> Played:
+        """One attacker's part: wait for its time, run the tool, note when it began and ended."""
+        tool = TOOLS[attack.tool]
+        random = self.world.random(f"attack {number} {source}")
+        wander = self.world.random(f"attack {number}").uniform(0, 3)
+        target = self.world.host("gateway" if attack.target == "lan" else attack.target)
+        strike = Strike(self.world, self.world.host(source), target, attack.seconds, random)
+        await asyncio.sleep(max(0.0, attack.at + wander - (time.monotonic() - self.start)))
+        command = inside(source, *tool.command(strike, **attack.options))
+        log = FOLDER / f"attack-{number}-{source}.log"
+        start_ns = time.time_ns()
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=FOLDER, env={**os.environ, "HOME": str(FOLDER)})
+        await _finish(process, attack.seconds + (14 if tool.reach == "mac" else 2))
+        end_ns = time.time_ns() + int(_LINGER_S.get(tool.reach, 1.0) * 1e9)
+        return Played(attack.tool, source, attack.target, self._row(strike, attack, start_ns, end_ns), process.returncode, _tail(log))
+
+    def _row(self, strike: Strike, attack: Attack, start_ns: int, end_ns: int) -> TruthRow:
+        tool = TOOLS[attack.tool]
+        row = TruthRow(start_ns, end_ns, tool.label, strike.attacker.address, strike.address)
+        if tool.reach == "mac":
+            return replace(row, src=strike.attacker.mac, dst="*")
+        if tool.reach == "network":
+            return replace(row, dst=str(strike.block))
+        if attack.options.get("spoof"):
+            return replace(row, src=f"!{self.world.lan}", dst_port=attack.options.get("port", tool.options.get("port")) or None)
+        if strike.attacker.role == "device":
+            return replace(row, dst_port=attack.options.get("port", tool.options.get("port", 80)))
+        return row
+
+
+async def _finish(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Let a tool end by itself, else end it and all it started."""
+    for patience, number in ((seconds, signal.SIGTERM), (2.0, signal.SIGKILL), (2.0, signal.SIGKILL)):
+        try:
+            await asyncio.wait_for(process.wait(), patience)
+            break
+        except asyncio.TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+async def start_capture(path: Path) -> asyncio.subprocess.Process:
+    """Start tcpdump on the bridge and wait until it listens."""
+    command = ("tcpdump", "-i", BRIDGE, "-n", "-U", "-s", "0", "-B", "16384", "-Z", "root", "-w", str(path))
+    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    while line := (await asyncio.wait_for(process.stderr.readline(), 10)).decode():
+        if "listening on" in line:
+            return process
+    raise WirespeakError("tcpdump did not start to listen on the lab's bridge.")
+
+
+async def stop_capture(process: asyncio.subprocess.Process) -> dict[str, int]:
+    """Stop tcpdump cleanly. Returns its counts of packets: captured, received, dropped."""
+    await asyncio.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, told = await asyncio.wait_for(process.communicate(), 30)
+    counts = {word: int(number) for number, word in re.findall(r"(\d+) packets? (captured|received|dropped)", told.decode())}
+    return {"captured": counts.get("captured", 0), "dropped": counts.get("dropped", 0)}
+
+
+def _make_key(folder: Path) -> None:
+    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=cloud.example", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"))
+
+
+def _tail(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return " | ".join(lines[:2] + lines[-2:])[-1500:] if lines else ""
+
+
+def _hosts_csv(world: World) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("address", "address6", "mac", "role", "profile", "name"))
+    writer.writerows((host.address, host.address6, host.mac, host.role, host.profile, host.name) for host in world.hosts if host.place == "lan" or host.role == "attacker")
+    return text.getvalue()
+
+
+def tell(**message: Any) -> None:
+    """One line for the recorder."""
+    sys.stdout.buffer.write(json.dumps(message).encode() + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _hand_over(out: BinaryIO, texts: dict[str, str], capture: Path) -> None:
+    with tarfile.open(fileobj=out, mode="w|") as archive:
+        for name, text in texts.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(text.encode())
+            archive.addfile(entry, io.BytesIO(text.encode()))
+        archive.add(capture, arcname="capture.pcap")
+
+
+async def _record(path: Path, seed: int | None) -> None:
+    scenario = read_scenario(path)
+    scenario = scenario if seed is None else replace(scenario, seed=seed)
+    run("mount", "-t", "tmpfs", "-o", "size=768M", "tmpfs", "/run")
+    FOLDER.mkdir()
+    stage = Stage(scenario, replace(build_world(scenario), folder=str(FOLDER)))
+    await stage.build()
+    played, counts = await stage.perform()
+    result = {
+        "packets": counts["captured"], "dropped": counts["dropped"], "bytes": (FOLDER / "capture.pcap").stat().st_size, "seed": scenario.seed,
+        "hosts": len(stage.world.hosts), "attacks": [{"tool": part.tool, "label": part.row.label, "attacker": part.attacker, "target": part.target, "status": part.status, "last_line": part.last_line} for part in played],
+    }  # fmt: skip
+    tell(recorded=result)
+    texts = {"truth.csv": truth_csv([part.row for part in played]), "hosts.csv": _hosts_csv(stage.world), "scenario.toml": path.read_text(encoding="utf-8")}
+    _hand_over(sys.stdout.buffer, texts, FOLDER / "capture.pcap")
+
+
+async def _main() -> int:
+    loop = asyncio.get_running_loop()
+    loop.add_reader(0, lambda: os._exit(1) if not os.read(0, 1) else None)
+    try:
+        await _record(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2] else None)
+    except WirespeakError as error:
+        tell(error=str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    status = asyncio.run(_main())
+    sys.stdout.buffer.flush()
+    os._exit(status)

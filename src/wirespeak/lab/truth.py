@@ -1,0 +1,151 @@
+"""The truth of a recording: who attacked whom and when, and the rule that gives each flow its label.
+
+`truth.csv` has one row for each attacker of each attack: start_ns, end_ns, label, src, dst, dst_port. An end is
+
+- an address, or a network in CIDR form (192.168.1.0/24), or `!CIDR`: any address outside it (spoofed senders),
+- a MAC address: the frame of the flow's first packet came from it or went to it (ARP spoofing),
+- `*`: anything.
+
+A flow gets the label of a row when
+
+1. its first packet's time lies in [start_ns, end_ns], both included, and
+2. its two ends match src and dst, in either direction: what the victim sends back belongs to the attack, and
+3. dst_port is empty, or is the port of the end that matched dst.
+
+Three exceptions keep ordinary traffic out. An ARP flow belongs only to a sweep or to spoofing, and only when the
+attacker sent it: resolving an address before a flood, and answering a question, are ordinary. Against a
+`!CIDR` row the direction counts, except for ICMP errors: the victim's own conversations with the world go on.
+And where rows compete, the more specific wins: more bits of address, then a port over none, then the row
+that started later, then the row listed first. Flows no row claims are `normal`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import astuple, dataclass, fields
+from ipaddress import ip_address, ip_network
+
+import numpy as np
+import polars as pl
+
+from wirespeak.errors import InputError
+
+_ICMP_ERRORS = ("unreachable", "exceeded", "redirect")
+_ARP_LABELS = ("recon.sweep", "spoof")
+Mask = np.ndarray
+
+
+@dataclass(frozen=True)
+class TruthRow:
+    """One attacker's part in one attack. dst_port None: any port."""
+
+    start_ns: int
+    end_ns: int
+    label: str
+    src: str
+    dst: str
+    dst_port: int | None = None
+
+
+def truth_csv(rows: list[TruthRow]) -> str:
+    """The rows as the text of a truth.csv, in order of time."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(TruthRow))
+    writer.writerows(["" if value is None else value for value in astuple(row)] for row in sorted(rows, key=lambda row: row.start_ns))
+    return text.getvalue()
+
+
+def read_truth(text: str | bytes) -> pl.DataFrame:
+    """A truth.csv as a table. Raises InputError when a column is missing."""
+    raw = text.encode() if isinstance(text, str) else text
+    table = pl.read_csv(raw, schema_overrides={"start_ns": pl.Int64, "end_ns": pl.Int64, "dst_port": pl.Int64})
+    missing = [field.name for field in fields(TruthRow) if field.name not in table.columns]
+    if missing:
+        raise InputError(f"truth.csv has no column '{missing[0]}'. It needs: {', '.join(field.name for field in fields(TruthRow))}.")
+    return table
+
+
+def label_flows(flows: pl.DataFrame, truth: pl.DataFrame) -> pl.Series:
+    """The canonical label of each flow, by the rule above.
+
+    flows: columns first_seen (ns), src, dst, src_port, dst_port, protocol, operation, src_mac, dst_mac.
+    Returns a Series of n texts named "label".
+    """
+    labels = np.full(flows.height, "normal", dtype=object)
+    taken = np.zeros(flows.height, dtype=bool)
+    ends = _Ends(flows)
+    for row in sorted(truth.iter_rows(named=True), key=_specificity, reverse=True):
+        mask = ends.match(row) & ~taken
+        labels[mask] = row["label"]
+        taken |= mask
+    return pl.Series("label", labels.tolist(), dtype=pl.String)
+
+
+def _specificity(row: dict[str, object]) -> tuple[int, bool, int]:
+    return _bits(str(row["src"])) + _bits(str(row["dst"])), row["dst_port"] is not None, int(str(row["start_ns"]))
+
+
+def _bits(end: str) -> int:
+    """How narrow an end is: 128 for an address or a MAC, fewer for networks, 0 for anything."""
+    if end == "*":
+        return 0
+    if end.startswith("!"):
+        return 1
+    if "/" in end:
+        network = ip_network(end)
+        return network.prefixlen + 128 - network.max_prefixlen
+    return 128
+
+
+class _Ends:
+    """The ends of all flows, ready to be matched against one row after another."""
+
+    def __init__(self, flows: pl.DataFrame) -> None:
+        self.flows = flows
+        self.first_seen = flows["first_seen"].to_numpy()
+        self.arp = (flows["protocol"] == "arp").fill_null(False).to_numpy()
+        self.icmp_error = flows["operation"].is_in(_ICMP_ERRORS).fill_null(False).to_numpy()
+
+    def match(self, row: dict[str, object]) -> Mask:
+        src, dst, port, label = str(row["src"]), str(row["dst"]), row["dst_port"], str(row["label"])
+        forward = self._end(src, "src") & self._end(dst, "dst") & self._port(port, "dst_port")
+        backward = self._end(src, "dst") & self._end(dst, "src") & self._port(port, "src_port")
+        if src.startswith("!"):
+            backward &= self.icmp_error
+        arp = forward if label.startswith(_ARP_LABELS) else np.zeros_like(forward)
+        in_time = (self.first_seen >= row["start_ns"]) & (self.first_seen <= row["end_ns"])
+        return in_time & np.where(self.arp, arp, forward | backward)
+
+    def _port(self, port: object, column: str) -> Mask:
+        if port is None:
+            return np.ones(self.flows.height, dtype=bool)
+        return (self.flows[column] == port).fill_null(False).to_numpy()
+
+    def _end(self, end: str, side: str) -> Mask:
+        if end == "*":
+            return np.ones(self.flows.height, dtype=bool)
+        if end.count(":") == 5 and "/" not in end:
+            return (self.flows[f"{side}_mac"].str.to_lowercase() == end.lower()).fill_null(False).to_numpy()
+        column = self.flows[side]
+        return column.is_in(_inside(column.unique().drop_nulls().to_list(), _belongs(end))).fill_null(False).to_numpy()
+
+
+def _inside(addresses: list[str], belongs: Callable[[str], bool]) -> list[str]:
+    return [address for address in addresses if belongs(address)]
+
+
+def _belongs(end: str) -> Callable[[str], bool]:
+    """Whether an address is what an end of a row names."""
+    network = ip_network(end.removeprefix("!"), strict=False)
+
+    def belongs(text: str) -> bool:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            return False
+        return (address.version == network.version and address in network) != end.startswith("!")
+
+    return belongs
