@@ -14,13 +14,15 @@ class Evidence:
     """One measured fact that sets something apart.
 
     value: as measured; usual: (low, high) range of this network's ordinary flows, or None where there are
-    too few; weight: the drop of the label's probability when the fact is taken away, in [-1, 1].
+    too few; weight: the drop of the label's probability when the fact is taken away, in [-1, 1]; flow_id: the
+    flow the value was read from.
     """
 
     column: str
     value: float | str
     usual: tuple[float, float] | str | None
     weight: float
+    flow_id: int | None = None
 
 
 @dataclass(frozen=True)
