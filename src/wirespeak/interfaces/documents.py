@@ -1,0 +1,93 @@
+"""The pages of `docs/` that are derived: the columns from the dictionary, the verbs from the command line.
+
+`python -m wirespeak.interfaces.documents` writes them (`make docs`); a test fails when they are stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from wirespeak import schema
+from wirespeak.interfaces.cli import application
+from wirespeak.interfaces.commands import VERBS
+
+DOCS = Path("docs")
+
+
+def columns_page() -> str:
+    """docs/columns.md: every column of a flow table, every state, every label."""
+    parts = [
+        "# The columns of a flow table",
+        _MADE_FROM.format("src/wirespeak/schema.py"),
+        (schema.__doc__ or "").partition("Words used in the meanings\n")[2].strip(),
+        f"`code` is the name of a column in a compact sentence, which carries {len(schema.compact_columns())} of "
+        f"the {len(schema.FEATURES)} features. Identity columns say who and when; no model sees them.",
+        "## Who and when",
+        _column_table(schema.IDENTITY),
+        "## The flow itself",
+        _column_table(schema.OWN),
+        "## Context",
+        _column_table(schema.CONTEXT),
+        "## States",
+        _table(("state", "meaning"), ((f"`{name}`", meaning) for name, meaning in schema.STATES.items())),
+        "## Services",
+        _table(
+            ("service", "ports"),
+            ((f"`{name}`", ", ".join(map(str, ports))) for name, ports in schema.SERVICES.items()),
+        ),
+        "## Labels",
+        "A label with a dot is a kind of the one before it. Inner nodes are labels too.",
+        _table(("label", "meaning"), ((f"`{name}`", meaning) for name, meaning in schema.LABELS.items())),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def verbs_page() -> str:
+    """docs/verbs.md: each verb as its `--help` says it."""
+    runner = CliRunner()
+    parts = ["# The verbs", _MADE_FROM.format("src/wirespeak/interfaces/commands.py"), _RULES]
+    for verb in VERBS:
+        said = runner.invoke(
+            application(), [*verb.name.split(), "--help"], prog_name="wirespeak", env={"COLUMNS": "100"}
+        )
+        parts += [f"## {verb.name}", f"```\n{said.output.strip()}\n```"]
+    return "\n\n".join(parts) + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {"columns.md": columns_page, "verbs.md": verbs_page}
+
+_MADE_FROM = "*Made by `make docs` from `{}`.*"
+
+_RULES = """\
+Every verb keeps these rules.
+
+- Results go where `-o` says. A verb with one product (`flows`, `textify`, `generate`) writes that file when the
+  name ends in a known extension, with `NAME.run.json` beside it; otherwise the name is a folder that gets the
+  files and `run.json`: the command, its options, hashes of the inputs, versions, the seed and the seconds.
+- Nothing partial is ever left under a final name, whether the disk fills up or you press Ctrl-C.
+- `--json` prints one record on stdout and nothing else there; progress and complaints go to stderr.
+- The exit status is 0 when the work was done (whatever was found), 1 for bad input or failed work with one line
+  that says what to do, 2 for a command that does not exist or does not fit, 130 when interrupted.
+- The same input, options and seed give the same bytes, dates and seconds in `run.json` aside.
+- `--truth` takes the `truth.csv` of a recording; how its rows match flows is in [lab.md](lab.md)."""
+
+
+def _column_table(columns: Iterable[schema.Column]) -> str:
+    rows = (
+        (f"`{column.name}`", column.unit or column.kind, column.code and f"`{column.code}`", column.meaning)
+        for column in columns
+    )
+    return _table(("column", "unit or kind", "code", "meaning"), rows)
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
