@@ -27,11 +27,21 @@ ANSWERS = ("<odd>", "<even>")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that learnt in seconds to tell odd from even and to repeat a number."""
     output = tmp_path_factory.mktemp("model")
-    parity = [Example(f"judge fpJ{n % 9 + 1} bpK{n % 7 + 1}.{n % 90 + 10} label", ANSWERS[(n % 9 + 1) % 2 == 0]) for n in range(400)]
+    parity = [
+        Example(f"judge fpJ{n % 9 + 1} bpK{n % 7 + 1}.{n % 90 + 10} label", ANSWERS[(n % 9 + 1) % 2 == 0])
+        for n in range(400)
+    ]
     repeat = [Example(f"say {n}.", f"it was {n} bytes") for n in range(10, 99)]
     tokenizer = train_tokenizer([e.prompt + e.answer for e in parity + repeat], words=ANSWERS, vocabulary=400)
     tasks = [Task("judge", parity, 0.5), Task("repeat", repeat, 0.5)]
-    train_decoder(tasks, tokenizer, output / "checkpoint", shape=Shape(48, 2, 2, 96), schedule=Schedule(steps=300, tokens=1024, rate=5e-3, warmup=20), threads=2)
+    train_decoder(
+        tasks,
+        tokenizer,
+        output / "checkpoint",
+        shape=Shape(48, 2, 2, 96),
+        schedule=Schedule(steps=300, tokens=1024, rate=5e-3, warmup=20),
+        threads=2,
+    )
     export_onnx(output / "checkpoint", output / "model.onnx")
     tokenizer.save(str(output / "tokenizer.json"))
     (output / "card.json").write_text(json.dumps({"name": "toy"}))
@@ -43,7 +53,9 @@ PROMPTS = [f"judge fpJ{n} bpK{n % 7 + 1}.{n + 40} label" for n in range(1, 10)] 
 
 def test_it_learns(folder: Path) -> None:
     scores = load_model(str(folder)).choose(PROMPTS, ANSWERS)
-    assert [ANSWERS[best] for best in scores.argmax(axis=1)][:9] == [ANSWERS[n % 2 == 0] for n in range(1, 10)]
+    assert [ANSWERS[best] for best in scores.argmax(axis=1)][:9] == [
+        ANSWERS[n % 2 == 0] for n in range(1, 10)
+    ]
 
 
 def test_onnx_agrees_with_transformers(folder: Path, tmp_path: Path) -> None:
@@ -77,7 +89,14 @@ def test_training_twice_gives_the_same_weights(tmp_path: Path) -> None:
     examples = [Example(f"a {n}", "<odd>" if n % 2 else "<even>") for n in range(50)]
     tokenizer = train_tokenizer([e.prompt for e in examples], words=ANSWERS, vocabulary=300)
     for name in ("one", "two"):
-        train_decoder([Task("t", examples, 1.0)], tokenizer, tmp_path / name, shape=Shape(16, 1, 2, 32), schedule=Schedule(steps=5, tokens=256), threads=1)
+        train_decoder(
+            [Task("t", examples, 1.0)],
+            tokenizer,
+            tmp_path / name,
+            shape=Shape(16, 1, 2, 32),
+            schedule=Schedule(steps=5, tokens=256),
+            threads=1,
+        )
     one, two = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
 

@@ -14,7 +14,11 @@ from wirespeak.text import compact, levels, sentences
 
 def _values(column: schema.Column) -> st.SearchStrategy[object]:
     if column.kind == "category":
-        known = {"application": schema.APPLICATIONS, "state": tuple(schema.STATES), "service": tuple(schema.SERVICES)}
+        known = {
+            "application": schema.APPLICATIONS,
+            "state": tuple(schema.STATES),
+            "service": tuple(schema.SERVICES),
+        }
         return st.sampled_from(known.get(column.name, ("tcp", "udp", "icmp", "ip-47", "FPU")))
     if column.kind in ("grade", "tenths"):
         return st.integers(0, 40 if column.kind == "grade" else 10)
@@ -26,7 +30,9 @@ def _values(column: schema.Column) -> st.SearchStrategy[object]:
 
 
 ROWS = st.lists(
-    st.fixed_dictionaries({name: _values(schema.COLUMNS[name]) for name in schema.FEATURES}), min_size=1, max_size=4
+    st.fixed_dictionaries({name: _values(schema.COLUMNS[name]) for name in schema.FEATURES}),
+    min_size=1,
+    max_size=4,
 )
 
 
@@ -43,7 +49,7 @@ def test_sentences_go_there_and_back(rows: list[dict[str, object]], level: str) 
     said = sentences(flows, level)
     back = compact.decode(said) if level == "compact" else levels.decode(said, level)
     for name in back.columns:
-        pairs = zip(flows[name].to_list(), back[name].to_list())
+        pairs = zip(flows[name].to_list(), back[name].to_list(), strict=True)
         assert all(_close(a, b) for a, b in pairs), name
     again = compact.encode(back) if level == "compact" else levels.encode(back, level)
     if level == "compact":

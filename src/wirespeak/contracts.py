@@ -5,8 +5,9 @@ Tables are polars frames whose columns `schema.COLUMNS` declares. Nothing here k
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol, Sequence, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -20,7 +21,7 @@ class Detector(Protocol):
     name: str
     labels: tuple[str, ...]
 
-    def fit(self, flows: pl.DataFrame, labels: Sequence[str], *, seed: int = 0) -> "Detector":
+    def fit(self, flows: pl.DataFrame, labels: Sequence[str], *, seed: int = 0) -> Detector:
         """Learn from labelled flows (one label a row) and return the fitted detector."""
         ...
 
@@ -59,7 +60,13 @@ class LanguageModel(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[str], *, max_tokens: int, stop: str = "\n", temperature: float = 0.0, seed: int = 0
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        stop: str = "\n",
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> list[str]:
         """The text the model writes after each prompt, up to `stop` or `max_tokens`. Temperature 0 is greedy."""
         ...

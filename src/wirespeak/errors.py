@@ -6,8 +6,8 @@ that escapes is a bug.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from difflib import get_close_matches
-from typing import Iterable
 
 
 class WirespeakError(Exception):
@@ -48,4 +48,6 @@ def unknown_name(what: str, name: str, known: Iterable[str]) -> OptionError:
 
 def missing_extra(package: str, extra: str) -> MissingPart:
     """The error for an optional dependency that is absent."""
-    return MissingPart(f"{package} is needed for this and is not installed. Run: pip install 'wirespeak[{extra}]'")
+    return MissingPart(
+        f"{package} is needed for this and is not installed. Run: pip install 'wirespeak[{extra}]'"
+    )

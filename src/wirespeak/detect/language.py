@@ -7,8 +7,9 @@ likeliest. The temperature that makes the probabilities honest is fitted on vali
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -28,7 +29,9 @@ class LanguageDetector:
 
     name = "language"
 
-    def __init__(self, model: LanguageModel, labels: Sequence[str], *, level: str = "compact", temperature: float = 1.0) -> None:
+    def __init__(
+        self, model: LanguageModel, labels: Sequence[str], *, level: str = "compact", temperature: float = 1.0
+    ) -> None:
         self.model = model
         self.labels = tuple(labels)
         self.level = level
@@ -36,7 +39,9 @@ class LanguageDetector:
         self.distinct = 0.0
 
     @classmethod
-    def load(cls, name: str | None = None, *, device: str = "auto", threads: int | None = None) -> "LanguageDetector":
+    def load(
+        cls, name: str | None = None, *, device: str = "auto", threads: int | None = None
+    ) -> LanguageDetector:
         """The detector around a model folder or hub name; without a name, around the model in the box.
 
         A model without a card is asked as it is, with the canonical labels, at level detailed.
@@ -46,8 +51,12 @@ class LanguageDetector:
         if not card:
             return cls(model, tuple(LABELS), level="detailed")
         if not {"labels", "temperature"} <= card.keys():
-            raise ModelError(f"{model.name}: its card.json names no labels and temperature, so it was not trained to judge. Train it with 'wirespeak train'.")
-        return cls(model, card["labels"], level=card.get("level", "compact"), temperature=float(card["temperature"]))
+            raise ModelError(
+                f"{model.name}: its card.json names no labels and temperature, so it was not trained to judge. Train it with 'wirespeak train'."
+            )
+        return cls(
+            model, card["labels"], level=card.get("level", "compact"), temperature=float(card["temperature"])
+        )
 
     def predict(self, flows: pl.DataFrame) -> NDArray[np.float32]:
         """Calibrated probabilities [flows, labels]; each distinct sentence is judged once."""
@@ -55,20 +64,26 @@ class LanguageDetector:
         distinct = said.unique(maintain_order=True)
         self.distinct = len(distinct) / max(1, len(said))
         scores = self.scores(distinct)
-        where = said.replace_strict(distinct, pl.int_range(len(distinct), eager=True), return_dtype=pl.Int64).to_numpy()
+        where = said.replace_strict(
+            distinct, pl.int_range(len(distinct), eager=True), return_dtype=pl.Int64
+        ).to_numpy()
         return softmax(scores / self.temperature)[where]
 
     def scores(self, said: Sequence[str] | pl.Series) -> NDArray[np.float32]:
         """Log-likelihood of each label for each sentence, [sentences, labels], before calibration."""
         return self.model.choose([judge_prompt(sentence) for sentence in said], label_answers(self.labels))
 
-    def fit(self, flows: pl.DataFrame, labels: Sequence[str], *, seed: int = 0) -> "LanguageDetector":
+    def fit(self, flows: pl.DataFrame, labels: Sequence[str], *, seed: int = 0) -> LanguageDetector:
         """A model is trained by `wirespeak train`, which also teaches it to explain and to write."""
-        raise InputError("a language detector is not fitted in place. Train a model with 'wirespeak train' and load it with --model.")
+        raise InputError(
+            "a language detector is not fitted in place. Train a model with 'wirespeak train' and load it with --model."
+        )
 
     def save(self, folder: Path) -> None:
         """A model is written by `wirespeak train`."""
-        raise InputError("a language detector is saved by 'wirespeak train'; copy the model's folder to keep it.")
+        raise InputError(
+            "a language detector is saved by 'wirespeak train'; copy the model's folder to keep it."
+        )
 
 
 def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -77,7 +92,9 @@ def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True), np.float32)
 
 
-def fit_temperature(scores: NDArray[np.float32], truth: NDArray[np.int64], weights: NDArray[np.float64]) -> float:
+def fit_temperature(
+    scores: NDArray[np.float32], truth: NDArray[np.int64], weights: NDArray[np.float64]
+) -> float:
     """The temperature that maximises the weighted likelihood of `truth` (column numbers), by golden section."""
 
     def loss(log_temperature: float) -> float:
@@ -94,7 +111,13 @@ def fit_temperature(scores: NDArray[np.float32], truth: NDArray[np.int64], weigh
 
 
 def judge_examples(
-    flows: pl.DataFrame, labels: Sequence[str], *, seed: int, rounds: int = 8, unknown_share: float = 0.05, normal_share: float = 0.45
+    flows: pl.DataFrame,
+    labels: Sequence[str],
+    *,
+    seed: int,
+    rounds: int = 8,
+    unknown_share: float = 0.05,
+    normal_share: float = 0.45,
 ) -> list[Example]:
     """What a model learns judging from: every distinct sentence, and jittered rounds of it.
 
@@ -113,14 +136,18 @@ def judge_examples(
         weight[label] = (1 - normal_share - unknown_share) / max(1, len(hostile))
     counted = counted.with_columns(pull=pl.col("len").cast(pl.Float64) ** 0.25)
     counted = counted.with_columns(
-        weight=pl.col("pull") / pl.col("pull").sum().over("label") * pl.col("label").replace_strict(weight, return_dtype=pl.Float64)
+        weight=pl.col("pull")
+        / pl.col("pull").sum().over("label")
+        * pl.col("label").replace_strict(weight, return_dtype=pl.Float64)
     )
     examples: list[Example] = []
     for turn in range(rounds):
         rows = counted if turn == 0 else compact.jitter(counted, rng=rng)
         examples += _examples(rows, rows["label"], rows["weight"])
     if len({category(label) for label in hostile}) > 1:
-        strange = _strange(counted.filter(pl.col("label") != "normal"), rng, count=max(2000, len(examples) // 20))
+        strange = _strange(
+            counted.filter(pl.col("label") != "normal"), rng, count=max(2000, len(examples) // 20)
+        )
         share = pl.Series([unknown_share * rounds / len(strange)] * len(strange))
         examples += _examples(strange, pl.Series([UNKNOWN] * len(strange)), share)
     return examples
@@ -133,13 +160,18 @@ def compact_columns_with(flows: pl.DataFrame) -> tuple[Any, ...]:
     columns = compact_columns()
     lacking = [column.name for column in columns if column.name not in flows.columns]
     if lacking:
-        raise InputError(f"the flow table lacks {len(lacking)} columns a sentence needs, {', '.join(lacking[:4])} first. Make it with 'wirespeak flows'.")
+        raise InputError(
+            f"the flow table lacks {len(lacking)} columns a sentence needs, {', '.join(lacking[:4])} first. Make it with 'wirespeak flows'."
+        )
     return columns
 
 
 def _examples(rows: pl.DataFrame, labels: pl.Series, weights: pl.Series) -> list[Example]:
     said = compact.encode(rows)
-    return [Example(judge_prompt(s), label_answer(label), w) for s, label, w in zip(said, labels, weights)]
+    return [
+        Example(judge_prompt(s), label_answer(label), w)
+        for s, label, w in zip(said, labels, weights, strict=True)
+    ]
 
 
 def _strange(hostile: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.DataFrame:
@@ -149,5 +181,7 @@ def _strange(hostile: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.
     first, second = hostile[own], hostile[other]
     context = [name for name in hostile.columns if name.startswith(("src_", "dst_", "pair_"))]
     mixed = first.with_columns(second.select(context))
-    categories = pl.Series([category(a) != category(b) for a, b in zip(first["label"], second["label"])])
+    categories = pl.Series(
+        [category(a) != category(b) for a, b in zip(first["label"], second["label"], strict=True)]
+    )
     return compact.jitter(mixed.filter(categories), rng=rng)

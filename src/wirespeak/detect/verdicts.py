@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from wirespeak.contracts import Detector
 
@@ -18,12 +19,16 @@ def judge(detector: Detector, flows: pl.DataFrame) -> pl.DataFrame:
     `normal`), detector, set_aside (reason, or null). A flow without a usable answer has label null and a
     reason; it is never called normal.
     """
-    chances = detector.predict(flows).astype(np.float64) if len(flows) else np.zeros((0, len(detector.labels)))
-    answered = np.isfinite(chances).all(axis=1)
+    chances = (
+        detector.predict(flows).astype(np.float64) if len(flows) else np.zeros((0, len(detector.labels)))
+    )
+    answered: NDArray[np.bool_] = np.asarray(np.isfinite(chances).all(axis=1))
     best = np.where(answered, np.nan_to_num(chances).argmax(axis=1), 0)
     labels = np.array(detector.labels, object)[best]
     rounded = chances.round(6)
-    label = pl.Series("label", [name if ok else None for name, ok in zip(labels, answered)], dtype=pl.String)
+    label = pl.Series(
+        "label", [name if ok else None for name, ok in zip(labels, answered, strict=True)], dtype=pl.String
+    )
     top = rounded[np.arange(len(best)), best]
     normal = detector.labels.index("normal") if "normal" in detector.labels else None
     attack = 1.0 - rounded[:, normal] if normal is not None else np.full(len(best), np.nan)
@@ -31,7 +36,10 @@ def judge(detector: Detector, flows: pl.DataFrame) -> pl.DataFrame:
         label,
         label.alias("canonical"),
         pl.Series("probability", np.where(answered, top, np.nan)).fill_nan(None),
-        *(pl.Series(f"p_{name}", rounded[:, place]).fill_nan(None) for place, name in enumerate(detector.labels)),
+        *(
+            pl.Series(f"p_{name}", rounded[:, place]).fill_nan(None)
+            for place, name in enumerate(detector.labels)
+        ),
         pl.Series("score_attack", attack.round(6)).fill_nan(None),
         pl.lit(detector.name).alias("detector"),
         pl.Series("set_aside", [None if ok else "no usable answer" for ok in answered], dtype=pl.String),

@@ -7,7 +7,7 @@ groups (Efron and Tibshirani 1993), or Wilson's for a share.
 
 from __future__ import annotations
 
-from typing import Callable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import polars as pl
@@ -31,7 +31,9 @@ def per_label(truth: Labels, answers: Labels, weights: Sequence[float] | None = 
     w = np.ones(len(t)) if weights is None else np.asarray(weights, float)
     rows = []
     for label in labels:
-        hit, said, real = (float(w[mask].sum()) for mask in ((t == label) & (a == label), a == label, t == label))
+        hit, said, real = (
+            float(w[mask].sum()) for mask in ((t == label) & (a == label), a == label, t == label)
+        )
         precision, recall = hit / said if said else 0.0, hit / real
         rows.append((label, precision, recall, 2 * hit / (said + real), int(real)))
     return pl.DataFrame(rows, schema=["label", "precision", "recall", "f1", "n"], orient="row")
@@ -60,13 +62,19 @@ def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def bootstrap(
-    name: str, measure: Callable[[NDArray[np.int64]], float], groups: NDArray[np.int64], *, seed: int = 0, rounds: int = 200
+    name: str,
+    measure: Callable[[NDArray[np.int64]], float],
+    groups: NDArray[np.int64],
+    *,
+    seed: int = 0,
+    rounds: int = 200,
 ) -> Score:
     """`measure(rows)` with a 95 % interval from resampling whole groups. groups: the group of each row."""
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(groups == group) for group in np.unique(groups)]
     values = [
-        measure(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))])) for _ in range(rounds)
+        measure(np.concatenate([members[i] for i in rng.integers(0, len(members), len(members))]))
+        for _ in range(rounds)
     ]
     low, high = np.percentile(values, [2.5, 97.5])
     everything = np.arange(len(groups))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from wirespeak.detect.language import UNKNOWN, LanguageDetector, fit_temperature
 from wirespeak.detect.verdicts import judge
 from wirespeak.errors import InputError
 from wirespeak.evaluate.metrics import calibration_error, macro_f1
+from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.lm.export import export_onnx
 from wirespeak.lm.onnx import OnnxLanguageModel
 from wirespeak.lm.tokenizer import train_tokenizer
@@ -49,15 +50,6 @@ class Recipe:
     threads: int = 2
 
 
-@dataclass
-class Progress:
-    """Where the recipe tells how far it is."""
-
-    say: Callable[[str], None] = lambda _: None
-    step: Callable[[int, int, float], None] | None = None
-    notes: list[str] = field(default_factory=list)
-
-
 def split_of(folder: Path) -> str:
     """The part (train, validation or test) that a recording's scenario declares."""
     try:
@@ -69,12 +61,13 @@ def split_of(folder: Path) -> str:
 
 
 def make_model(
-    recordings: Sequence[Path], output: Path, recipe: Recipe = Recipe(), progress: Progress = Progress()
+    recordings: Sequence[Path], output: Path, recipe: Recipe | None = None, progress: Say = quiet
 ) -> dict[str, Any]:
     """Train on the train recordings, calibrate on the validation ones, write the model folder; return its card.
 
     output gets checkpoint/ (Hugging Face format), model.onnx (int8), tokenizer.json, card.json.
     """
+    recipe = recipe or Recipe()
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
     for folder in sorted(recordings):
         parts.setdefault(split_of(folder), []).append(folder)
@@ -82,7 +75,7 @@ def make_model(
         raise InputError(
             f"{len(parts['train'])} train and {len(parts['validation'])} validation recordings were given; at least one of each is needed."
         )
-    progress.say("reading recordings")
+    progress("reading recordings")
     train = [read_recording(folder) for folder in parts["train"]]
     validation = [read_recording(folder) for folder in parts["validation"]]
     tasks = _tasks(train, parts["train"], recipe)
@@ -93,11 +86,12 @@ def make_model(
     tokenizer = train_tokenizer(
         texts, words=[label_answer(label) for label in labels], vocabulary=recipe.vocabulary
     )
-    progress.say(", ".join(f"{len(task.examples):,} {task.name} examples" for task in tasks))
+    progress(", ".join(f"{len(task.examples):,} {task.name} examples" for task in tasks))
     checkpoint = output / "checkpoint"
     facts = train_decoder(
         tasks, tokenizer, checkpoint, shape=recipe.shape, schedule=recipe.schedule, seed=recipe.seed,
-        threads=recipe.threads, progress=progress.step,
+        threads=recipe.threads,
+        progress=lambda step, steps, loss: progress(f"training, loss {loss:.3f}", step / steps),
     )  # fmt: skip
     export_onnx(checkpoint, output / "model.onnx", precision="int8")
     tokenizer.save(str(output / "tokenizer.json"))

@@ -21,7 +21,9 @@ def load_model(name: str | None = None, *, device: str = "auto", threads: int | 
     if (folder / "model.onnx").is_file() or name is None:
         return OnnxLanguageModel(folder, threads=threads)
     if name.startswith(("/", ".")) and not folder.is_dir():
-        raise ModelError(f"no model folder '{name}'. Give a folder written by 'wirespeak train', a hub name, or leave --model out.")
+        raise ModelError(
+            f"no model folder '{name}'. Give a folder written by 'wirespeak train', a hub name, or leave --model out."
+        )
     from wirespeak.lm.pretrained import TransformersLanguageModel
 
     return TransformersLanguageModel(name, device=device)

@@ -36,14 +36,16 @@ def export_onnx(folder: Path, output: Path, *, precision: Precision = "int8") ->
     """
     try:
         import onnx
-        from transformers import AutoConfig
         from safetensors.numpy import load_file
+        from transformers import AutoConfig
     except ImportError as missing:
         raise missing_extra(missing.name or "onnx", "train") from missing
 
     config = AutoConfig.from_pretrained(folder)
     if config.model_type != "llama" or config.num_key_value_heads != config.num_attention_heads:
-        raise ModelError(f"{folder}: only Llama checkpoints with as many key heads as heads are exported to ONNX.")
+        raise ModelError(
+            f"{folder}: only Llama checkpoints with as many key heads as heads are exported to ONNX."
+        )
     graph = _Graph(load_file(folder / "model.safetensors"), config, precision)
     model = graph.build()
     onnx.checker.check_model(model)
@@ -118,10 +120,15 @@ class _Graph:
         head = self.weights.get("lm_head.weight", self.weights["model.embed_tokens.weight"])
         self._matmul(hidden, head.T, output="logits")
 
-    def _layer(self, hidden: str, layer: int, bias: str, cosine: str, sine: str, final: bool) -> tuple[str, str]:
+    def _layer(
+        self, hidden: str, layer: int, bias: str, cosine: str, sine: str, final: bool
+    ) -> tuple[str, str]:
         """One decoder layer. The final one goes on with the asked position alone: hidden becomes [B, 1, H]."""
         prefix = f"model.layers.{layer}."
-        weight = lambda name: self.weights[f"{prefix}{name}.weight"].T  # noqa: E731
+
+        def weight(name: str) -> NDArray[np.float32]:
+            return self.weights[f"{prefix}{name}.weight"].T
+
         normed = self._norm(hidden, prefix + "input_layernorm.weight")
         kv = self._matmul(normed, np.hstack([weight("self_attn.k_proj"), weight("self_attn.v_proj")]))
         key, val = self._split(kv, 2)
@@ -135,7 +142,9 @@ class _Graph:
         if final:
             hidden, normed = self._at_last(hidden), self._at_last(normed)
             bias = self._rows_at_last(bias)
-            cosine, sine = self._rotation(self.op("GatherElements", "position_ids", self._last_column(), axis=1))
+            cosine, sine = self._rotation(
+                self.op("GatherElements", "position_ids", self._last_column(), axis=1)
+            )
         query = self._rotate(self._by_head(self._matmul(normed, weight("self_attn.q_proj"))), cosine, sine)
         query = self.op("Mul", query, self.const(np.float32(self.width**-0.5)))
         scores = self.op("Add", self.op("MatMul", query, self.op("Transpose", key, perm=[0, 1, 3, 2])), bias)
@@ -147,19 +156,30 @@ class _Graph:
         both = self._matmul(normed, np.hstack([weight("mlp.gate_proj"), weight("mlp.up_proj")]))
         gate, up = self._split(both, 2)
         gate = self.op("Mul", gate, self.op("Sigmoid", gate))
-        return self.op("Add", hidden, self._matmul(self.op("Mul", gate, up), weight("mlp.down_proj"))), present
+        return self.op(
+            "Add", hidden, self._matmul(self.op("Mul", gate, up), weight("mlp.down_proj"))
+        ), present
 
     def _attention_bias(self) -> str:
         """[B, 1, T, S]: 0 where a position may look, -1e9 where it may not (the future, or masked out)."""
         tokens = self.op("Shape", "input_ids", start=1, end=2)
         total = self.op("Shape", "mask", start=1, end=2)
         zero, one = self.const(np.int64(0)), self.const(np.int64(1))
-        scalar = lambda name: self.op("Squeeze", name, self.ints([0]))  # noqa: E731
+
+        def scalar(name: str) -> str:
+            return self.op("Squeeze", name, self.ints([0]))
+
         columns = self.op("Range", zero, scalar(total), one)
         rows = self.op("Range", scalar(self.op("Sub", total, tokens)), scalar(total), one)
-        seen = self.op("LessOrEqual", self.op("Unsqueeze", columns, self.ints([0])), self.op("Unsqueeze", rows, self.ints([1])))
+        seen = self.op(
+            "LessOrEqual",
+            self.op("Unsqueeze", columns, self.ints([0])),
+            self.op("Unsqueeze", rows, self.ints([1])),
+        )
         causal = self.op("Where", seen, self.const(np.float32(0)), self.const(np.float32(-1e9)))
-        masked = self.op("Mul", self.op("Sub", "mask", self.const(np.float32(1))), self.const(np.float32(1e9)))
+        masked = self.op(
+            "Mul", self.op("Sub", "mask", self.const(np.float32(1))), self.const(np.float32(1e9))
+        )
         return self.op("Add", causal, self.op("Unsqueeze", masked, self.ints([1, 2])))
 
     def _rotation(self, positions: str) -> tuple[str, str]:
@@ -167,7 +187,9 @@ class _Graph:
         base = getattr(self.config, "rope_theta", None) or self.config.rope_parameters["rope_theta"]
         inverse = 1.0 / base ** (np.arange(0, self.width, 2, dtype=np.float64) / self.width)
         angle = self.op("Cast", positions, to=1)
-        angle = self.op("Mul", self.op("Unsqueeze", angle, self.ints([1, 3])), self.const(inverse.astype(np.float32)))
+        angle = self.op(
+            "Mul", self.op("Unsqueeze", angle, self.ints([1, 3])), self.const(inverse.astype(np.float32))
+        )
         angle = self.op("Concat", angle, angle, axis=-1)
         return self.op("Cos", angle), self.op("Sin", angle)
 
@@ -202,8 +224,22 @@ class _Graph:
         if self.precision == "fp32":
             return self.op("MatMul", x, self.const(np.ascontiguousarray(weight)), output=output)
         codes, scales = quantise_blocks(weight)
-        options = dict(K=weight.shape[0], N=weight.shape[1], bits=8, block_size=BLOCK, accuracy_level=4)
-        return self.op("MatMulNBits", x, self.const(codes), self.const(scales), output=output, domain="com.microsoft", **options)
+        options = {
+            "K": weight.shape[0],
+            "N": weight.shape[1],
+            "bits": 8,
+            "block_size": BLOCK,
+            "accuracy_level": 4,
+        }
+        return self.op(
+            "MatMulNBits",
+            x,
+            self.const(codes),
+            self.const(scales),
+            output=output,
+            domain="com.microsoft",
+            **options,
+        )
 
     def _split(self, x: str, parts: int) -> list[str]:
         from onnx import helper
@@ -212,7 +248,9 @@ class _Graph:
         self.nodes.append(helper.make_node("Split", [x], names, axis=-1, num_outputs=parts))
         return names
 
-    def op(self, kind: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: Any) -> str:
+    def op(
+        self, kind: str, *inputs: str, output: str | None = None, domain: str = "", **attributes: Any
+    ) -> str:
         from onnx import helper
 
         name = output or f"v{len(self.nodes)}"

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ class OnnxLanguageModel:
         """Load the model in `folder`. threads: CPU threads, by default all the process may use."""
         missing = [name for name in FILES if not (folder / name).is_file()]
         if missing:
-            raise ModelError(f"{folder} is not a model folder: {', '.join(missing)} missing. Give a folder written by 'wirespeak train'.")
+            raise ModelError(
+                f"{folder} is not a model folder: {', '.join(missing)} missing. Give a folder written by 'wirespeak train'."
+            )
         import onnxruntime
         from tokenizers import Tokenizer
 
@@ -39,8 +42,12 @@ class OnnxLanguageModel:
             self._session = onnxruntime.InferenceSession(
                 (folder / "model.onnx").read_bytes(), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # each library has errors of its own; all mean that the folder is not sound
-            raise ModelError(f"{folder}: the model cannot be loaded ({_first_line(error)}). Train or fetch it again.") from error
+        except (
+            Exception
+        ) as error:  # each library has errors of its own; all mean that the folder is not sound
+            raise ModelError(
+                f"{folder}: the model cannot be loaded ({_first_line(error)}). Train or fetch it again."
+            ) from error
         self.name = str(self.card.get("name", folder.name))
         shape = next(item.shape for item in self._session.get_inputs() if item.name == "past")
         self._layers, self._heads, self._width = shape[0], shape[3], shape[5]
@@ -66,7 +73,13 @@ class OnnxLanguageModel:
         return scores[[where[prompt] for prompt in prompts]]
 
     def generate(
-        self, prompts: Sequence[str], *, max_tokens: int, stop: str = "\n", temperature: float = 0.0, seed: int = 0
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        stop: str = "\n",
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> list[str]:
         """What the model writes after each prompt, up to `stop`, its end token or `max_tokens`."""
         ids = self.tokens(prompts)
@@ -88,8 +101,10 @@ class OnnxLanguageModel:
             last = np.full(batch, tokens.shape[1] - 1, np.int64)
             feed = {"input_ids": tokens, "position_ids": positions, "mask": mask, "last": last, "past": past}
             logits, past = self._session.run(["logits", "present"], feed)
-            following = np.array([_draw(logits[row], temperature, draws[row]) for row in range(batch)], np.int64)
-            for row in np.flatnonzero(open_rows):
+            following = np.array(
+                [_draw(logits[row], temperature, draws[row]) for row in range(batch)], np.int64
+            )
+            for row in np.flatnonzero(open_rows).tolist():
                 if following[row] == self._end:
                     open_rows[row] = False
                     continue
@@ -107,7 +122,9 @@ class OnnxLanguageModel:
     def _only_token(self, answer: str) -> int:
         ids = self._tokenizer.encode(answer).ids
         if len(ids) != 1:
-            raise ModelError(f"{self.name}: the answer {answer!r} is {len(ids)} tokens, expected one. This model was trained for other labels.")
+            raise ModelError(
+                f"{self.name}: the answer {answer!r} is {len(ids)} tokens, expected one. This model was trained for other labels."
+            )
         return int(ids[0])
 
     def _last_logits(self, ids: list[list[int]]) -> NDArray[np.float32]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +45,13 @@ class TransformersLanguageModel:
         return np.stack([table[prompt] for prompt in prompts])
 
     def generate(
-        self, prompts: Sequence[str], *, max_tokens: int, stop: str = "\n", temperature: float = 0.0, seed: int = 0
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        stop: str = "\n",
+        temperature: float = 0.0,
+        seed: int = 0,
     ) -> list[str]:
         """What the model writes after each prompt, up to `stop` or `max_tokens`."""
         torch = self._torch
@@ -52,7 +59,9 @@ class TransformersLanguageModel:
         for row, prompt in enumerate(prompts):
             torch.manual_seed(seed + row)
             ids = self._ids(prompt)
-            sampling = {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+            sampling = (
+                {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+            )
             with torch.inference_mode():
                 out = self._model.generate(
                     torch.tensor([ids], device=self._device), max_new_tokens=max_tokens, **sampling,

@@ -12,12 +12,14 @@ GPT-2, through the `tokenizers` library. Any text can be encoded and decodes to 
 
 from __future__ import annotations
 
-from typing import Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 PAD, END = "<pad>", "<end>"
-_SPLIT = r" ?[a-z]{2}[A-Z]\d| ?[a-z]{2}\d{1,2}(?!\d)| ?[a-z]{2}:[\w-]+|\.\d{1,2}| ?\d| ?[A-Za-z_]+|\s+|[^\w\s]"
+_SPLIT = (
+    r" ?[a-z]{2}[A-Z]\d| ?[a-z]{2}\d{1,2}(?!\d)| ?[a-z]{2}:[\w-]+|\.\d{1,2}| ?\d| ?[A-Za-z_]+|\s+|[^\w\s]"
+)
 
 
 def train_tokenizer(texts: Iterable[str], *, words: Sequence[str] = (), vocabulary: int = 2048) -> Tokenizer:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator, Protocol, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,9 @@ def train_decoder(
     model.train()
     groups = [_Encoded(task, tokenizer) for task in tasks if len(task.examples)]
     batches = _batches(groups, schedule.tokens, np.random.default_rng(seed))
-    optimiser = torch.optim.AdamW(model.parameters(), lr=schedule.rate, weight_decay=schedule.decay, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=schedule.rate, weight_decay=schedule.decay, betas=(0.9, 0.98)
+    )
     running, seen = 0.0, 0
     for step in range(schedule.steps):
         for group in optimiser.param_groups:
@@ -158,13 +161,15 @@ class _Encoded:
         end = tokenizer.token_to_id(END)
         prompts = tokenizer.encode_batch_fast([example.prompt for example in task.examples])
         answers = tokenizer.encode_batch_fast([example.answer for example in task.examples])
-        self.rows = [np.array(p.ids + a.ids + [end], np.int64) for p, a in zip(prompts, answers)]
+        self.rows = [np.array(p.ids + a.ids + [end], np.int64) for p, a in zip(prompts, answers, strict=True)]
         self.prompts = np.array([len(p.ids) for p in prompts])
         self.share = task.share
         self.lengths = np.array([len(row) for row in self.rows])
         if (self.lengths > CONTEXT).any():
             worst = int(self.lengths.argmax())
-            raise InputError(f"task {task.name}: example {worst} is {self.lengths[worst]} tokens, at most {CONTEXT} fit. Shorten it.")
+            raise InputError(
+                f"task {task.name}: example {worst} is {self.lengths[worst]} tokens, at most {CONTEXT} fit. Shorten it."
+            )
         weights = np.array([example.weight for example in task.examples], np.float64)
         self.chances = np.cumsum(weights / weights.sum())
 
@@ -179,7 +184,11 @@ def _batches(
     shares = np.array([group.share for group in groups])
     while True:
         counts = rng.multinomial(_POOL, shares / shares.sum())
-        pool = [(group, int(row)) for group, count in zip(groups, counts) for row in group.draw(count, rng)]
+        pool = [
+            (group, int(row))
+            for group, count in zip(groups, counts, strict=True)
+            for row in group.draw(count, rng)
+        ]
         pool.sort(key=lambda item: item[0].lengths[item[1]])
         for part in rng.permutation(len(cuts := _cut([g.lengths[r] for g, r in pool], budget))):
             start, stop = cuts[part]

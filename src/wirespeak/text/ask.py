@@ -6,8 +6,8 @@ ever enters a prompt: a flow is shown by typed columns alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Iterable
 
 
 @dataclass(frozen=True)

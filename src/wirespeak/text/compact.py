@@ -12,7 +12,8 @@ A column at its default (schema) is left out; null counts as the default.
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -65,7 +66,9 @@ def _words(values: pl.Series, column: Column) -> pl.Series:
     filled = values.fill_null(column.default)
     distinct = filled.unique()
     words = [_word(value, column) for value in distinct.to_list()]
-    return filled.replace_strict(distinct, pl.Series(words, dtype=pl.String), return_dtype=pl.String).alias(column.name)
+    return filled.replace_strict(distinct, pl.Series(words, dtype=pl.String), return_dtype=pl.String).alias(
+        column.name
+    )
 
 
 def _word(value: Any, column: Column) -> str:
@@ -111,7 +114,11 @@ def jitter(flows: pl.DataFrame, *, rng: np.random.Generator, share: float = 0.02
         elif column.name in ("duration_grade", "gap_grade"):
             numbers = np.where(numbers > 0, np.maximum(numbers + steps, 0), 0)
         elif column.kind == "grade":
-            numbers = np.where(numbers > 1, np.maximum(numbers + rng.integers(-1, 2, rows) * (rng.random(rows) < 0.2), 1), numbers)
+            numbers = np.where(
+                numbers > 1,
+                np.maximum(numbers + rng.integers(-1, 2, rows) * (rng.random(rows) < 0.2), 1),
+                numbers,
+            )
         numbers = np.where(rng.random(rows) < share, 0.0, numbers)
         changed.append(pl.Series(column.name, numbers).cast(values.dtype))
     return flows.with_columns(changed)

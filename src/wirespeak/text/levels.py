@@ -7,7 +7,8 @@ phrases are joined by semicolons, and `decode` reads them back.
 from __future__ import annotations
 
 import re
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -20,7 +21,11 @@ def encode(flows: pl.DataFrame, level: str) -> pl.Series:
     columns = level_columns(level)
     lines = []
     for row in flows.select([column.name for column in columns]).iter_rows():
-        said = [_phrase(column, value) for column, value in zip(columns, row) if value not in (None, column.default)]
+        said = [
+            _phrase(column, value)
+            for column, value in zip(columns, row, strict=True)
+            if value not in (None, column.default)
+        ]
         text = "; ".join(said) or "nothing was measured"
         lines.append(text[0].upper() + text[1:] + ".")
     return pl.Series("sentence", lines, dtype=pl.String)
@@ -66,5 +71,9 @@ def _phrase(column: Column, value: float | str) -> str:
 
 def _pattern(column: Column) -> re.Pattern[str]:
     before, after = column.phrase.split("{}")
-    value = r"([\w-]+)" if column.kind == "category" else r"(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)" + (f" {column.unit}" if column.unit else "")
+    value = (
+        r"([\w-]+)"
+        if column.kind == "category"
+        else r"(-?\d+(?:\.\d+)?(?:e[+-]\d+)?)" + (f" {column.unit}" if column.unit else "")
+    )
     return re.compile(re.escape(before) + value + re.escape(after))

@@ -26,6 +26,10 @@ def read_recording(folder: Path) -> LabelledFlows:
 
     for part in ("capture.pcap", "truth.csv"):
         if not (folder / part).is_file():
-            raise InputError(f"{folder} is no recording: {part} is missing. Give a folder written by 'wirespeak lab record'.")
+            raise InputError(
+                f"{folder} is no recording: {part} is missing. Give a folder written by 'wirespeak lab record'."
+            )
     flows = read_flows([folder / "capture.pcap"]).flows
-    return LabelledFlows(folder.name, flows, label_flows(flows, read_truth((folder / "truth.csv").read_bytes())))
+    return LabelledFlows(
+        folder.name, flows, label_flows(flows, read_truth((folder / "truth.csv").read_bytes()))
+    )
