@@ -252,17 +252,14 @@ def train(
     are not opened. It learns to judge flows, to explain incidents and to write traffic. Under an hour on two
     cores; needs wirespeak[train].
     """
-    from wirespeak.interfaces.recipe import Progress, Recipe, make_model
+    from wirespeak.interfaces.recipe import Recipe, make_model
     from wirespeak.lm.training import Schedule
 
     options = {"inputs": inputs, "output": output, "steps": steps, "leave_out": leave_out, "seed": seed}
     run = Run("train", options, inputs, seed)
-    told = Progress(
-        say=progress, step=lambda step, steps, loss: progress(f"training, loss {loss:.3f}", step / steps)
-    )
     with folder(output, run) as hidden:
         recipe = Recipe(schedule=Schedule(steps=steps), leave_out=leave_out, seed=seed)
-        card = make_model(inputs, hidden, recipe, told)
+        card = make_model(inputs, hidden, recipe, progress)
         run.count(taken=sum(card["training"]["examples"].values()), given=1)
     return Outcome(
         _finished(run, output), f"a model of {card['training']['parameters']:,} parameters: {output}"
