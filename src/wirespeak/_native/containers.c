@@ -1,0 +1,225 @@
+/* Finding the packets of a capture file: pcap and pcapng.
+ *
+ * Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, and libpcap's savefile manual page.
+ */
+#include "native.h"
+
+#include <stdlib.h>
+
+enum container { PCAP_MICRO, PCAP_NANO, PCAPNG };
+enum { BLOCK_INTERFACE = 1, BLOCK_OLD_PACKET = 2, BLOCK_SIMPLE = 3, BLOCK_ENHANCED = 6, BLOCK_SECTION = 0x0A0D0D0A };
+enum { MAXIMUM_BLOCK = 1 << 28 };
+
+struct interface {
+    int64_t offset_s;
+    uint32_t snap_length;
+    uint16_t link_type;
+    uint8_t resolution; /* as if_tsresol: 10^-n, or 2^-n with the high bit */
+};
+
+struct scan {
+    struct view file;
+    size_t position;
+    enum container container;
+    bool big_endian;
+    uint16_t link_type;
+    struct interface *interfaces;
+    uint32_t interface_count, interface_capacity;
+    int64_t cut_at; /* byte at which reading had to stop, or -1 */
+    int64_t last_time;
+};
+
+/* Columns of the frames found; Python owns the memory. */
+struct frames {
+    int64_t *time_ns, *offset;
+    uint32_t *captured, *length;
+    uint16_t *link_type;
+    int64_t count, room;
+};
+
+static uint32_t word(const struct scan *scan, size_t offset) {
+    uint32_t big = read32(scan->file, offset);
+    return scan->big_endian ? big : __builtin_bswap32(big);
+}
+
+static uint16_t half(const struct scan *scan, size_t offset) {
+    uint16_t big = read16(scan->file, offset);
+    return scan->big_endian ? big : __builtin_bswap16(big);
+}
+
+static size_t left(const struct scan *scan) { return scan->file.size - scan->position; }
+
+static void add(struct frames *frames, int64_t time_ns, size_t offset, uint32_t captured, uint32_t length,
+                uint16_t link_type) {
+    int64_t at = frames->count++;
+    frames->time_ns[at] = time_ns;
+    frames->offset[at] = (int64_t)offset;
+    frames->captured[at] = captured;
+    frames->length[at] = length > captured ? length : captured;
+    frames->link_type[at] = link_type;
+}
+
+static void scan_pcap(struct scan *scan, struct frames *frames) {
+    int64_t unit = scan->container == PCAP_NANO ? 1 : 1000;
+    while (frames->count < frames->room && left(scan) > 0) {
+        size_t at = scan->position;
+        uint32_t captured = word(scan, at + 8);
+        if (left(scan) < 16 || captured > left(scan) - 16) {
+            scan->cut_at = (int64_t)at;
+            return;
+        }
+        int64_t time_ns = word(scan, at) * SECOND + (int64_t)word(scan, at + 4) * unit;
+        add(frames, time_ns, at + 16, captured, word(scan, at + 12), scan->link_type);
+        scan->position = at + 16 + captured;
+    }
+}
+
+static int64_t bounded(__int128 value) {
+    return value > INT64_MAX ? INT64_MAX : value < INT64_MIN ? INT64_MIN : (int64_t)value;
+}
+
+static int64_t interface_time(const struct interface *interface, uint32_t high, uint32_t low) {
+    __int128 ticks = (__int128)((uint64_t)high << 32 | low);
+    int exponent = interface->resolution & 0x7F;
+    if (interface->resolution & 0x80) {
+        ticks = exponent < 100 ? (ticks * SECOND) >> exponent : 0;
+    } else {
+        for (; exponent < 9; exponent++) ticks *= 10;
+        for (; exponent > 9 && ticks; exponent--) ticks /= 10;
+    }
+    return bounded(ticks + (__int128)interface->offset_s * SECOND);
+}
+
+static bool read_interface(struct scan *scan, size_t body, size_t end) {
+    if (scan->interface_count == scan->interface_capacity) {
+        uint32_t capacity = scan->interface_capacity ? scan->interface_capacity * 2 : 8;
+        struct interface *grown = realloc(scan->interfaces, capacity * sizeof *grown);
+        if (!grown) return false;
+        scan->interfaces = grown;
+        scan->interface_capacity = capacity;
+    }
+    struct interface interface = {.resolution = 6, .link_type = half(scan, body), .snap_length = word(scan, body + 4)};
+    for (size_t at = body + 8; at + 4 <= end;) {
+        uint16_t code = half(scan, at), size = half(scan, at + 2);
+        if (code == 0 || at + 4 + size > end) break;
+        if (code == 9 && size == 1) interface.resolution = read8(scan->file, at + 4);
+        if (code == 14 && size == 8) {
+            uint32_t first = word(scan, at + 4), second = word(scan, at + 8);
+            uint64_t offset = scan->big_endian ? (uint64_t)first << 32 | second : (uint64_t)second << 32 | first;
+            interface.offset_s = (int64_t)offset;
+        }
+        at += 4 + ((size + 3u) & ~3u);
+    }
+    scan->interfaces[scan->interface_count++] = interface;
+    return true;
+}
+
+/* A packet block whose packet does not fit in it, or whose interface is unknown, ends the reading. */
+static bool read_packet(struct scan *scan, struct frames *frames, uint32_t type, size_t body, size_t end) {
+    bool simple = type == BLOCK_SIMPLE;
+    size_t head = simple ? 4 : 20;
+    if (end - body < head) return false;
+    uint32_t number = simple ? 0 : type == BLOCK_OLD_PACKET ? half(scan, body) : word(scan, body);
+    if (number >= scan->interface_count) return false;
+    const struct interface *interface = &scan->interfaces[number];
+    uint32_t length = word(scan, simple ? body : body + 16);
+    uint32_t captured = simple ? length : word(scan, body + 12);
+    if (simple) {
+        if (interface->snap_length && captured > interface->snap_length) captured = interface->snap_length;
+        if (captured > end - body - head) captured = (uint32_t)(end - body - head);
+    }
+    if (captured > end - body - head) return false;
+    /* A simple packet block has no time: it takes the one before it. */
+    if (!simple) scan->last_time = interface_time(interface, word(scan, body + 4), word(scan, body + 8));
+    add(frames, scan->last_time, body + head, captured, length, interface->link_type);
+    return true;
+}
+
+static bool read_block(struct scan *scan, struct frames *frames) {
+    size_t at = scan->position;
+    if (left(scan) < 12) return false;
+    if (read32(scan->file, at) == BLOCK_SECTION) { /* the same in both byte orders */
+        uint32_t magic = read32(scan->file, at + 8);
+        if (magic != 0x1A2B3C4D && magic != 0x4D3C2B1A) return false;
+        scan->big_endian = magic == 0x1A2B3C4D;
+        scan->interface_count = 0;
+    }
+    uint32_t type = word(scan, at), size = word(scan, at + 4);
+    if (size < 12 || size % 4 || size > MAXIMUM_BLOCK || size > left(scan)) return false;
+    size_t body = at + 8, end = at + size - 4;
+    bool whole = true;
+    if (type == BLOCK_INTERFACE) whole = end - body >= 8 && read_interface(scan, body, end);
+    if (type == BLOCK_ENHANCED || type == BLOCK_SIMPLE || type == BLOCK_OLD_PACKET) {
+        whole = read_packet(scan, frames, type, body, end);
+    }
+    if (whole) scan->position = at + size;
+    return whole;
+}
+
+static void scan_pcapng(struct scan *scan, struct frames *frames) {
+    while (frames->count < frames->room && left(scan) > 0) {
+        if (!read_block(scan, frames)) {
+            scan->cut_at = (int64_t)scan->position;
+            return;
+        }
+    }
+}
+
+/* A scan of `size` bytes at `bytes`, or NULL when they do not begin as a capture does. */
+EXPORT struct scan *wirespeak_scan_start(const uint8_t *bytes, size_t size) {
+    struct scan scan = {.file = {bytes, size}, .cut_at = -1};
+    uint32_t magic = read32(scan.file, 0);
+    switch (magic) {
+        case 0xA1B2C3D4: case 0xA1B23C4D: scan.big_endian = true; break;
+        case 0xD4C3B2A1: case 0x4D3CB2A1: case BLOCK_SECTION: break;
+        default: return NULL;
+    }
+    if (magic == BLOCK_SECTION) {
+        uint32_t order = read32(scan.file, 8);
+        if (size < 28 || (order != 0x1A2B3C4D && order != 0x4D3C2B1A)) return NULL;
+        scan.container = PCAPNG;
+    } else {
+        if (size < 24) return NULL;
+        scan.container = magic == 0xA1B23C4D || magic == 0x4D3CB2A1 ? PCAP_NANO : PCAP_MICRO;
+        scan.link_type = (uint16_t)word(&scan, 20); /* the upper half tells of frame check sequences */
+        scan.position = 24;
+    }
+    struct scan *kept = malloc(sizeof *kept);
+    if (kept) *kept = scan;
+    return kept;
+}
+
+EXPORT void wirespeak_scan_end(struct scan *scan) {
+    if (scan) free(scan->interfaces);
+    free(scan);
+}
+
+/* Fills the columns with up to `room` frames; `count` tells how many. Fewer than `room`: the end. */
+EXPORT void wirespeak_scan_next(struct scan *scan, struct frames *frames) {
+    frames->count = 0;
+    if (scan->cut_at >= 0) return;
+    if (scan->container == PCAPNG) scan_pcapng(scan, frames);
+    else scan_pcap(scan, frames);
+}
+
+EXPORT int64_t wirespeak_scan_position(const struct scan *scan) { return (int64_t)scan->position; }
+EXPORT int64_t wirespeak_scan_cut(const struct scan *scan) { return scan->cut_at; }
+
+/* Writes little-endian pcap records of the frames to `out`; returns the bytes written. The caller made room. */
+EXPORT size_t wirespeak_write_records(const uint8_t *data, size_t size, const struct frames *frames, int64_t unit_ns,
+                                      uint8_t *out) {
+    uint8_t *at = out;
+    for (int64_t i = 0; i < frames->count; i++) {
+        uint64_t offset = (uint64_t)frames->offset[i];
+        uint32_t captured = frames->captured[i];
+        if (offset > size || captured > size - offset) break;
+        uint64_t time = (uint64_t)frames->time_ns[i];
+        uint32_t fields[4] = {(uint32_t)(time / SECOND), (uint32_t)(time % SECOND / (uint64_t)unit_ns), captured, frames->length[i]};
+        for (size_t f = 0; f < 4; f++, at += 4) {
+            for (int byte = 0; byte < 4; byte++) at[byte] = (uint8_t)(fields[f] >> 8 * byte);
+        }
+        memcpy(at, data + offset, captured);
+        at += captured;
+    }
+    return (size_t)(at - out);
+}

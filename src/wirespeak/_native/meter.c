@@ -1,0 +1,544 @@
+/* Packets to flows: one pass, a table of live flows, rows of the flows that ended.
+ *
+ * Time is the capture's clock: the largest timestamp so far, so that a packet out of order cannot revive the
+ * past. Live flows hang in two lists, idle ones by their last packet and closed TCP ones by when they closed;
+ * what has run out is at their heads.
+ */
+#include "native.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { CLOSED_STAYS_S = 5 };
+
+struct flow_key {
+    uint8_t low[16], high[16]; /* the addresses in order; for ARP sender and target */
+    uint8_t mac[6];            /* of the sender, for ARP alone */
+    uint16_t low_port, high_port, vlan, protocol;
+    uint16_t family;
+};
+
+struct flow {
+    uint32_t before, after; /* neighbours in the list of idle or of closed flows */
+    uint32_t hash, event;
+    struct flow_key key;
+    int64_t began, touched, closed_at; /* by the clock */
+    int64_t seen[2], syn_time;         /* raw times: last packet by direction, first SYN */
+    double gap_sum, gap_mean, gap_spread, gap_min, gap_max, side_gap[2];
+    uint32_t binding[2], next_sequence[2];
+    bool source_is_low, closed, answered, has_sequence[2];
+    bool syn, syn_ack, source_syn_ack, established, fin[2], fin_before_reset[2];
+    uint8_t reset_by; /* 0 nobody, 1 source first, 2 destination first */
+    struct conversation conversation;
+    struct flow_row row;
+};
+
+struct list {
+    uint32_t first, last;
+};
+
+struct meter {
+    struct context context;
+    struct pool flows;
+    struct table table;
+    struct list idle, closed;
+    struct flow_row *ended;
+    size_t ended_count, ended_room;
+    int64_t clock, idle_ns, active_ns, next_id;
+    uint64_t seed;
+    bool out_of_memory;
+};
+
+static struct flow *flow_at(const struct meter *m, uint32_t index) { return pool_at(&m->flows, index); }
+
+/* ---- lists ---------------------------------------------------------------------------------------------- */
+
+static void list_remove(struct meter *m, struct list *list, uint32_t index) {
+    const struct flow *flow = flow_at(m, index);
+    if (flow->before == NONE) list->first = flow->after;
+    else flow_at(m, flow->before)->after = flow->after;
+    if (flow->after == NONE) list->last = flow->before;
+    else flow_at(m, flow->after)->before = flow->before;
+}
+
+static void list_append(struct meter *m, struct list *list, uint32_t index) {
+    struct flow *flow = flow_at(m, index);
+    flow->before = list->last;
+    flow->after = NONE;
+    if (list->last == NONE) list->first = index;
+    else flow_at(m, list->last)->after = index;
+    list->last = index;
+}
+
+/* ---- ending --------------------------------------------------------------------------------------------- */
+
+static enum state tcp_state(const struct flow *flow) {
+    if (!flow->syn) return flow->source_syn_ack && flow->reset_by == 2 ? RSTRH : OTH;
+    if (flow->established) {
+        if (flow->fin_before_reset[0] && flow->fin_before_reset[1]) return SF;
+        if (flow->reset_by) return flow->reset_by == 1 ? RSTO : RSTR;
+        return flow->fin[0] ? S2 : flow->fin[1] ? S3 : S1;
+    }
+    if (flow->syn_ack) return HALF;
+    if (flow->reset_by) return flow->reset_by == 1 ? RSTOS0 : REJ;
+    if (flow->fin[0]) return SH;
+    return flow->row.bwd_packets ? OTH : S0;
+}
+
+static double seconds(int64_t ns) { return (double)ns / 1e9; }
+
+static double mean_gap(double sum, int64_t packets) { return packets > 1 ? sum / (double)(packets - 1) : 0; }
+
+/* Computes what only the end can tell and puts the row out. */
+static bool put_row(struct meter *m, struct flow *flow) {
+    struct flow_row *row = &flow->row;
+    int64_t packets = row->fwd_packets + row->bwd_packets;
+    row->state = flow->key.protocol == TCP ? tcp_state(flow) : flow->answered ? TWO_WAY : ONE_WAY;
+    row->iat_mean_s = mean_gap(flow->gap_sum, packets);
+    row->iat_std_s = packets > 1 ? sqrt(flow->gap_spread / (double)(packets - 1)) : 0;
+    row->iat_min_s = packets > 1 ? flow->gap_min : 0;
+    row->iat_max_s = flow->gap_max;
+    row->fwd_iat_mean_s = mean_gap(flow->side_gap[0], row->fwd_packets);
+    row->bwd_iat_mean_s = mean_gap(flow->side_gap[1], row->bwd_packets);
+    row->unfinished_requests += conversation_pending(&flow->conversation);
+    if (m->ended_count == m->ended_room) {
+        size_t room = m->ended_room ? m->ended_room * 2 : 1024;
+        struct flow_row *grown = realloc(m->ended, room * sizeof *grown);
+        if (!grown) return false;
+        m->ended = grown;
+        m->ended_room = room;
+    }
+    m->ended[m->ended_count++] = *row;
+    return true;
+}
+
+static void end_flow(struct meter *m, uint32_t index) {
+    struct flow *flow = flow_at(m, index);
+    bool pending = conversation_pending(&flow->conversation);
+    conversation_end(&flow->conversation, &flow->row);
+    flow->row.unfinished_requests += pending;
+    m->out_of_memory |= !put_row(m, flow);
+    list_remove(m, flow->closed ? &m->closed : &m->idle, index);
+    table_remove(&m->table, flow->hash, index);
+    context_release(&m->context, flow->event);
+    pool_give(&m->flows, index);
+}
+
+static void end_what_ran_out(struct meter *m) {
+    while (m->idle.first != NONE && m->clock - flow_at(m, m->idle.first)->touched > m->idle_ns) end_flow(m, m->idle.first);
+    while (m->closed.first != NONE && m->clock - flow_at(m, m->closed.first)->closed_at > CLOSED_STAYS_S * SECOND) {
+        end_flow(m, m->closed.first);
+    }
+}
+
+/* ---- keys ----------------------------------------------------------------------------------------------- */
+
+/* Types that answer each other share a key (as in Community ID): the request's. */
+static uint8_t icmp_request_type(uint16_t protocol, uint8_t type) {
+    static const uint8_t pairs[][2] = {{0, 8}, {9, 10}, {14, 13}, {16, 15}, {18, 17}};
+    static const uint8_t pairs6[][2] = {{129, 128}, {131, 130}, {132, 130}, {134, 133}, {136, 135}, {140, 139}, {145, 144}};
+    for (size_t i = 0; protocol == ICMP && i < ARRAY_LENGTH(pairs); i++) {
+        if (pairs[i][0] == type) return pairs[i][1];
+    }
+    for (size_t i = 0; protocol == ICMP6 && i < ARRAY_LENGTH(pairs6); i++) {
+        if (pairs6[i][0] == type) return pairs6[i][1];
+    }
+    return type;
+}
+
+struct ends {
+    const uint8_t *src, *dst;
+    uint16_t src_port, dst_port; /* of TCP and UDP; for ICMP identifier and type */
+    uint16_t protocol, vlan;
+    uint8_t family;
+};
+
+/* The key of a conversation, the same whoever speaks; tells whether `src` is its low end. */
+static bool make_key(struct flow_key *key, const struct ends *ends) {
+    memset(key, 0, sizeof *key);
+    bool icmp = ends->protocol == ICMP || ends->protocol == ICMP6;
+    uint16_t src_port = ends->src_port, dst_port = icmp ? icmp_request_type(ends->protocol, (uint8_t)ends->dst_port) : ends->dst_port;
+    int order = memcmp(ends->src, ends->dst, 16);
+    bool src_is_low = order ? order < 0 : icmp || src_port <= dst_port;
+    memcpy(key->low, src_is_low ? ends->src : ends->dst, 16);
+    memcpy(key->high, src_is_low ? ends->dst : ends->src, 16);
+    key->low_port = src_is_low || icmp ? src_port : dst_port;
+    key->high_port = src_is_low || icmp ? dst_port : src_port;
+    key->vlan = ends->vlan;
+    key->protocol = ends->protocol;
+    key->family = ends->family;
+    return src_is_low;
+}
+
+static void make_arp_key(struct flow_key *key, const uint8_t *sender, const uint8_t *target, const uint8_t *mac, uint16_t vlan) {
+    memset(key, 0, sizeof *key);
+    memcpy(key->low, sender, 16);
+    memcpy(key->high, target, 16);
+    memcpy(key->mac, mac, 6);
+    key->vlan = vlan;
+    key->protocol = ARP;
+    key->family = 4;
+}
+
+static bool packet_key(struct flow_key *key, const struct packet *p) {
+    if (p->protocol == ARP) {
+        make_arp_key(key, p->src, p->dst, p->arp_sender_mac, p->vlan);
+        return true;
+    }
+    bool icmp = p->protocol == ICMP || p->protocol == ICMP6;
+    struct ends ends = {p->src, p->dst, icmp ? p->icmp_id : p->src_port, icmp ? p->icmp_type : p->dst_port,
+                        p->protocol, p->vlan, p->family};
+    return make_key(key, &ends);
+}
+
+static bool same_flow(const void *owner, uint32_t index, const void *key) {
+    return memcmp(&flow_at(owner, index)->key, key, sizeof(struct flow_key)) == 0;
+}
+
+static uint32_t key_hash(const struct meter *m, const struct flow_key *key) {
+    return (uint32_t)(hash_bytes(key, sizeof *key, m->seed) >> 32);
+}
+
+static uint32_t find_flow(const struct meter *m, const struct flow_key *key) {
+    return table_find(&m->table, key_hash(m, key), same_flow, m, key);
+}
+
+/* ---- beginning ------------------------------------------------------------------------------------------ */
+
+static enum operation operation_of(const struct packet *p) {
+    static const uint8_t nowhere[16];
+    if (p->protocol == ARP) {
+        if (memcmp(p->src, p->dst, 16) == 0) return ARP_ANNOUNCE;
+        if (memcmp(p->src, nowhere, 16) == 0) return ARP_PROBE;
+        return p->arp_operation == 1 ? ARP_REQUEST : p->arp_operation == 2 ? ARP_REPLY : OTHER_OPERATION;
+    }
+    if (p->protocol == ICMP) {
+        switch (p->icmp_type) {
+            case 0: case 8: return ICMP_ECHO;
+            case 3: return ICMP_UNREACHABLE;
+            case 5: return ICMP_REDIRECT;
+            case 9: case 10: return ICMP_ROUTER;
+            case 11: return ICMP_EXCEEDED;
+            default: return OTHER_OPERATION;
+        }
+    }
+    if (p->protocol == ICMP6) {
+        switch (p->icmp_type) {
+            case 1: return ICMP_UNREACHABLE;
+            case 3: return ICMP_EXCEEDED;
+            case 128: case 129: return ICMP_ECHO;
+            case 130: case 131: case 132: case 143: return ICMP_GROUP;
+            case 133: case 134: return ICMP_ROUTER;
+            case 135: case 136: return ICMP_NEIGHBOUR;
+            case 137: return ICMP_REDIRECT;
+            default: return OTHER_OPERATION;
+        }
+    }
+    return NO_OPERATION;
+}
+
+static enum cast cast_of(const struct packet *p) {
+    static const uint8_t everyone[6] = {255, 255, 255, 255, 255, 255};
+    bool broadcast = p->has_dst_mac && memcmp(p->dst_mac, everyone, 6) == 0;
+    bool multicast = p->has_dst_mac && p->dst_mac[0] & 1;
+    if (p->protocol != ARP) {
+        broadcast |= p->family == 4 && memcmp(p->dst + 12, everyone, 4) == 0;
+        multicast |= p->family == 4 ? p->dst[12] >> 4 == 14 : p->dst[0] == 255;
+    }
+    return broadcast ? BROADCAST : multicast ? MULTICAST : UNICAST;
+}
+
+static uint8_t first_bits(const struct flow *flow, const struct packet *p) {
+    const struct flow_row *row = &flow->row;
+    bool expects_answer = p->protocol == ARP ? row->operation == ARP_REQUEST : row->cast == UNICAST;
+    uint8_t bits = expects_answer && !flow->answered ? BIT_UNANSWERED : 0;
+    if (flow->syn && !flow->established) bits |= BIT_INCOMPLETE;
+    return bits;
+}
+
+static const uint8_t *claimed_mac(const struct packet *p) {
+    return p->protocol == ARP ? p->arp_sender_mac : p->has_src_mac ? p->src_mac : NULL;
+}
+
+/* Starts a row at this packet. The addresses, ports and MACs of a continued flow are already there. */
+static bool begin_row(struct meter *m, struct flow *flow, const struct packet *p) {
+    struct flow_row *row = &flow->row;
+    row->flow_id = m->next_id++;
+    row->first_seen = row->last_seen = p->time_ns;
+    row->tcp_flags = p->tcp_flags;
+    flow->began = m->clock;
+    flow->gap_min = INFINITY;
+    bool from_source = memcmp(p->src, row->src, 16) == 0; /* a continued flow may go on with an answer */
+    binding_read(&m->context, row, from_source ? claimed_mac(p) : NULL, m->clock);
+    bool has_port = p->protocol == TCP || p->protocol == UDP;
+    flow->event = context_enter(&m->context, row, m->clock, first_bits(flow, p), has_port);
+    return flow->event != NONE;
+}
+
+static uint32_t begin_flow(struct meter *m, const struct flow_key *key, bool src_is_low, const struct packet *p) {
+    uint32_t index = pool_take(&m->flows);
+    if (index == NONE) return NONE;
+    struct flow *flow = flow_at(m, index);
+    struct flow_row *row = &flow->row;
+    flow->key = *key;
+    flow->hash = key_hash(m, key);
+    flow->source_is_low = src_is_low;
+    flow->binding[0] = flow->binding[1] = NONE;
+    flow->syn = (p->tcp_flags & (SYN | ACK)) == SYN;
+    memcpy(row->src, p->src, 16);
+    memcpy(row->dst, p->dst, 16);
+    memcpy(row->src_mac, p->src_mac, 6);
+    memcpy(row->dst_mac, p->dst_mac, 6);
+    row->src_port = p->src_port;
+    row->dst_port = p->dst_port;
+    row->vlan = p->vlan;
+    row->protocol = p->protocol;
+    row->family = p->family;
+    row->has_src_mac = p->has_src_mac;
+    row->has_dst_mac = p->has_dst_mac;
+    row->cast = (uint8_t)cast_of(p);
+    row->operation = (uint8_t)operation_of(p);
+    if (!table_insert(&m->table, flow->hash, index) || !begin_row(m, flow, p)) return NONE;
+    list_append(m, &m->idle, index);
+    return index;
+}
+
+/* Puts out a row of a flow that goes on, and starts the next one: what was learnt of it is kept. */
+static bool split_flow(struct meter *m, struct flow *flow, const struct packet *p) {
+    if (!put_row(m, flow)) return false;
+    const struct flow_row former = flow->row;
+    struct flow_row *row = &flow->row;
+    memset(row, 0, sizeof *row);
+    memcpy(row->src, former.src, 16);
+    memcpy(row->dst, former.dst, 16);
+    memcpy(row->src_mac, former.src_mac, 6);
+    memcpy(row->dst_mac, former.dst_mac, 6);
+    row->src_port = former.src_port;
+    row->dst_port = former.dst_port;
+    row->vlan = former.vlan;
+    row->protocol = former.protocol;
+    row->family = former.family;
+    row->has_src_mac = former.has_src_mac;
+    row->has_dst_mac = former.has_dst_mac;
+    row->cast = former.cast;
+    row->operation = former.operation;
+    row->application = former.application;
+    flow->gap_sum = flow->gap_mean = flow->gap_spread = flow->gap_max = 0;
+    flow->side_gap[0] = flow->side_gap[1] = 0;
+    flow->syn_time = 0;
+    context_release(&m->context, flow->event);
+    flow->event = NONE;
+    return begin_row(m, flow, p);
+}
+
+/* ---- a packet of a flow --------------------------------------------------------------------------------- */
+
+static double gap_after(int64_t time, int64_t former) { return time > former ? seconds(time - former) : 0; }
+
+static void note_gaps(struct flow *flow, const struct packet *p, int side) {
+    struct flow_row *row = &flow->row;
+    int64_t packets = row->fwd_packets + row->bwd_packets, own = side ? row->bwd_packets : row->fwd_packets;
+    if (packets > 0) {
+        double gap = gap_after(p->time_ns, row->last_seen), from_mean = gap - flow->gap_mean;
+        flow->gap_sum += gap;
+        flow->gap_mean += from_mean / (double)packets; /* Welford's running variance */
+        flow->gap_spread += from_mean * (gap - flow->gap_mean);
+        flow->gap_min = fmin(flow->gap_min, gap);
+        flow->gap_max = fmax(flow->gap_max, gap);
+    }
+    if (own > 0) flow->side_gap[side] += gap_after(p->time_ns, flow->seen[side]);
+    if (own == 0 || p->time_ns > flow->seen[side]) flow->seen[side] = p->time_ns;
+    if (p->time_ns > row->last_seen) row->last_seen = p->time_ns;
+}
+
+static void note_size(struct flow_row *row, const struct packet *p, int side) {
+    int64_t payload = p->payload_bytes;
+    *(side ? &row->bwd_packets : &row->fwd_packets) += 1;
+    *(side ? &row->bwd_bytes : &row->fwd_bytes) += p->network_bytes;
+    *(side ? &row->bwd_payload_bytes : &row->fwd_payload_bytes) += payload;
+    int64_t *most = side ? &row->bwd_payload_max_bytes : &row->fwd_payload_max_bytes;
+    if (payload > *most) *most = payload;
+}
+
+static void note_flags(struct flow *flow, const struct packet *p, int side) {
+    struct flow_row *row = &flow->row;
+    uint8_t flags = p->tcp_flags;
+    bool reset = flags & RST;
+    if (side == 0) {
+        row->fwd_syn_packets += (flags & SYN) != 0;
+        row->fwd_fin_packets += (flags & FIN) != 0;
+        row->fwd_rst_packets += reset;
+        row->fwd_push_packets += (flags & PSH) != 0;
+        flow->source_syn_ack |= (flags & (SYN | ACK)) == (SYN | ACK);
+        if (flags & SYN && !flow->syn_time) flow->syn_time = p->time_ns;
+        flow->established |= flow->syn_ack && flags & ACK && !reset;
+    } else {
+        row->bwd_rst_packets += reset;
+        if (flags & SYN && !reset && flow->syn && !flow->syn_ack) {
+            flow->syn_ack = true;
+            if (flow->syn_time) row->handshake_s = gap_after(p->time_ns, flow->syn_time);
+        }
+    }
+    if (flags & FIN) flow->fin[side] = true;
+    if (flags & FIN && !flow->reset_by) flow->fin_before_reset[side] = true;
+    if (reset && !flow->reset_by) flow->reset_by = (uint8_t)(side + 1);
+}
+
+/* Whether these payload bytes were seen before: a retransmission says nothing new. */
+static bool is_repeated(struct flow *flow, const struct packet *p, int side) {
+    uint32_t end = p->tcp_sequence + p->payload_bytes + ((p->tcp_flags & SYN) != 0);
+    bool repeated = flow->has_sequence[side] && (int32_t)(end - flow->next_sequence[side]) <= 0;
+    if (!repeated) flow->next_sequence[side] = end;
+    flow->has_sequence[side] = true;
+    return repeated;
+}
+
+static void note_payload(struct flow *flow, const struct packet *p, struct view data, int side) {
+    if (p->protocol == TCP ? is_repeated(flow, p, side) : p->protocol != UDP) return;
+    if (p->payload_bytes == 0 || p->payload_offset < 0) return;
+    struct speech speech = {
+        .payload = view_first(view_from(data, (size_t)p->payload_offset), p->payload_captured),
+        .size = p->payload_bytes, .src_port = p->src_port, .dst_port = p->dst_port, .protocol = p->protocol,
+        .backward = (uint8_t)side,
+    };
+    speech.payload = view_first(speech.payload, speech.size);
+    if (speech.payload.size) conversation_hear(&flow->conversation, &flow->row, &speech);
+}
+
+static void close_flow(struct meter *m, uint32_t index) {
+    struct flow *flow = flow_at(m, index);
+    list_remove(m, &m->idle, index);
+    flow->closed = true;
+    flow->closed_at = m->clock;
+    list_append(m, &m->closed, index);
+}
+
+static void add_packet(struct meter *m, uint32_t index, const struct packet *p, struct view data, int side) {
+    struct flow *flow = flow_at(m, index);
+    note_gaps(flow, p, side);
+    note_size(&flow->row, p, side);
+    if (p->protocol == TCP) note_flags(flow, p, side);
+    note_payload(flow, p, data, side);
+    flow->answered |= side == 1;
+    flow->touched = m->clock;
+
+    uint8_t bits = context_bits(&m->context, flow->event);
+    if (flow->answered) bits &= (uint8_t)~BIT_UNANSWERED;
+    if (flow->established) bits &= (uint8_t)~BIT_INCOMPLETE;
+    if (p->tcp_flags & RST) bits |= BIT_RESET;
+    if (flow->row.errors) bits |= BIT_ERROR;
+    context_change(&m->context, flow->event, bits);
+
+    if (flow->closed) return;
+    if (flow->reset_by || (flow->fin[0] && flow->fin[1])) {
+        close_flow(m, index);
+    } else if (m->idle.last != index) {
+        list_remove(m, &m->idle, index);
+        list_append(m, &m->idle, index);
+    }
+}
+
+/* ---- what a packet tells of other flows and hosts -------------------------------------------------------- */
+
+static void answer_arp_request(struct meter *m, const struct packet *p) {
+    struct flow_key key;
+    make_arp_key(&key, p->dst, p->src, p->arp_target_mac, p->vlan);
+    uint32_t index = find_flow(m, &key);
+    if (index == NONE) return;
+    struct flow *flow = flow_at(m, index);
+    flow->answered = true;
+    context_change(&m->context, flow->event, context_bits(&m->context, flow->event) & (uint8_t)~BIT_UNANSWERED);
+}
+
+static void blame_quoted_flow(struct meter *m, const struct packet *p) {
+    bool unreachable = p->protocol == ICMP ? p->icmp_type == 3 : p->icmp_type == 1;
+    if (!unreachable || p->quoted_protocol == NO_PROTOCOL) return;
+    struct ends ends = {p->quoted_src, p->quoted_dst, p->quoted_src_port, p->quoted_dst_port, p->quoted_protocol, p->vlan, p->family};
+    struct flow_key key;
+    make_key(&key, &ends);
+    uint32_t index = find_flow(m, &key);
+    if (index == NONE) return;
+    uint32_t event = flow_at(m, index)->event;
+    context_change(&m->context, event, context_bits(&m->context, event) | BIT_ERROR);
+}
+
+static bool learn(struct meter *m, uint32_t index, const struct packet *p, int side) {
+    if (p->protocol == ARP && p->arp_operation == 2) answer_arp_request(m, p);
+    if (p->protocol == ICMP || p->protocol == ICMP6) blame_quoted_flow(m, p);
+    const uint8_t *mac = claimed_mac(p);
+    return !mac || binding_see(&m->context, p->src, p->family, mac, m->clock, &flow_at(m, index)->binding[side]);
+}
+
+static bool meter_packet(struct meter *m, const struct packet *p, struct view data) {
+    if (p->time_ns > m->clock) m->clock = p->time_ns;
+    end_what_ran_out(m);
+    struct flow_key key;
+    bool src_is_low = packet_key(&key, p);
+    uint32_t index = find_flow(m, &key);
+    bool opens = p->protocol == TCP && (p->tcp_flags & (SYN | ACK)) == SYN;
+    if (index != NONE && opens && flow_at(m, index)->closed) {
+        end_flow(m, index);
+        index = NONE;
+    }
+    if (index == NONE) index = begin_flow(m, &key, src_is_low, p);
+    else if (m->clock - flow_at(m, index)->began > m->active_ns && !split_flow(m, flow_at(m, index), p)) return false;
+    if (index == NONE) return false;
+    int side = src_is_low != flow_at(m, index)->source_is_low;
+    add_packet(m, index, p, data, side);
+    return learn(m, index, p, side) && !m->out_of_memory;
+}
+
+/* ---- what Python calls ---------------------------------------------------------------------------------- */
+
+EXPORT void wirespeak_meter_end(struct meter *m) {
+    if (!m) return;
+    for (struct list *list = &m->idle; list; list = list == &m->idle ? &m->closed : NULL) {
+        for (uint32_t index = list->first; index != NONE; index = flow_at(m, index)->after) {
+            free(flow_at(m, index)->conversation.text);
+        }
+    }
+    context_end(&m->context);
+    pool_end(&m->flows);
+    table_end(&m->table);
+    free(m->ended);
+    free(m);
+}
+
+EXPORT struct meter *wirespeak_meter_start(int64_t idle_ns, int64_t active_ns, uint64_t seed) {
+    struct meter *m = calloc(1, sizeof *m);
+    if (!m) return NULL;
+    m->idle_ns = idle_ns;
+    m->active_ns = active_ns;
+    m->seed = seed;
+    m->clock = INT64_MIN / 2;
+    m->idle = m->closed = (struct list){NONE, NONE};
+    pool_start(&m->flows, sizeof(struct flow));
+    bool started = table_start(&m->table);
+    started &= context_start(&m->context, seed);
+    if (started) return m;
+    wirespeak_meter_end(m);
+    return NULL;
+}
+
+/* Takes packets whose payloads lie in `data`; false without memory, after which the meter is of no use. */
+EXPORT bool wirespeak_meter_push(struct meter *m, const struct packet *packets, int64_t count, const uint8_t *data, size_t size) {
+    struct view view = {data, size};
+    for (int64_t i = 0; i < count; i++) {
+        if (!meter_packet(m, &packets[i], view)) return false;
+    }
+    return true;
+}
+
+/* Ends every flow. */
+EXPORT bool wirespeak_meter_flush(struct meter *m) {
+    while (m->idle.first != NONE) end_flow(m, m->idle.first);
+    while (m->closed.first != NONE) end_flow(m, m->closed.first);
+    return !m->out_of_memory;
+}
+
+/* The rows of flows that ended since the last call; valid until the next push or flush. */
+EXPORT const struct flow_row *wirespeak_meter_ended(struct meter *m, int64_t *count) {
+    *count = (int64_t)m->ended_count;
+    m->ended_count = 0;
+    return m->ended;
+}

@@ -1,0 +1,267 @@
+/* Shared ground of the native part: bounded reads, the two tables that Python sees, pools and hashing.
+ *
+ * Input is hostile. Every byte of a capture is read through a `view`, whose readers answer 0 beyond its end;
+ * every loop over input is bounded by that input's size.
+ */
+#ifndef WIRESPEAK_NATIVE_H
+#define WIRESPEAK_NATIVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define NONE UINT32_MAX
+#define NO_VLAN UINT16_MAX
+#define SECOND INT64_C(1000000000)
+#define ARRAY_LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* ---- bounded reads ------------------------------------------------------------------------------------- */
+
+struct view {
+    const uint8_t *at;
+    size_t size;
+};
+
+static inline struct view view_from(struct view v, size_t offset) {
+    return offset < v.size ? (struct view){v.at + offset, v.size - offset} : (struct view){v.at, 0};
+}
+
+static inline struct view view_first(struct view v, size_t size) {
+    return (struct view){v.at, size < v.size ? size : v.size};
+}
+
+static inline uint8_t read8(struct view v, size_t offset) { return offset < v.size ? v.at[offset] : 0; }
+
+static inline uint16_t read16(struct view v, size_t offset) {
+    return (uint16_t)(read8(v, offset) << 8 | read8(v, offset + 1));
+}
+
+static inline uint32_t read32(struct view v, size_t offset) {
+    return (uint32_t)read16(v, offset) << 16 | read16(v, offset + 2);
+}
+
+static inline uint16_t read16_little(struct view v, size_t offset) {
+    return (uint16_t)(read8(v, offset) | read8(v, offset + 1) << 8);
+}
+
+/* Copies `size` bytes, zeros where the view has none. */
+static inline void read_bytes(struct view v, size_t offset, void *out, size_t size) {
+    memset(out, 0, size);
+    if (offset < v.size) memcpy(out, v.at + offset, size < v.size - offset ? size : v.size - offset);
+}
+
+static inline bool starts_with(struct view v, const char *text) {
+    size_t size = strlen(text);
+    return v.size >= size && memcmp(v.at, text, size) == 0;
+}
+
+/* ---- tables Python sees -------------------------------------------------------------------------------- */
+/* Each is declared once, here: FIELD(C type, NumPy format, name, array suffix). Python builds its dtype from
+ * what `wirespeak_field` answers. */
+
+enum protocol { ICMP = 1, IGMP = 2, TCP = 6, UDP = 17, ICMP6 = 58, ARP = 256, NO_PROTOCOL = UINT16_MAX };
+enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32 };
+
+#define PACKET_FIELDS(FIELD)                                                                                  \
+    FIELD(int64_t, "<i8", time_ns, )             /* ns since 1970 UTC */                                      \
+    FIELD(int64_t, "<i8", payload_offset, )      /* where the payload starts in the capture's bytes */        \
+    FIELD(uint32_t, "<u4", payload_captured, )   /* payload bytes present in the capture */                   \
+    FIELD(uint32_t, "<u4", payload_bytes, )      /* payload bytes that were on the wire */                    \
+    FIELD(uint32_t, "<u4", network_bytes, )      /* IP total length; 28 for ARP */                            \
+    FIELD(uint32_t, "<u4", tcp_sequence, )                                                                    \
+    FIELD(uint8_t, "(16,)u1", src, [16])         /* IPv4 addresses fill the last four bytes */                \
+    FIELD(uint8_t, "(16,)u1", dst, [16])                                                                      \
+    FIELD(uint8_t, "(6,)u1", src_mac, [6])                                                                    \
+    FIELD(uint8_t, "(6,)u1", dst_mac, [6])                                                                    \
+    FIELD(uint16_t, "<u2", src_port, )                                                                        \
+    FIELD(uint16_t, "<u2", dst_port, )                                                                        \
+    FIELD(uint16_t, "<u2", vlan, )               /* 65535: none */                                            \
+    FIELD(uint16_t, "<u2", protocol, )           /* IP protocol number; 256: ARP */                           \
+    FIELD(uint16_t, "<u2", icmp_id, )                                                                         \
+    FIELD(uint16_t, "<u2", arp_operation, )                                                                   \
+    FIELD(uint8_t, "u1", family, )               /* 4 or 6 */                                                 \
+    FIELD(uint8_t, "u1", has_src_mac, )                                                                       \
+    FIELD(uint8_t, "u1", has_dst_mac, )                                                                       \
+    FIELD(uint8_t, "u1", tcp_flags, )                                                                         \
+    FIELD(uint8_t, "u1", icmp_type, )                                                                         \
+    FIELD(uint8_t, "u1", icmp_code, )                                                                         \
+    FIELD(uint8_t, "(6,)u1", arp_sender_mac, [6])                                                             \
+    FIELD(uint8_t, "(6,)u1", arp_target_mac, [6])                                                             \
+    /* The packet an ICMP error quotes; protocol 65535: none. For ICMP the ports are identifier and type. */   \
+    FIELD(uint8_t, "(16,)u1", quoted_src, [16])                                                               \
+    FIELD(uint8_t, "(16,)u1", quoted_dst, [16])                                                               \
+    FIELD(uint16_t, "<u2", quoted_protocol, )                                                                 \
+    FIELD(uint16_t, "<u2", quoted_src_port, )                                                                 \
+    FIELD(uint16_t, "<u2", quoted_dst_port, )
+
+/* Context counts, indexed [key][window][quantity]; the orders are those of schema.KEYS and schema.WINDOWS. */
+enum context_key { BY_SRC, BY_DST, BY_PAIR, KEYS };
+enum context_window { LAST_2_S, LAST_60_S, LAST_100, WINDOWS };
+enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERRORS, QUANTITIES };
+
+#define FLOW_FIELDS(FIELD)                                                                                    \
+    FIELD(int64_t, "<i8", flow_id, )                                                                          \
+    FIELD(int64_t, "<i8", first_seen, )                                                                       \
+    FIELD(int64_t, "<i8", last_seen, )                                                                        \
+    FIELD(int64_t, "<i8", fwd_packets, )                                                                      \
+    FIELD(int64_t, "<i8", bwd_packets, )                                                                      \
+    FIELD(int64_t, "<i8", fwd_bytes, )                                                                        \
+    FIELD(int64_t, "<i8", bwd_bytes, )                                                                        \
+    FIELD(int64_t, "<i8", fwd_payload_bytes, )                                                                \
+    FIELD(int64_t, "<i8", bwd_payload_bytes, )                                                                \
+    FIELD(int64_t, "<i8", fwd_payload_max_bytes, )                                                            \
+    FIELD(int64_t, "<i8", bwd_payload_max_bytes, )                                                            \
+    FIELD(double, "<f8", iat_mean_s, )                                                                        \
+    FIELD(double, "<f8", iat_std_s, )                                                                         \
+    FIELD(double, "<f8", iat_min_s, )                                                                         \
+    FIELD(double, "<f8", iat_max_s, )                                                                         \
+    FIELD(double, "<f8", fwd_iat_mean_s, )                                                                    \
+    FIELD(double, "<f8", bwd_iat_mean_s, )                                                                    \
+    FIELD(double, "<f8", handshake_s, )                                                                       \
+    FIELD(double, "<f8", entropy_bits, )                                                                      \
+    FIELD(int64_t, "<i8", fwd_syn_packets, )                                                                  \
+    FIELD(int64_t, "<i8", fwd_fin_packets, )                                                                  \
+    FIELD(int64_t, "<i8", fwd_rst_packets, )                                                                  \
+    FIELD(int64_t, "<i8", bwd_rst_packets, )                                                                  \
+    FIELD(int64_t, "<i8", fwd_push_packets, )                                                                 \
+    FIELD(int64_t, "<i8", messages, )                                                                         \
+    FIELD(int64_t, "<i8", answers, )                                                                          \
+    FIELD(int64_t, "<i8", errors, )                                                                           \
+    FIELD(int64_t, "<i8", logins, )                                                                           \
+    FIELD(int64_t, "<i8", refusals, )                                                                         \
+    FIELD(int64_t, "<i8", message_bytes, )                                                                    \
+    FIELD(int64_t, "<i8", sql_signs, )                                                                        \
+    FIELD(int64_t, "<i8", sql_words, )                                                                        \
+    FIELD(int64_t, "<i8", markup_signs, )                                                                     \
+    FIELD(int64_t, "<i8", script_words, )                                                                     \
+    FIELD(int64_t, "<i8", unfinished_requests, )                                                              \
+    FIELD(int64_t, "<i8", mac_conflict, )                                                                     \
+    FIELD(uint32_t, "(3,3,7)<u4", context, [KEYS][WINDOWS][QUANTITIES])                                       \
+    FIELD(uint32_t, "<u4", src_rebinds, )                                                                     \
+    FIELD(uint32_t, "<u4", dst_rebinds, )                                                                     \
+    FIELD(uint8_t, "(16,)u1", src, [16])                                                                      \
+    FIELD(uint8_t, "(16,)u1", dst, [16])                                                                      \
+    FIELD(uint8_t, "(6,)u1", src_mac, [6])                                                                    \
+    FIELD(uint8_t, "(6,)u1", dst_mac, [6])                                                                    \
+    FIELD(uint16_t, "<u2", src_port, )                                                                        \
+    FIELD(uint16_t, "<u2", dst_port, )                                                                        \
+    FIELD(uint16_t, "<u2", vlan, )                                                                            \
+    FIELD(uint16_t, "<u2", protocol, )                                                                        \
+    FIELD(uint8_t, "u1", family, )                                                                            \
+    FIELD(uint8_t, "u1", has_src_mac, )                                                                       \
+    FIELD(uint8_t, "u1", has_dst_mac, )                                                                       \
+    FIELD(uint8_t, "u1", tcp_flags, )            /* of the first packet */                                    \
+    FIELD(uint8_t, "u1", application, )          /* index into schema.APPLICATIONS */                         \
+    FIELD(uint8_t, "u1", cast, )                 /* enum cast */                                              \
+    FIELD(uint8_t, "u1", state, )                /* enum state */                                             \
+    FIELD(uint8_t, "u1", operation, )            /* enum operation */
+
+#define MEMBER(type, format, name, suffix) type name suffix;
+struct packet {
+    PACKET_FIELDS(MEMBER)
+};
+struct flow_row {
+    FLOW_FIELDS(MEMBER)
+};
+#undef MEMBER
+
+enum cast { UNICAST, MULTICAST, BROADCAST };
+enum state { S0, S1, SF, REJ, S2, S3, RSTO, RSTR, RSTOS0, RSTRH, SH, HALF, OTH, ONE_WAY, TWO_WAY };
+enum operation {
+    NO_OPERATION, ARP_REQUEST, ARP_REPLY, ARP_ANNOUNCE, ARP_PROBE, ICMP_ECHO, ICMP_UNREACHABLE, ICMP_EXCEEDED,
+    ICMP_REDIRECT, ICMP_NEIGHBOUR, ICMP_ROUTER, ICMP_GROUP, OTHER_OPERATION,
+};
+enum application {
+    APP_NONE, APP_HTTP, APP_MQTT, APP_TLS, APP_DTLS, APP_DNS, APP_MDNS, APP_SSDP, APP_DHCP, APP_NTP, APP_COAP,
+    APP_MODBUS, APP_RTSP, APP_SSH, APP_TELNET, APP_FTP, APP_SMTP, APP_SNMP, APP_SYSLOG, APP_STUN, APP_DNP3,
+    APP_BACNET, APP_QUIC, APP_RTP, APP_OTHER,
+};
+
+/* ---- pools, tables, hashing (store.c) ------------------------------------------------------------------ */
+
+/* Growing array of equal items with a list of free ones. Pointers into it are lost when it grows. */
+struct pool {
+    uint8_t *items;
+    size_t item_size;
+    uint32_t taken, capacity, first_free;
+};
+
+void pool_start(struct pool *pool, size_t item_size);
+void pool_end(struct pool *pool);
+uint32_t pool_take(struct pool *pool); /* a zeroed item's index, or NONE without memory */
+void pool_give(struct pool *pool, uint32_t index);
+
+static inline void *pool_at(const struct pool *pool, uint32_t index) {
+    return pool->items + (size_t)index * pool->item_size;
+}
+
+/* Open addressing from a hash to an index of a pool; whoever owns the pool knows the keys. */
+struct table {
+    uint64_t *slots; /* hash << 32 | index + 1, 0 when empty */
+    uint32_t mask, used;
+};
+typedef bool (*same_key)(const void *owner, uint32_t index, const void *key);
+
+bool table_start(struct table *table);
+void table_end(struct table *table);
+uint32_t table_find(const struct table *table, uint32_t hash, same_key same, const void *owner, const void *key);
+bool table_insert(struct table *table, uint32_t hash, uint32_t index); /* false without memory */
+void table_replace(struct table *table, uint32_t hash, uint32_t from, uint32_t to);
+void table_remove(struct table *table, uint32_t hash, uint32_t index);
+
+uint64_t hash_bytes(const void *bytes, size_t size, uint64_t seed);
+
+/* ---- conversations (conversation.c) -------------------------------------------------------------------- */
+
+/* What is remembered of a flow's application between its packets. */
+struct conversation {
+    uint8_t *text;           /* raw target and body of a request that goes on in later segments */
+    uint32_t text_size, target_size;
+    uint64_t body_left;      /* bytes of an announced body still to come */
+    uint32_t frame_left[2];  /* bytes of a length-framed message still to come, by direction */
+    uint32_t rtp_source, rtp_sequence;
+    uint8_t attempts;        /* payloads that could not be recognised */
+    uint8_t request;         /* enum request_part */
+    uint8_t request_side, is_post, has_credentials, line_ended;
+};
+
+struct speech {              /* one packet's payload and who says it */
+    struct view payload;     /* what was captured of it */
+    uint32_t size;           /* its size on the wire */
+    uint16_t src_port, dst_port, protocol;
+    uint8_t backward;        /* 1: from the flow's destination */
+};
+
+void conversation_hear(struct conversation *conversation, struct flow_row *row, const struct speech *speech);
+bool conversation_pending(const struct conversation *conversation); /* a request has begun and not ended */
+void conversation_end(struct conversation *conversation, struct flow_row *row);
+
+/* ---- context windows and bindings (context.c) ---------------------------------------------------------- */
+
+enum event_bit { BIT_UNANSWERED = 1, BIT_INCOMPLETE = 2, BIT_RESET = 4, BIT_ERROR = 8 };
+
+struct context {
+    struct pool events, keys, bindings, changes;
+    struct table key_table, value_table, binding_table;
+    uint32_t live_keys, keys_at_sweep, live_bindings, bindings_at_sweep;
+    uint64_t seed;
+};
+
+bool context_start(struct context *context, uint64_t seed);
+void context_end(struct context *context);
+
+/* Reads the windows into `row`, then adds the flow to them. Returns the flow's event, which the flow must
+ * give back with `context_release`, or NONE without memory. */
+uint32_t context_enter(struct context *context, struct flow_row *row, int64_t clock, uint8_t bits, bool has_port);
+void context_change(struct context *context, uint32_t event, uint8_t bits);
+uint8_t context_bits(const struct context *context, uint32_t event);
+void context_release(struct context *context, uint32_t event);
+
+/* Link-layer bindings: which MAC an address was last seen at. */
+void binding_read(struct context *context, struct flow_row *row, const uint8_t *mac, int64_t clock);
+bool binding_see(struct context *context, const uint8_t *address, uint8_t family, const uint8_t *mac,
+                 int64_t clock, uint32_t *remembered);
+
+#endif

@@ -1,0 +1,187 @@
+"""The meter's rows as the table that `schema.COLUMNS` declares: names for numbers, grades, tenths, shares."""
+
+from __future__ import annotations
+
+from functools import cache
+from ipaddress import IPv6Address
+from itertools import product
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wirespeak.schema import APPLICATIONS, COLUMNS, KEYS, SERVICES, STATES, WINDOWS
+
+# As the enums in native.h.
+CASTS = ("unicast", "multicast", "broadcast")
+OPERATIONS = (
+    "", "request", "reply", "announce", "probe", "echo", "unreachable", "exceeded", "redirect", "neighbour",
+    "router", "group", "other",
+)  # fmt: skip
+QUANTITIES = ("flows", "ports", "hosts", "unanswered", "incomplete", "resets", "errors")
+PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 58: "icmp6", 256: "arp"}
+TCP, UDP, ICMP, ICMP6, ARP = 6, 17, 1, 58, 256
+SYN, ACK, NO_VLAN = 2, 16, 65535
+SHORTEST_S = 1e-6
+
+Rows = NDArray[np.void]
+
+
+def flow_table(rows: Rows) -> pl.DataFrame:
+    """A row a flow, columns exactly `schema.COLUMNS` in their order.
+
+    Counts and grades are Int64, seconds and bits Float64, categories and addresses String; ports and VLAN
+    are UInt16, null where there are none.
+    """
+    columns: dict[str, Any] = {**_identity(rows), **_categories(rows), **_numbers(rows), **_context(rows)}
+    return pl.DataFrame({name: columns[name] for name in COLUMNS})
+
+
+def grade(count: NDArray[Any]) -> NDArray[np.int64]:
+    """floor(log2(1 + count)).
+
+    >>> grade(np.array([0, 1, 2, 3, 6, 7])).tolist()
+    [0, 1, 1, 2, 2, 3]
+    """
+    return np.floor(np.log2(1 + count)).astype(np.int64)
+
+
+def percent(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The share in whole percent, rounded half up; 0 of nothing is 0."""
+    return (200 * part + whole) // np.maximum(2 * whole, 1)
+
+
+def _identity(rows: Rows) -> dict[str, Any]:
+    has_ports = (rows["protocol"] == TCP) | (rows["protocol"] == UDP)
+    return {
+        "flow_id": rows["flow_id"],
+        "first_seen": rows["first_seen"],
+        "last_seen": rows["last_seen"],
+        "src": _addresses(rows["src"], rows["family"]),
+        "dst": _addresses(rows["dst"], rows["family"]),
+        "src_port": _where(has_ports, rows["src_port"]),
+        "dst_port": _where(has_ports, rows["dst_port"]),
+        "src_mac": _macs(rows["src_mac"], rows["has_src_mac"]),
+        "dst_mac": _macs(rows["dst_mac"], rows["has_dst_mac"]),
+        "vlan": _where(rows["vlan"] != NO_VLAN, rows["vlan"]),
+    }
+
+
+def _where(known: NDArray[np.bool_], values: NDArray[Any]) -> pl.Series:
+    """The values, null where they are not known."""
+    series = pl.Series(np.ascontiguousarray(values))
+    return pl.select(pl.when(pl.Series(known)).then(series)).to_series()
+
+
+def _named(codes: NDArray[Any], names: dict[int, str | None]) -> pl.Series:
+    """The name of each code."""
+    unique, inverse = np.unique(codes, return_inverse=True)
+    return pl.Series([names[code] for code in unique.tolist()], dtype=pl.String).gather(inverse)
+
+
+def _texts(keys: NDArray[np.bytes_], say: Any) -> pl.Series:
+    """What `say` makes of each key; each distinct key is said once."""
+    unique, inverse = np.unique(keys, return_inverse=True)
+    width = keys.dtype.itemsize
+    texts = [say(key.ljust(width, b"\0")) for key in unique.tolist()]
+    return pl.Series(texts, dtype=pl.String).gather(inverse)
+
+
+def _keys(values: NDArray[np.uint8], mark: NDArray[np.uint8]) -> NDArray[np.bytes_]:
+    """Bytes of each row followed by its mark, as one fixed-size string."""
+    joined = np.ascontiguousarray(np.column_stack([values, mark]))
+    return joined.view(f"S{joined.shape[1]}").ravel()
+
+
+def _addresses(values: NDArray[np.uint8], family: NDArray[np.uint8]) -> pl.Series:
+    def say(key: bytes) -> str:
+        return str(IPv6Address(key[:16])) if key[16] == 6 else ".".join(map(str, key[12:16]))
+
+    return _texts(_keys(values, family), say)
+
+
+def _macs(values: NDArray[np.uint8], known: NDArray[np.uint8]) -> pl.Series:
+    return _texts(_keys(values, known), lambda key: key[:6].hex(":") if key[6] else None)
+
+
+def _categories(rows: Rows) -> dict[str, Any]:
+    is_tcp = rows["protocol"] == TCP
+    flags = np.where(is_tcp, rows["tcp_flags"], 64)
+    return {
+        "protocol": _named(rows["protocol"], {number: PROTOCOLS.get(number, f"ip-{number}") for number in range(257)}),
+        "service": _services(rows),
+        "application": _named(rows["application"], dict(enumerate(APPLICATIONS))),
+        "cast": _named(rows["cast"], dict(enumerate(CASTS))),
+        "state": _named(rows["state"], dict(enumerate(STATES))),
+        "flags": _named(flags, {code: _flag_letters(code) for code in range(65)}),
+        "operation": _named(rows["operation"], dict(enumerate(OPERATIONS))),
+    }
+
+
+def _flag_letters(code: int) -> str:
+    if code == 64:
+        return ""
+    return "".join(letter for bit, letter in enumerate("FSRPAU") if code >> bit & 1) or "none"
+
+
+@cache
+def _service_names() -> tuple[tuple[str, ...], NDArray[np.uint8], NDArray[np.bool_]]:
+    """All service names, the name of each port as an index, and which ports speak for a service."""
+    names = ("", "system", "registered", "ephemeral", *SERVICES)
+    ports = np.arange(1 << 16)
+    index = np.select([ports < 1024, ports < 32768], [1, 2], 3).astype(np.uint8)
+    for name, known in SERVICES.items():
+        index[list(known)] = names.index(name)
+    return names, index, (index == 1) | (index > 3)
+
+
+def _services(rows: Rows) -> pl.Series:
+    """What the flow's port is for.
+
+    The destination port decides when the source opened the connection with a SYN, or when that port has a
+    name or lies below 1024. Else the source port decides if it has a name or lies below 1024: the capture
+    began after the client spoke, and what we see first is the server. So a client's port never decides.
+    """
+    names, index, speaks = _service_names()
+    src_port, dst_port = rows["src_port"], rows["dst_port"]
+    opened = (rows["protocol"] == TCP) & ((rows["tcp_flags"] & (SYN | ACK)) == SYN)
+    from_server = ~opened & ~speaks[dst_port] & speaks[src_port]
+    port = np.where(from_server, src_port, dst_port)
+    has_port = (rows["protocol"] == TCP) | (rows["protocol"] == UDP)
+    return _named(np.where(has_port, index[port], 0), dict(enumerate(names)))
+
+
+def _numbers(rows: Rows) -> dict[str, Any]:
+    """The flow's own counts and times: most are the meter's, under the same name."""
+    columns = {name: rows[name] for name in COLUMNS if name in (rows.dtype.names or ())}
+    duration_s = (rows["last_seen"] - rows["first_seen"]) / 1e9
+    packets = rows["fwd_packets"] + rows["bwd_packets"]
+    # Packets that share a timestamp came within the clock's step, not at infinite speed.
+    rate = np.where(packets > 1, packets / np.maximum(duration_s, SHORTEST_S), 0)
+    columns["duration_s"] = duration_s
+    columns["duration_grade"] = grade(duration_s * 1e3)
+    columns["packets_per_s"] = np.floor(rate + 0.5).astype(np.int64)
+    columns["rate_grade"] = grade(columns["packets_per_s"])
+    columns["gap_grade"] = grade(rows["iat_max_s"] * 1e3)
+    for name in set(columns) & {"src", "dst", "src_port", "dst_port", "src_mac", "dst_mac", "vlan", "protocol", "application", "cast", "state", "operation"}:
+        del columns[name]
+    return columns
+
+
+def _context(rows: Rows) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    counts = rows["context"].astype(np.int64)
+    for (k, key), (w, window), (q, quantity) in product(enumerate(KEYS), enumerate(WINDOWS), enumerate(QUANTITIES)):
+        name = f"{key}_{quantity}_{window}"
+        if name not in COLUMNS:
+            continue
+        if COLUMNS[name].kind == "percent":
+            columns[name] = percent(counts[:, k, w, q], counts[:, k, w, 0])
+            columns[f"{name}_tenths"] = (columns[name] + 5) // 10
+        else:
+            columns[name] = counts[:, k, w, q]
+            columns[f"{name}_grade"] = grade(columns[name])
+    for key in ("src", "dst"):
+        columns[f"{key}_rebinds_60s"] = rows[f"{key}_rebinds"].astype(np.int64)
+    return columns

@@ -1,0 +1,75 @@
+"""Packets to flows with their context, fed in pieces or at once.
+
+The work is done in C (`_native/meter.c`, `context.c`, `conversation.c`); here its rows become the table that
+`schema.COLUMNS` declares. `docs/flows.md` says what a flow is and how each number is found.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import secrets
+import weakref
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wirespeak import _native
+from wirespeak.errors import OptionError
+from wirespeak.flow.columns import flow_table
+from wirespeak.wire import Packets
+
+IDLE_S = 60.0
+ACTIVE_S = 300.0
+
+
+class Meter:
+    """Measures the flows of a stream of packets.
+
+    However the packets are cut into pushes, the rows that all calls return, sorted by flow_id, are the same.
+    Memory grows with the flows and hosts that are alive, not with the packets.
+
+    idle_s: a flow ends after so long without a packet; active_s: a longer flow is reported in several rows.
+    """
+
+    def __init__(self, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> None:
+        for name, value in (("idle_s", idle_s), ("active_s", active_s)):
+            if not 0 < value <= 1e9:
+                raise OptionError(f"{name} is {value}; expected seconds, more than 0 and at most 1e9.")
+        native = _native.library()
+        # A fresh seed keeps hostile captures from filling one bucket of the hash tables; no result depends on it.
+        self._meter = native.wirespeak_meter_start(round(idle_s * 1e9), round(active_s * 1e9), secrets.randbits(64))
+        if not self._meter:
+            raise MemoryError("no memory for a flow table")
+        self._end = weakref.finalize(self, native.wirespeak_meter_end, self._meter)
+
+    def push(self, packets: Packets) -> pl.DataFrame:
+        """Take packets in capture order; the flows that have ended by now."""
+        rows = np.ascontiguousarray(packets.rows)
+        data = packets.data
+        taken = _native.library().wirespeak_meter_push(
+            self._meter, _native.address(rows), len(rows), _native.address(data), len(data)
+        )
+        return flow_table(self._ended(taken))
+
+    def flush(self) -> pl.DataFrame:
+        """End every flow that is still alive; their rows."""
+        return flow_table(self._ended(_native.library().wirespeak_meter_flush(self._meter)))
+
+    def _ended(self, worked: bool) -> NDArray[np.void]:
+        if not worked:
+            raise MemoryError("no memory for more flows; measure the capture in parts")
+        count = ctypes.c_int64()
+        at = _native.library().wirespeak_meter_ended(self._meter, ctypes.byref(count))
+        kind: np.dtype[Any] = _native.row_type("flows")
+        if not count.value:
+            return np.empty(0, kind)
+        rows = np.frombuffer(ctypes.string_at(at, count.value * kind.itemsize), kind)
+        return rows[np.argsort(rows["flow_id"])]
+
+
+def measure(packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> pl.DataFrame:
+    """All flows of the packets, one row each, in the order of their first packets; columns as `schema.COLUMNS`."""
+    meter = Meter(idle_s=idle_s, active_s=active_s)
+    return pl.concat([meter.push(packets), meter.flush()]).sort("flow_id")
