@@ -31,16 +31,16 @@ OPENINGS = (
 
 # Sentences about the incident as a whole; each needs the totals it names.
 TOTAL_SENTENCES = (
+    "{flows} flows tried {ports} ports in {duration}.",
+    "The {flows} flows were spread over {ports} ports.",
+    "{packets} packets came from {sources} sources in {duration}.",
+    "{packets} packets reached {targets} hosts in {duration}.",
     "{flows} flows carried {packets} packets and {bytes} in {duration}.",
     "In {duration} there were {flows} flows with {packets} packets.",
     "It took {duration} and {packets} packets in {flows} flows.",
-    "There were {packets} packets in {flows} flows, {bytes} in all.",
     "It sent {packets} packets to port {port} in {duration}.",
     "All {flows} flows went to port {port} within {duration}.",
-    "{flows} flows tried {ports} ports in {duration}.",
-    "The {flows} flows were spread over {ports} ports.",
-    "{packets} packets reached {targets} hosts in {duration}.",
-    "{packets} packets came from {sources} sources in {duration}.",
+    "There were {packets} packets in {flows} flows, {bytes} in all.",
 )
 
 CONTEXT_OPENINGS = ("", "In a typical case ")

@@ -23,22 +23,26 @@ def write(known: Record, random: Random) -> str:
         parts.append(random.choice(whole))
     shown = known.evidence[: min(random.choice((1, 2, 2, 2)), FACTS_IN_PROMPT)]
     for known_fact in shown:
-        opener = random.choice(grammar.openers(known_fact.name))
-        parts.append(grammar.evidence(opener, known_fact, random.choice(grammar.comparisons(known_fact))))
+        comparison = random.choice(grammar.comparisons(known_fact))
+        parts.append(grammar.evidence(random.choice(grammar.openers(known_fact.name)), known_fact, comparison))
     parts.append(random.choice(grammar.meanings()[known.label]))
     return " ".join(parts)
 
 
 def plain(known: Record) -> dict[str, str]:
-    """One plain sentence for each thing that can be said: key (opening, totals, a column, meaning) -> sentence."""
-    said = {"opening": grammar.opening(grammar.OPENINGS[0], known)}
+    """One plain sentence for each thing that can be said, in the order to say them.
+
+    Keys: `opening`, `totals`, the column of a fact, `meaning`.
+    """
     whole = (grammar.totals(template, known) for template in grammar.TOTAL_SENTENCES)
-    if text := next((text for text in whole if text), None):
-        said["totals"] = text
-    for known_fact in known.evidence:
-        opener, comparison = grammar.openers(known_fact.name)[0], grammar.comparisons(known_fact)[0]
-        said[known_fact.name] = grammar.evidence(opener, known_fact, comparison)
-    return said | {"meaning": grammar.meanings()[known.label][0]}
+    total = next((text for text in whole if text), None)
+    facts = [(each.name, _plainly(each)) for each in known.evidence]
+    said = {"opening": grammar.opening(grammar.OPENINGS[0], known)} | ({"totals": total} if total else {})
+    return said | dict(facts[:2]) | {"meaning": grammar.meanings()[known.label][0]} | dict(facts[2:])
+
+
+def _plainly(known: Fact) -> str:
+    return grammar.evidence(grammar.openers(known.name)[0], known, grammar.comparisons(known)[0])
 
 
 def invent(count: int, *, seed: int) -> list[Record]:
