@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -15,11 +15,14 @@ from wirespeak.explain.evidence import Ranges, find_evidence, usual_by_protocol
 from wirespeak.explain.facts import Record, record
 from wirespeak.explain.incidents import FloorFit, Group, fit_floor, group
 from wirespeak.explain.mitigations import mitigations, valid_host
+from wirespeak.explain.sentences import examples, invent
 from wirespeak.records import Evidence, Explanation, Incident
 from wirespeak.schema import category
+from wirespeak.text.ask import Example
 
 __all__ = [
-    "FloorFit", "Group", "as_json", "find_incidents", "fit_floor", "group", "incident_records", "mitigations", "usual_by_protocol",
+    "FloorFit", "Group", "as_json", "find_incidents", "fit_floor", "group", "incident_records", "mitigations",
+    "training_examples", "usual_by_protocol",
 ]  # fmt: skip
 
 
@@ -30,14 +33,14 @@ def find_incidents(
     detector: Detector | None = None,
     model: LanguageModel | None = None,
     evidence_floor: float = 3.0,
-    reference: Mapping[str, Ranges] | None = None,
+    reference: Ranges | None = None,
     gap_s: float = 60.0,
 ) -> list[Incident]:
     """Incidents of a capture in order of time, with evidence, explanation and mitigations; [] when all is ordinary.
 
     flows, verdicts: row i of one is row i of the other. detector: weighs the evidence. model: writes the
     explanations; without it they are plain sentences. evidence_floor, reference: from the run card of the
-    model (`fit_floor`, `usual_by_protocol`).
+    model (`fit_floor`; usual ranges by column, for captures with too few ordinary flows).
     """
     groups = group(flows, verdicts, gap_s=gap_s, evidence_floor=evidence_floor)
     evidence = find_evidence(flows, verdicts, groups, detector=detector, reference=reference)
@@ -48,6 +51,11 @@ def find_incidents(
         _incident(number, flows, *parts, name)
         for number, parts in enumerate(zip(groups, evidence, explanations, strict=True), start=1)
     ]
+
+
+def training_examples(*, seed: int, count: int = 30_000, records: Sequence[Record] = ()) -> list[Example]:
+    """What teaches a model to explain: `count` invented records, and each real one in four wordings."""
+    return examples(invent(count, seed=seed), seed=seed) + examples(records, seed=seed, variations=4)
 
 
 def incident_records(

@@ -51,7 +51,7 @@ def find_evidence(
     groups: Sequence[Group],
     *,
     detector: Detector | None = None,
-    reference: Mapping[str, Ranges] | None = None,
+    reference: Ranges | None = None,
     most: int = 5,
 ) -> list[tuple[Evidence, ...]]:
     """The weightiest evidence of each group, weightiest first.
@@ -59,7 +59,7 @@ def find_evidence(
     weight: how far the probability of the label drops when the fact, in all its windows and grades, is set
     to the near end of its usual range; 0 without a detector. Facts of equal weight (to 0.01) are ordered by
     their distance from the usual range, in doublings.
-    reference: what `usual_by_protocol` gave for the training recordings.
+    reference: usual ranges of the training recordings, from the model's run card.
     """
     here = usual_by_protocol(flows.filter(verdicts["canonical"].is_in(NOT_HOSTILE)))
     typical = [flows.row(typical_row(flows, verdicts, group), named=True) for group in groups]
@@ -107,9 +107,8 @@ def _usual(ordinary: pl.DataFrame) -> dict[str, Usual]:
     return usual
 
 
-def _ranges_for(protocol: str, here: Mapping[str, Ranges], reference: Mapping[str, Ranges]) -> Ranges:
-    places = ((here, protocol), (here, "all"), (reference, protocol), (reference, "all"))
-    return next((ranges[key] for ranges, key in places if key in ranges), {})
+def _ranges_for(protocol: str, here: Mapping[str, Ranges], reference: Ranges) -> Ranges:
+    return here.get(protocol) or here.get("all") or reference
 
 
 def _candidates(flow: Mapping[str, float | str], usual: Ranges) -> list[_Candidate]:
@@ -117,7 +116,7 @@ def _candidates(flow: Mapping[str, float | str], usual: Ranges) -> list[_Candida
     found = []
     for name in _TOLD:
         value, ends = flow[name], usual.get(name)
-        if isinstance(ends, list):
+        if isinstance(ends, Sequence) and not isinstance(ends, str):
             ends = (float(ends[0]), float(ends[1]))
         if value is None or value == "" or ends == "":
             continue
