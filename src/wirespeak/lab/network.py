@@ -83,16 +83,12 @@ def _addresses(host: Host, world: World) -> list[str]:
     if host.place == "cloud" and host.role == "attacker":
         return [f"addr add {host.address}/32 dev eth0", *_way_home(world)]
     if host.role == "cloud":
-        lines = [f"addr add {address}/32 dev eth0" for address in sorted({a for many in world.zone.values() for a in many if not _dark(a)} | {host.address})]
+        lines = [f"addr add {address}/32 dev eth0" for address in world.cloud_addresses()]
         return [*lines, f"addr add {host.address6}/64 dev eth0 nodad", *_way_home(world)]
     lines = [f"addr add {host.address}/{IPv4Network(world.lan).prefixlen} broadcast + dev eth0"]
     if host.role == "gateway":
         return [*lines, f"addr add {IPv6Network(world.lan6)[1]}/64 dev eth0 nodad"]
     return [*lines, f"route add default via {world.host('gateway').address}"]
-
-
-def _dark(address: str) -> bool:
-    return any(address.startswith(str(network.network_address)[:-1]) for network in (DARK,))
 
 
 def _way_home(world: World) -> list[str]:

@@ -103,7 +103,7 @@ def _reserve(output: Path) -> Path:
 def _run_lab(scenario: Path, seed: int | None, hidden: Path, progress: Progress) -> dict[str, Any]:
     """Start the lab, listen to it, unpack what it hands over. Ends it, whatever happens."""
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child=KILL", "--mount-proc", sys.executable, "-m", "wirespeak.lab.stage", str(scenario.resolve()), "" if seed is None else str(seed)]
-    environment = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
+    environment = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/sbin:/sbin", "PYTHONPATH": str(Path(__file__).parents[2]), "PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
     lab = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, start_new_session=True)
     assert lab.stdout is not None and lab.stdin is not None and lab.stderr is not None
     try:

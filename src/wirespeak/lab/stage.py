@@ -119,7 +119,7 @@ class Stage:
         log = FOLDER / f"attack-{number}-{source}.log"
         start_ns = time.time_ns()
         with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=FOLDER, env={**os.environ, "HOME": str(FOLDER)})
+            process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=FOLDER, env=_environment(command))
         await _finish(process, attack.seconds + (14 if tool.reach == "mac" else 2))
         end_ns = time.time_ns() + int(_LINGER_S.get(tool.reach, 1.0) * 1e9)
         return Played(attack.tool, source, attack.target, self._row(strike, attack, start_ns, end_ns), process.returncode, _tail(log))
@@ -136,6 +136,13 @@ class Stage:
         if strike.attacker.role == "device":
             return replace(row, dst_port=attack.options.get("port", tool.options.get("port", 80)))
         return row
+
+
+def _environment(command: list[str]) -> dict[str, str]:
+    """Our own tools run as we do; Debian's want Debian's Python and a home of their own."""
+    if sys.executable in command:
+        return dict(os.environ)
+    return {"HOME": str(FOLDER), "LC_ALL": "C.UTF-8", "PATH": "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"}
 
 
 async def _finish(process: asyncio.subprocess.Process, seconds: float) -> None:

@@ -7,14 +7,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 from random import Random
 
 # The blocks RFC 5737 and RFC 3849 keep for documentation: public to look at, routed nowhere.
 CLOUD = (IPv4Network("203.0.113.0/24"), IPv4Network("198.51.100.0/24"))
 CLOUD6 = IPv6Network("2001:db8:c10d::/64")
+PUBLIC_RESOLVER = CLOUD[0][53]
 DARK = IPv4Network("192.0.2.0/24")  # packets to here are lost without a word, as to a vendor that closed
+
+# Ports on which vendors speak protocols of their own.
+CLOUD_TCP_PORTS = (3478, 5228, 7531, 8443, 10000, 50443, 62910)
+CLOUD_UDP_PORTS = (80, 3072, 3478, 8765, 10086, 32100)
+DEVICE_TCP_PORTS = (9999, 49153)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,12 @@ class World:
     def all_of(self, *profiles: str) -> list[Host]:
         """The devices with one of these profiles."""
         return [host for host in self.hosts if host.profile in profiles]
+
+    def cloud_addresses(self) -> list[str]:
+        """Every address the cloud answers at."""
+        named = {IPv4Address(address) for addresses in self.zone.values() for address in addresses}
+        lit = {address for address in named if address not in DARK}
+        return [str(address) for address in sorted(lit | {PUBLIC_RESOLVER, IPv4Address(self.host("cloud").address)})]
 
     def random(self, purpose: str) -> Random:
         """A stream of random numbers of its own for each purpose, fixed by the seed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from random import Random
 
@@ -111,7 +112,8 @@ async def slow_http(*, target: str, port: int, connections: int, interval: float
             except MISHAPS:
                 await asyncio.sleep(1)
 
-    await asyncio.gather(*(hold() for _ in range(connections)))
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*(hold() for _ in range(connections))), seconds)
 
 
 async def connect_scan(*, targets: list[str], ports: list[int], rate: float, shuffled: bool, seed: int) -> None:

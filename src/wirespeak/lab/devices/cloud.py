@@ -8,10 +8,12 @@ import socket
 import ssl
 import struct
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import quote
 
 from wirespeak.lab.devices.device import MISHAPS, PATIENCE_S, Device, ask_udp, udp_socket
 from wirespeak.lab.servers.names import answers, query
+from wirespeak.lab.world import CLOUD6, PUBLIC_RESOLVER
 
 
 async def lookup(d: Device, name: str, *, server: str = "", both: bool = False) -> list[str]:
@@ -34,7 +36,7 @@ async def _aaaa(d: Device, name: str, server: str) -> None:
 
 async def wake_up_lookups(d: Device, *, how_many: int = 6) -> None:
     """The burst of questions after start: several names, some to a public resolver, some for names that are gone."""
-    servers = [d.gateway] * 3 + ["203.0.113.53"] * d.random.choice((0, 1, 2)) + ["192.0.2.53"] * d.random.choice((0, 0, 1))
+    servers = [d.gateway] * 3 + [str(PUBLIC_RESOLVER)] * d.random.choice((0, 1, 2)) + ["192.0.2.53"] * d.random.choice((0, 0, 1))
     services = ["api", "www", "mqtt", "ota", "time", "push", "data", "img", "log", "lost"]
     names = [d.vendor(service) for service in d.random.sample(services, min(how_many, len(services)))]
     names += [f"{label}.{names[0]}" for label in d.random.sample(("wpad", "_sip", "local", "isatap", "test"), d.random.choice((0, 0, 1, 2)))]
@@ -185,6 +187,11 @@ def _json(d: Device, size: int) -> bytes:
     return (text + "0]}").encode()
 
 
+async def report_over_ipv6(d: Device, *, requests: int = 2) -> None:
+    """A report to a cloud that has an IPv6 address."""
+    await call(d, str(CLOUD6[16]), *(Request(long_target(d)) for _ in range(requests)), host=d.vendor("www"))
+
+
 async def many_short_calls(d: Device, *, how_many: int = 60, gap_s: float = 0.3, service: str = "api") -> None:
     """A new connection for each small request, one after the other: how some hubs set themselves up."""
     name = d.vendor(service)
@@ -254,12 +261,31 @@ async def closed_port(d: Device, *, address: str = "", port: int = 8009) -> None
     writer.close()
 
 
-async def keep_mapping(d: Device, *, beats: int = 4, gap_s: float = 5.0, size: int = 0) -> None:
+async def absent_neighbour(d: Device, *, port: int = 80) -> None:
+    """Call a neighbour that moved out: ARP asks, and asks again, and nobody answers."""
+    lan = IPv4Network(d.world.lan)
+    address = lan[(int(IPv4Address(d.host.address)) - int(lan[0]) & ~255) % lan.num_addresses + d.random.randrange(1, min(254, lan.num_addresses - 1))]
+    await closed_port(d, address=str(address), port=port)
+
+
+async def own_protocol(d: Device, *, port: int, messages: int = 4, size: int = 60, gap_s: float = 1.0) -> None:
+    """A vendor's own protocol over TCP: small binary questions and answers, on a port nobody else uses."""
+    reader, writer = await asyncio.wait_for(asyncio.open_connection(await d.resolve(d.vendor("data")), port), PATIENCE_S)
+    try:
+        for _ in range(messages):
+            writer.write(d.random.randbytes(d.random.randint(size // 3 + 1, size)))
+            await asyncio.wait_for(reader.read(2048), PATIENCE_S)
+            await asyncio.sleep(gap_s * d.random.uniform(0.6, 1.4))
+    finally:
+        writer.close()
+
+
+async def keep_mapping(d: Device, *, beats: int = 4, gap_s: float = 5.0, size: int = 0, port: int = 3478) -> None:
     """UDP keep-alives from one socket to one server, so that the router keeps its mapping: STUN or a vendor's own."""
     address = await d.resolve(d.vendor("stun"))
     loop = asyncio.get_running_loop()
     with udp_socket() as opened:
-        opened.connect((address, 3478))
+        opened.connect((address, port))
         for _ in range(beats):
             message = d.random.randbytes(size) if size else struct.pack(">HHI", 1, 0, 0x2112A442) + d.random.randbytes(12)
             await loop.sock_sendall(opened, message)

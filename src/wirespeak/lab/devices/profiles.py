@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from wirespeak.lab.devices import cloud, discovery, local
 from wirespeak.lab.devices.device import Device
+from wirespeak.lab.world import CLOUD_TCP_PORTS, CLOUD_UDP_PORTS
 
 Life = list[Awaitable[None]]
 
@@ -59,7 +60,10 @@ def plug(d: Device) -> Life:
         d.every(r.uniform(30, 100), cloud.hold_tls, beat_s=r.choice((10, 20, 30)), first_s=r.uniform(3, 10)),
         d.every(r.uniform(30, 90), discovery.broadcast, port=r.choice((20560, 9999, 6667)), size=r.randint(60, 300), times=r.choice((1, 4))),
         d.every(r.uniform(60, 150), cloud.closed_port, port=r.choice((8009, 7681, 5000))),
-        d.every(r.uniform(15, 60), cloud.keep_mapping, beats=3, size=r.choice((0, 48))),
+        d.every(r.uniform(40, 150), cloud.absent_neighbour, port=r.choice((1883, 80))),
+        *([d.every(r.uniform(2, 15), cloud.closed_port, address=d.gateway, port=1883)] if d.chance(0.25) else []),
+        d.every(r.uniform(15, 60), cloud.keep_mapping, beats=r.randint(2, 8), size=r.choice((0, 48)), port=r.choice(CLOUD_UDP_PORTS)),
+        d.every(r.uniform(20, 80), cloud.own_protocol, port=r.choice(CLOUD_TCP_PORTS), messages=r.randint(1, 8)),
     ]
 
 
@@ -97,7 +101,8 @@ def camera(d: Device) -> Life:
         d.every(r.uniform(20, 60), cloud.hold_tls, beat_s=r.uniform(5, 25)),
         d.every(r.uniform(30, 70), discovery.ssdp_notify, how_many=r.randint(3, 20)),
         d.every(r.uniform(30, 90), discovery.mdns_announce, "_rtsp._tcp", times=r.choice((1, 3))),
-        d.every(r.uniform(10, 30), cloud.keep_mapping, beats=r.randint(2, 10), gap_s=r.choice((1, 3))),
+        d.every(r.uniform(10, 30), cloud.keep_mapping, beats=r.randint(2, 10), gap_s=r.choice((1, 3)), port=r.choice(CLOUD_UDP_PORTS)),
+        d.every(r.uniform(8, 25), discovery.mdns_query, "_rtsp._tcp", "_dcp._tcp", times=r.choice((1, 4))),
         d.every(r.uniform(60, 120), local.voice_call, seconds=r.uniform(5, 15), first_s=r.uniform(20, 60)),
         *([d.after(r.uniform(10, 60), cloud.fetch_firmware, size=r.randint(1_000_000, 4_000_000))] if d.chance(0.5) else []),
     ]
@@ -117,6 +122,7 @@ def hub(d: Device) -> Life:
         d.every(r.uniform(30, 80), cloud.resumed_tls, how_many=r.randint(2, 6)),
         d.every(r.uniform(15, 50), local.coap_reads),
         d.every(r.uniform(10, 40), local.vendor_control),
+        d.every(r.uniform(30, 90), cloud.absent_neighbour),
         d.every(r.uniform(20, 60), cloud.ping, address="203.0.113.10", count=4),
     ]
 
@@ -129,6 +135,8 @@ def bridge(d: Device) -> Life:
         *_start(d, names=5, clocks=4),
         d.after(r.uniform(1, 10), cloud.many_short_calls, how_many=r.randint(60, 160), gap_s=r.choice((0.05, 0.2, 0.5)), service="push"),
         d.every(r.uniform(3, 20), cloud.report, service="data", size=r.randint(100, 600)),
+        d.every(r.uniform(5, 20), cloud.keep_mapping, beats=r.randint(20, 120), gap_s=r.choice((0.1, 0.3, 1)), size=r.randint(20, 160), port=r.choice((80, 10086))),
+        d.every(r.uniform(20, 60), cloud.own_protocol, port=r.choice(CLOUD_TCP_PORTS), messages=r.randint(4, 30), gap_s=r.choice((0.1, 1, 3))),
         d.every(r.uniform(15, 40), discovery.ssdp_notify, how_many=6),
         d.every(r.uniform(10, 30), discovery.broadcast, port=r.choice((23272, 38000)), size=r.randint(19, 130), times=r.choice((2, 12)), gap_s=0.15),
     ]
@@ -180,6 +188,7 @@ def speaker(d: Device) -> Life:
         d.every(r.uniform(20, 60), discovery.mdns_query, "_googlecast._tcp", "_spotify-connect._tcp", times=r.randint(1, 4)),
         d.every(r.uniform(30, 80), discovery.ssdp_search, times=r.randint(2, 8)),
         d.every(r.uniform(60, 120), cloud.distrustful_tls),
+        d.every(r.uniform(20, 60), cloud.report_over_ipv6),
         d.every(r.uniform(40, 90), cloud.dead_cloud, port=443),
     ]
 
@@ -225,6 +234,8 @@ def phone(d: Device) -> Life:
         d.every(r.uniform(60, 150), discovery.ask_neighbours, how_many=8, gap_s=r.choice((0.05, 0.3))),
         d.every(r.uniform(40, 120), local.coap_observe, seconds=r.uniform(20, 60)),
         d.every(r.uniform(30, 90), cloud.closed_port, port=r.choice((5223, 7000))),
+        d.every(r.uniform(20, 60), cloud.report_over_ipv6, requests=r.randint(1, 5)),
+        d.every(r.uniform(60, 150), cloud.absent_neighbour, port=8080),
     ]
 
 

@@ -25,10 +25,20 @@ async def _run(name: str, *command: str) -> None:
     raise RuntimeError(f"{name} ended with status {code}")
 
 
+async def _run_for(seconds: float, *command: str) -> None:
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.DEVNULL)
+    await asyncio.sleep(seconds)
+    process.terminate()
+    await process.wait()
+
+
 async def _run_mosquitto(d: Device, *listeners: str) -> None:
     settings = Path(d.world.folder) / f"mosquitto-{d.host.name}.conf"
     lines = ["user root", "persistence false", "log_type none", "allow_anonymous false", f"password_file {d.world.folder}/passwords", "max_queued_messages 200"]
     settings.write_text("\n".join((*lines, *listeners)) + "\n")
+    if d.host.role == "device":  # a home's broker is restarted now and then, and every client comes back at once
+        await _run_for(d.random.uniform(40, 500), "mosquitto", "-c", str(settings))
+        await asyncio.sleep(d.random.uniform(1, 6))
     await _run("mosquitto", "mosquitto", "-c", str(settings))
 
 

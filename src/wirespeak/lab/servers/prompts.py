@@ -7,13 +7,19 @@ import re
 
 from wirespeak.lab.devices.device import MISHAPS, Device
 from wirespeak.lab.servers.names import MirrorServer, Resolver, TimeServer
+from wirespeak.lab.world import CLOUD_TCP_PORTS, CLOUD_UDP_PORTS, DEVICE_TCP_PORTS
 
 
 async def serve_names(d: Device) -> None:
-    """DNS, NTP and STUN."""
+    """DNS, NTP and STUN, a socket for each address, so that an answer comes from where the question went."""
     loop = asyncio.get_running_loop()
-    for maker, port in ((lambda: Resolver(d.world, d.random), 53), (TimeServer, 123), (MirrorServer, 3478)):
-        await loop.create_datagram_endpoint(maker, local_addr=("0.0.0.0", port))  # type: ignore[arg-type]
+    far = d.host.role == "cloud"
+    addresses = d.world.cloud_addresses() if far else [d.host.address]
+    mirrors = sorted({address for key, name in d.world.services.items() if key.startswith("stun.") for address in d.world.zone[name]}) if far else []
+    served = [(lambda: Resolver(d.world, d.random), address, 53) for address in addresses] + [(TimeServer, address, 123) for address in addresses]
+    served += [(MirrorServer, address, port) for address in mirrors for port in CLOUD_UDP_PORTS]
+    for maker, address, port in served:
+        await loop.create_datagram_endpoint(maker, local_addr=(address, port))  # type: ignore[arg-type]
     await asyncio.Event().wait()
 
 
@@ -80,11 +86,11 @@ async def serve_ssh(d: Device) -> None:
 
 
 async def serve_control(d: Device) -> None:
-    """A vendor's TCP port: one question, one answer."""
+    """Vendors' own TCP protocols: an answer for each question, on several ports."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.wait_for(reader.read(2048), 60)
-        await asyncio.sleep(d.random.uniform(0.005, 0.1))
-        writer.write(d.random.randbytes(d.random.randint(50, 600)))
+        while await asyncio.wait_for(reader.read(2048), 120):
+            await asyncio.sleep(d.random.uniform(0.005, 0.1))
+            writer.write(d.random.randbytes(d.random.randint(20, 600)))
 
-    await _serve(9999, talk)
+    await asyncio.gather(*(_serve(port, talk) for port in (CLOUD_TCP_PORTS if d.host.role == "cloud" else DEVICE_TCP_PORTS)))

@@ -137,7 +137,7 @@ async def _handle(d: Device, site: Callable[..., Answer], slow_s: float, reader:
 
 async def serve_site(d: Device, site: Callable[..., Answer], port: int, *, slow_s: float, tls: ssl.SSLContext | None = None) -> None:
     """Serve a site on a port for ever."""
-    server = await asyncio.start_server(lambda reader, writer: _handle(d, site, slow_s, reader, writer), "0.0.0.0", port, ssl=tls, backlog=64)
+    server = await asyncio.start_server(lambda reader, writer: _handle(d, site, slow_s, reader, writer), None, port, ssl=tls, backlog=64)
     await server.serve_forever()
 
 
