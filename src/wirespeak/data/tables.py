@@ -27,7 +27,7 @@ def types() -> dict[str, pl.DataType]:
             found[name] = pl.UInt16()
         elif name in _TEXT or column.kind == "category":
             found[name] = pl.String()
-        elif column.kind in ("seconds", "bits") or name == "packets_per_s":
+        elif column.kind in ("seconds", "bits"):
             found[name] = pl.Float64()
         else:
             found[name] = pl.Int64()

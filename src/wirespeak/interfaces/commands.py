@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from wirespeak.errors import InputError
 from wirespeak.interfaces.output import Outcome, Run, as_json, folder, one_file
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.records import RunCard
@@ -339,7 +340,14 @@ def _judge(
     progress: Say = quiet,
 ) -> Any:
     """Judge, explain and report into the folder `hidden`. Returns what a person reads on the terminal."""
-    raise NotImplementedError
+    from wirespeak.detect import load_detector
+    from wirespeak.interfaces import findings
+
+    judge = load_detector(detector, model, device=device)
+    table = _read(inputs, run, idle=idle, active=active, progress=progress)
+    found = findings.find(table, judge, labels=_labels(table, truth), progress=progress)
+    findings.write(found, hidden)
+    return f"{len(found.incidents)} incidents"
 
 
 def _read(inputs: list[Path], run: Run, *, idle: float, active: float, progress: Say) -> pl.DataFrame:
@@ -351,16 +359,34 @@ def _read(inputs: list[Path], run: Run, *, idle: float, active: float, progress:
         table = tables.read(inputs)
         run.count(taken=table.height, given=table.height)
         return table
-    measured = read_flows(inputs, idle_s=idle, active_s=active, progress=progress)
+    names = ", ".join(path.name for path in inputs[:3]) + (" and more" if len(inputs) > 3 else "")
+    measured = read_flows(
+        inputs,
+        idle_s=idle,
+        active_s=active,
+        progress=lambda done, all: progress(f"reading {names}", done / max(all, 1)),
+    )
     run.count(taken=measured.packets, given=measured.flows.height, set_aside=measured.set_aside)
     run.notes["cut"] = measured.cut
+    if measured.cut:
+        progress(f"warning: {measured.cut}")
     return measured.flows
 
 
 def _labels(table: pl.DataFrame, truth: Path | None) -> list[str] | None:
-    from wirespeak.data.sources.recording import label_flows, read_truth
+    """The true label of each flow, where there is a schedule of what happened."""
+    from wirespeak.lab.truth import label_flows, read_truth
 
-    return None if truth is None else label_flows(table, read_truth(truth)).to_list()
+    return None if truth is None else label_flows(table, read_truth(_bytes_of(truth))).to_list()
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror}). Give the truth.csv of a recording."
+        ) from error
 
 
 def _write_traffic(profile: str, target: Path, *, minutes: float, seed: int, model: str | None = None) -> int:
