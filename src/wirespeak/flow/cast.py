@@ -15,7 +15,13 @@ from wirespeak.wire.craft.packets import End, group_mac
 _CLOUD = (IPv4Network("203.0.113.0/24"), IPv4Network("198.51.100.0/24"))
 _BENCHMARK = IPv4Network("198.18.0.0/15")  # RFC 2544: where spoofed packets claim to come from
 _GROUPS = {"group": "239.255.0.1", "broadcast": "255.255.255.255"}
+_FAR = ("cloud", "resolver", "clock")
 _PORTS = (32768, 60999)
+
+
+def is_far(role: str) -> bool:
+    """Whether a role is played beyond the gateway."""
+    return role.rstrip("0123456789") in _FAR
 
 
 class Cast:
@@ -35,9 +41,9 @@ class Cast:
         self._port = self._random.randint(*_PORTS)
 
     def end(self, role: str) -> End:
-        """The host that plays `role`: `device`, `gateway`, `cloud1`, ..., or any name for a neighbour on the link."""
+        """The host that plays `role`: `device`, `gateway`, `cloud1`, `resolver1`, `clock1`, ..., or any name for a neighbour on the link."""
         if role not in self._ends:
-            if role.startswith("cloud"):
+            if is_far(role):
                 self._ends[role] = End(self._gateway_mac, self._clouds.pop(), self._random.choice((48, 52, 57, 116)))
             else:
                 self._ends[role] = End(self._mac(), self._free.pop())
@@ -58,7 +64,7 @@ class Cast:
     def turnaround_s(self, role: str) -> float:
         """Seconds from a packet to `role` passing the capture point to the answer passing it."""
         if role not in self._turnaround:
-            low, high = (0.008, 0.06) if role.startswith("cloud") else (0.0003, 0.004)
+            low, high = (0.008, 0.06) if is_far(role) else (0.0003, 0.004)
             self._turnaround[role] = self._random.uniform(low, high)
         return self._turnaround[role]
 

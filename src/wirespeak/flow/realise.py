@@ -16,7 +16,7 @@ import numpy as np
 import polars as pl
 
 from wirespeak.errors import InputError
-from wirespeak.flow.cast import Cast
+from wirespeak.flow.cast import Cast, is_far
 from wirespeak.flow.tcp import Connection, Message
 from wirespeak.wire.containers import Frames
 from wirespeak.wire.craft import APPLICATIONS, Scene, Turn, speak
@@ -138,7 +138,7 @@ class _Stage:
         turns = tuple(Turn(from_client, min(size, limit or size)) for _, from_client, size in talk.messages)
         scene = Scene(
             turns=turns, client=client.address, server=server.address, client_mac=client.mac, points_to=self.cast.end(pointed_to).address,
-            server_name=f"{talk.role}.example.com" if talk.role.startswith("cloud") else f"{talk.role}.home.arpa",
+            server_name=f"{talk.role}.example.com" if is_far(talk.role) else f"{talk.role}.home.arpa",
             unix_s=self._start_s + talk.start_s, closes=talk.end == "close", random=random,
         )  # fmt: skip
         payloads = speak(talk.application, scene) if talk.end != "silent" or limit else []
@@ -160,10 +160,12 @@ class _Stage:
         self.frames.append((start_s + 0.9 * min(wait_s, talk.start_s - start_s or wait_s), arp(asked, asking, reply=True)))
 
     def _ask_for(self, talk: _Conversation, client: End, server: End) -> None:
-        """Who has the server's address? `announce` is an answer nobody asked for: the gateway is at my MAC."""
+        """Questions and answers by ARP; an announcement of one's own address; a claim to be the gateway."""
         self._met.add(server.address if talk.by_device else client.address)
         for time_s, from_client, _ in talk.messages:
             if talk.application == "announce":
+                frame = arp(client, End(BROADCAST_MAC, client.address), reply=True)
+            elif talk.application == "claim":
                 frame = arp(End(client.mac, self.cast.end("gateway").address), server, reply=True)
             else:
                 frame = arp(client, server, reply=False) if from_client else arp(server, client, reply=True)

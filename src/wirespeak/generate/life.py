@@ -71,6 +71,11 @@ class Life:
         clock = self.clocks.get((role, application))
         return clock is not None and clock.open is not None
 
+    def assume_open(self, conversation: Conversation, last_s: float) -> None:
+        """Take a connection for open that began before the life is told; its last message was at `last_s`."""
+        placed = _Placed(last_s, conversation, tail_s=last_s)
+        self.clocks[conversation.role, conversation.application] = _Clock(last_s, placed)
+
     def reference_s(self, conversation: Conversation) -> float:
         """The moment `wait_s` counts from. Raises InputError where there is no open connection to go on."""
         clock = self.clocks.get((conversation.role, conversation.application))
@@ -94,7 +99,8 @@ class Life:
         self._speak(placed, conversation, start_s)
         last_s = self._repeat(conversation, start_s)
         clock.last_s = clock.last_s if conversation.continues else last_s
-        clock.open = placed if conversation.end == MORE else None
+        if conversation.end == MORE or clock.open is placed:
+            clock.open = placed if conversation.end == MORE else None
         self.now_s = max(self.now_s, last_s)
         if len(self.clocks) > MOST_CLOCKS:
             closed = (kind for kind, clock in self.clocks.items() if clock.open is None)

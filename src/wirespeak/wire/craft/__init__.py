@@ -16,6 +16,7 @@ from wirespeak.wire.craft.http import http, rtsp, ssdp
 from wirespeak.wire.craft.modbus import modbus
 from wirespeak.wire.craft.mqtt import mqtt
 from wirespeak.wire.craft.scene import Craft, Scene, Turn
+from wirespeak.wire.craft.snmp import snmp
 from wirespeak.wire.craft.tls import tls
 
 __all__ = ["APPLICATIONS", "Application", "Scene", "Turn", "speak"]
@@ -44,6 +45,7 @@ _FIN, _PUSH, _URGENT = 0x01, 0x08, 0x20
 APPLICATIONS: dict[str, Application] = {
     "announce": Application("arp", 0),
     "arp": Application("arp", 0),
+    "claim": Application("arp", 0),
     "coap": Application("udp", 5683, coap),
     "dhcp": Application("udp", 67, dhcp, group="255.255.255.255"),
     "dns": Application("udp", 53, dns),
@@ -54,6 +56,7 @@ APPLICATIONS: dict[str, Application] = {
     "mqtt": Application("tcp", 1883, mqtt),
     "ntp": Application("udp", 123, ntp),
     "rtsp": Application("tcp", 554, rtsp, joined=True),
+    "snmp": Application("udp", 161, snmp),
     "ssdp": Application("udp", 1900, ssdp, group="239.255.255.250"),
     "stun": Application("udp", 3478, stun),
     "syslog": Application("udp", 514, syslog),
