@@ -5,7 +5,7 @@ In CSV and JSON lines a missing value is empty or null; numbers are written so t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -51,7 +51,9 @@ def read(paths: Sequence[Path]) -> pl.DataFrame:
 
 
 def _read(path: Path) -> pl.DataFrame:
-    readers = {".parquet": pl.read_parquet, ".csv": _read_csv, ".jsonl": _read_json}
+    readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+        ".parquet": pl.read_parquet, ".csv": _read_csv, ".jsonl": _read_json,
+    }  # fmt: skip
     if path.suffix not in readers:
         raise InputError(f"{path}: not a flow table. Expected a file that ends in {', '.join(SUFFIXES)}.")
     try:
@@ -71,7 +73,7 @@ def _read(path: Path) -> pl.DataFrame:
         )
     if table.is_empty():
         raise InputError(f"{path}: holds no flows.")
-    return table.cast(types())[list(COLUMNS)]  # type: ignore[arg-type]
+    return table.cast(types())[list(COLUMNS)]
 
 
 def _read_csv(path: Path) -> pl.DataFrame:

@@ -72,6 +72,9 @@ def _options_of_all(
 def _as_command(verb: Verb) -> Callable[..., None]:
     """The verb as typer calls it: with `--json`, without `progress`, with errors turned into exit statuses."""
     hints = get_type_hints(verb.function, include_extras=True)
+    for hint in hints.values():
+        for declared in getattr(hint, "__metadata__", ()):
+            declared.readable = False  # a file one may not read is bad input, not wrong usage: the verb says so
     parameters = [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(verb.function).parameters.items()
@@ -105,7 +108,7 @@ def _as_command(verb: Verb) -> Callable[..., None]:
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del command.__wrapped__  # type: ignore[attr-defined]
+    del command.__wrapped__
     return command
 
 
