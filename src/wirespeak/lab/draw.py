@@ -11,7 +11,32 @@ from wirespeak.lab.devices.profiles import PROFILES
 from wirespeak.lab.scenario import Scenario
 from wirespeak.lab.world import CLOUD, CLOUD6, DARK, Host, World
 
-_SYLLABLES = "lu mo ra ni vo ta ke si do pa ri zu fe la no be qui xo mi te ga wo hy dra".split()
+_SYLLABLES = [
+    "lu",
+    "mo",
+    "ra",
+    "ni",
+    "vo",
+    "ta",
+    "ke",
+    "si",
+    "do",
+    "pa",
+    "ri",
+    "zu",
+    "fe",
+    "la",
+    "no",
+    "be",
+    "qui",
+    "xo",
+    "mi",
+    "te",
+    "ga",
+    "wo",
+    "hy",
+    "dra",
+]
 _PORT_RANGES = ((32768, 60999), (49152, 65535), (1025, 5000), (10000, 30000), (40000, 57000), (16384, 47000))
 _TTLS = (64, 64, 64, 128, 255)
 
@@ -31,21 +56,45 @@ def build_world(scenario: Scenario) -> World:
             latency = 0.0 if wired else random.uniform(*scenario.wireless_ms)
             join = random.choices(("dhcp", "static"), (4, 1))[0]
             joins_s = 0.0 if wired else random.uniform(0, scenario.join_s)
-            hosts.append(replace(host, latency_ms=latency, loss=0.0 if wired else random.uniform(0, 0.003), joins_s=joins_s, join=join))
+            hosts.append(
+                replace(
+                    host,
+                    latency_ms=latency,
+                    loss=0.0 if wired else random.uniform(0, 0.003),
+                    joins_s=joins_s,
+                    join=join,
+                )
+            )
     for attacker in scenario.attackers:
         far = attacker.where == "cloud"
         address = IPv4Address(int(CLOUD[1][0]) + random.randrange(180, 250)) if far else next(addresses)
         host = _draw(attacker.name, "attacker", "attacker", address, lan6, random.choice(makers), random)
         latency = random.uniform(*scenario.wireless_ms) if attacker.wireless else 0.0
-        hosts.append(replace(host, place=attacker.where, latency_ms=latency, address6="" if far else host.address6))
+        hosts.append(
+            replace(host, place=attacker.where, latency_ms=latency, address6="" if far else host.address6)
+        )
     zone, services, silent = _names(random)
     passwords = {name: _password(random) for name in ("device", "dashboard", "admin", "app")}
-    return World(scenario.seed, str(scenario.lan), str(lan6), tuple(hosts), zone, silent, services, passwords, scenario.cloud_ms)
+    return World(
+        scenario.seed,
+        str(scenario.lan),
+        str(lan6),
+        tuple(hosts),
+        zone,
+        silent,
+        services,
+        passwords,
+        scenario.cloud_ms,
+    )
 
 
 def _addresses(lan: IPv4Network, random: Random) -> Iterator[IPv4Address]:
     """The gateway's address first, then hosts in no order, within one /24 as a DHCP pool would be."""
-    pool = next(lan.subnets(new_prefix=max(24, lan.prefixlen))) if random.random() < 0.5 else list(lan.subnets(new_prefix=max(24, lan.prefixlen)))[-1]
+    pool = (
+        next(lan.subnets(new_prefix=max(24, lan.prefixlen)))
+        if random.random() < 0.5
+        else list(lan.subnets(new_prefix=max(24, lan.prefixlen)))[-1]
+    )
     usable = list(pool.hosts())
     gateway = usable.pop(0) if random.random() < 0.6 else usable.pop()
     yield gateway
@@ -53,17 +102,27 @@ def _addresses(lan: IPv4Network, random: Random) -> Iterator[IPv4Address]:
     yield from usable
 
 
-def _gateway(scenario: Scenario, lan6: IPv6Network, address: IPv4Address, random: Random, makers: list[int]) -> Host:
+def _gateway(
+    scenario: Scenario, lan6: IPv6Network, address: IPv4Address, random: Random, makers: list[int]
+) -> Host:
     host = _draw("gateway", "gateway", "gateway", address, lan6, random.choice(makers), random)
     return replace(host, ttl=64, join="static")
 
 
 def _cloud(random: Random) -> Host:
     host = _draw("cloud", "cloud", "cloud", CLOUD[0][10], CLOUD6, _maker(random), random)
-    return replace(host, place="cloud", address6=str(CLOUD6[16]), ttl=random.choice((48, 52, 57, 61, 116, 241)), join="static")
+    return replace(
+        host,
+        place="cloud",
+        address6=str(CLOUD6[16]),
+        ttl=random.choice((48, 52, 57, 61, 116, 241)),
+        join="static",
+    )
 
 
-def _draw(name: str, role: str, profile: str, address: IPv4Address, lan6: IPv6Network, maker: int, random: Random) -> Host:
+def _draw(
+    name: str, role: str, profile: str, address: IPv4Address, lan6: IPv6Network, maker: int, random: Random
+) -> Host:
     mac = maker << 24 | random.getrandbits(24)
     octets = ":".join(f"{mac >> shift & 255:02x}" for shift in range(40, -1, -8))
     return Host(
@@ -101,7 +160,12 @@ def _names(random: Random) -> tuple[dict[str, list[str]], dict[str, str], tuple[
     for profile in PROFILES:
         domain = f"{_brand(random)}.{random.choice(('example', 'example', 'io.example', 'cloud.example', 'iot.test'))}"
         for service in ("api", "www", "mqtt", "ota", "time", "push", "data", "img", "stun", "log"):
-            forms = (service, f"{service}{random.randint(1, 9)}", f"{service}-eu.prod", f"{service}.{random.getrandbits(32):08x}")
+            forms = (
+                service,
+                f"{service}{random.randint(1, 9)}",
+                f"{service}-eu.prod",
+                f"{service}.{random.getrandbits(32):08x}",
+            )
             services[f"{service}.{profile}"] = name = f"{random.choice(forms)}.{domain}"
             zone[name] = addresses(4)
         services[f"dead.{profile}"], services[f"lost.{profile}"] = f"old.{domain}", f"lost.{domain}"

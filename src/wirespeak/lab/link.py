@@ -83,7 +83,11 @@ def carry(links: list[Link], *, seed: int = 1) -> None:
                     break
                 if random.random() < link.loss:
                     continue
-                delay = _far_latency_s(frame, offset, link.by_address) if link.by_address else link.latency_ms / 1000
+                delay = (
+                    _far_latency_s(frame, offset, link.by_address)
+                    if link.by_address
+                    else link.latency_ms / 1000
+                )
                 due = max(last_due.get(out.fileno(), 0.0), now + delay * random.lognormvariate(0, 0.25))
                 last_due[out.fileno()] = due
                 number += 1

@@ -24,7 +24,9 @@ def run(*command: str, stdin: str | None = None) -> str:
     """Run a system tool to its end. Raises WirespeakError with what it said."""
     result = subprocess.run(command, input=stdin, capture_output=True, text=True)
     if result.returncode:
-        raise WirespeakError(f"the lab could not run '{' '.join(command)[:200]}': {result.stderr.strip()[:300]}")
+        raise WirespeakError(
+            f"the lab could not run '{' '.join(command)[:200]}': {result.stderr.strip()[:300]}"
+        )
     return result.stdout
 
 
@@ -35,7 +37,12 @@ def inside(namespace: str, *command: str) -> list[str]:
 
 def build_network(world: World) -> list[Link]:
     """Make bridges, namespaces, cables and addresses. Returns the links that need a delay (`link.py`)."""
-    run("ip", "-batch", "-", stdin=f"link set lo up\nlink add {BRIDGE} type bridge mcast_snooping 0\nlink add {WAN} type bridge mcast_snooping 0\n")
+    run(
+        "ip",
+        "-batch",
+        "-",
+        stdin=f"link set lo up\nlink add {BRIDGE} type bridge mcast_snooping 0\nlink add {WAN} type bridge mcast_snooping 0\n",
+    )
     for bridge in (BRIDGE, WAN):
         Path(f"/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6").write_text("1")
         Path(f"/proc/sys/net/ipv6/conf/{bridge}/accept_ra").write_text("0")
@@ -53,7 +60,11 @@ def _plug_in(number: int, host: Host, world: World) -> Link | None:
     outer, delayed = f"o{number}", host.latency_ms > 0
     lines = [f"link add {outer} type veth peer name eth0 address {host.mac} netns {host.name}"]
     if delayed:
-        lines += [f"link add d{number} type veth peer name b{number}", f"link set d{number} up", f"link set b{number} master {bridge} up"]
+        lines += [
+            f"link add d{number} type veth peer name b{number}",
+            f"link set d{number} up",
+            f"link set b{number} master {bridge} up",
+        ]
     lines.append(f"link set {outer} up" if delayed else f"link set {outer} master {bridge} up")
     run("ip", "-batch", "-", stdin="\n".join(lines) + "\n")
     _settle(host)
@@ -74,7 +85,9 @@ def _settle(host: Host) -> None:
         "net/ipv6/conf/eth0/disable_ipv6": 0 if host.address6 else 1,
     }
     script = ";".join(f"echo {value} >/proc/sys/{key}" for key, value in settings.items())
-    script += ";ethtool -K eth0 tx off sg off tso off gso off gro off >/dev/null 2>&1;ip link set lo up;" + ("ip link set eth0 up" if host.join != "dhcp" else "true")
+    script += ";ethtool -K eth0 tx off sg off tso off gso off gro off >/dev/null 2>&1;ip link set lo up;" + (
+        "ip link set eth0 up" if host.join != "dhcp" else "true"
+    )
     run(*inside(host.name, "sh", "-c", script))
 
 
@@ -97,7 +110,12 @@ def _way_home(world: World) -> list[str]:
 
 def _connect_gateway(world: World) -> Link:
     """The gateway's second leg, through a link that delays by address: the Internet. All else is dropped."""
-    run("ip", "-batch", "-", stdin=f"link add ow type veth peer name eth1 netns gateway\nlink add dw type veth peer name bw\nlink set ow up\nlink set dw up\nlink set bw master {WAN} up\n")
+    run(
+        "ip",
+        "-batch",
+        "-",
+        stdin=f"link add ow type veth peer name eth1 netns gateway\nlink add dw type veth peer name bw\nlink set ow up\nlink set dw up\nlink set bw master {WAN} up\n",
+    )
     script = ";".join((
         "ethtool -K eth1 tx off sg off tso off gso off gro off >/dev/null 2>&1",
         "echo 0 >/proc/sys/net/ipv6/conf/eth1/disable_ipv6",
@@ -119,7 +137,9 @@ def start_links(links: list[Link], log: Path) -> subprocess.Popen[bytes]:
     """Start the process that carries frames across all delaying links."""
     lines = "\n".join(link.to_line() for link in links)
     with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "wirespeak.lab.link"], stdin=subprocess.PIPE, stderr=output)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "wirespeak.lab.link"], stdin=subprocess.PIPE, stderr=output
+        )
     assert process.stdin is not None
     process.stdin.write(lines.encode())
     process.stdin.close()

@@ -22,8 +22,10 @@ async def play(world: World, name: str) -> None:
         if d.host.role == "device":
             await discovery.join_network(d)
     except MISHAPS as error:
-        print(f"{name} joined with difficulty: {error}", file=sys.stderr)
-    await asyncio.gather(*(SERVERS[server](d) for server in profile.serves), *profile.live(d), asyncio.Event().wait())
+        sys.stderr.write(f"{name} joined with difficulty: {error}\n")
+    await asyncio.gather(
+        *(SERVERS[server](d) for server in profile.serves), *profile.live(d), asyncio.Event().wait()
+    )
 
 
 if __name__ == "__main__":

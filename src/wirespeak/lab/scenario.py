@@ -17,7 +17,9 @@ from wirespeak.lab.attacks.tools import TOOLS, check_options
 from wirespeak.lab.devices.profiles import PROFILES
 
 SPLITS = ("train", "validation", "test", "demo")
-PRIVATE = tuple(IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10"))
+PRIVATE = tuple(
+    IPv4Network(block) for block in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
+)
 LONGEST_S = 1800
 
 
@@ -66,7 +68,18 @@ class Scenario:
 
 
 _KEYS = {
-    "": {"name", "split", "seconds", "seed", "warm_up_s", "join_s", "network", "devices", "attackers", "attacks"},
+    "": {
+        "name",
+        "split",
+        "seconds",
+        "seed",
+        "warm_up_s",
+        "join_s",
+        "network",
+        "devices",
+        "attackers",
+        "attacks",
+    },
     "network": {"lan", "wireless_ms", "cloud_ms"},
     "attackers": {"where", "wireless"},
 }
@@ -81,7 +94,9 @@ def read_scenario(path: Path) -> Scenario:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{path}: cannot read this scenario: {error.strerror}. Give the path of a TOML file.") from None
+        raise InputError(
+            f"{path}: cannot read this scenario: {error.strerror}. Give the path of a TOML file."
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file: {error}.") from None
     try:
@@ -127,13 +142,17 @@ def _devices(table: dict[str, Any]) -> dict[str, int]:
         if profile not in PROFILES:
             raise unknown_name("device profile", profile, PROFILES)
         if not isinstance(count, int) or not 0 <= count <= 50:
-            raise OptionError(f"[devices] {profile} is {count!r}, expected how many of them: a whole number from 0 to 50.")
+            raise OptionError(
+                f"[devices] {profile} is {count!r}, expected how many of them: a whole number from 0 to 50."
+            )
     return dict(table)
 
 
 def _attacker(name: str, spec: Any) -> Attacker:
     if not isinstance(spec, dict):
-        raise OptionError(f"[attackers] {name} is {spec!r}, expected a table such as {{}} or {{ where = \"cloud\" }}.")
+        raise OptionError(
+            f'[attackers] {name} is {spec!r}, expected a table such as {{}} or {{ where = "cloud" }}.'
+        )
     _known_keys(f"key of attacker {name}", spec, _KEYS["attackers"])
     where = _choice(f"where of attacker {name}", spec.get("where", "lan"), ("lan", "cloud"))
     return Attacker(name, where, bool(spec.get("wireless", False)))
@@ -148,11 +167,17 @@ def _attack(number: int, spec: dict[str, Any], sources: set[str], hosts: set[str
     for attacker in attackers:
         _choice(f"attacker ('from') of {place}", attacker, sources)
     targets = {"lan"} if tool.reach == "network" else hosts | {"gateway"}
-    target = _choice(f"target ('to') of {place}", spec.get("to", "lan" if tool.reach == "network" else None), targets)
-    options = {key: value for key, value in spec.items() if key not in ("at", "seconds", "tool", "from", "to")}
+    target = _choice(
+        f"target ('to') of {place}", spec.get("to", "lan" if tool.reach == "network" else None), targets
+    )
+    options = {
+        key: value for key, value in spec.items() if key not in ("at", "seconds", "tool", "from", "to")
+    }
     check_options(place, tool, options)
     at = _number(spec, "at", f" of {place}", None, 0, seconds)
-    return Attack(at, _number(spec, "seconds", f" of {place}", 20.0, 1, 180), name, attackers, target, options)
+    return Attack(
+        at, _number(spec, "seconds", f" of {place}", 20.0, 1, 180), name, attackers, target, options
+    )
 
 
 def _known_keys(what: str, table: dict[str, Any], known: set[str]) -> None:
@@ -183,7 +208,9 @@ def _text(document: dict[str, Any], key: str, default: str) -> str:
     return value
 
 
-def _number(table: dict[str, Any], key: str, place: str, default: float | None, low: float, high: float) -> float:
+def _number(
+    table: dict[str, Any], key: str, place: str, default: float | None, low: float, high: float
+) -> float:
     value = table.get(key, default)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         found = "missing" if value is None else repr(value)
@@ -193,7 +220,11 @@ def _number(table: dict[str, Any], key: str, place: str, default: float | None, 
 
 def _range(table: dict[str, Any], key: str, default: tuple[float, float]) -> tuple[float, float]:
     value = table.get(key, default)
-    if len(value) != 2 or not all(isinstance(end, (int, float)) for end in value) or not 0 <= value[0] <= value[1] <= 1000:
+    if (
+        len(value) != 2
+        or not all(isinstance(end, (int, float)) for end in value)
+        or not 0 <= value[0] <= value[1] <= 1000
+    ):
         raise OptionError(f"'{key}' is {value!r}, expected two numbers of milliseconds, lowest first.")
     return float(value[0]), float(value[1])
 
@@ -204,7 +235,9 @@ def _lan(text: Any, hosts: int) -> IPv4Network:
     except ValueError as error:
         raise OptionError(f"'lan' is {text!r}: {error}. Example: 192.168.1.0/24.") from None
     if not any(network.subnet_of(block) for block in PRIVATE):
-        raise OptionError(f"'lan' is {text}, which is not a private network. The lab uses private addresses only.")
+        raise OptionError(
+            f"'lan' is {text}, which is not a private network. The lab uses private addresses only."
+        )
     if network.num_addresses < hosts + 8:
         raise OptionError(f"'lan' {text} has no room for {hosts} hosts. Choose a larger network.")
     return network

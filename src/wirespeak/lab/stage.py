@@ -68,9 +68,13 @@ class Stage:
 
     async def _enter(self, *names: str) -> None:
         for name in names:
-            command = inside(name, sys.executable, "-m", "wirespeak.lab.play", str(FOLDER / "world.json"), name)
+            command = inside(
+                name, sys.executable, "-m", "wirespeak.lab.play", str(FOLDER / "world.json"), name
+            )
             with (FOLDER / f"{name}.log").open("wb") as log:
-                self.hosts[name] = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+                self.hosts[name] = await asyncio.create_subprocess_exec(
+                    *command, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
 
     async def perform(self) -> tuple[list[Played], dict[str, int]]:
         """Devices, capture, attacks. Returns what was done and tcpdump's counts."""
@@ -82,7 +86,11 @@ class Stage:
         self.start = time.monotonic()
         if not self.scenario.warm_up_s:
             await self._enter(*devices)
-        parts = [asyncio.create_task(self._attack(number, attack, source)) for number, attack in enumerate(self.scenario.attacks) for source in attack.sources]
+        parts = [
+            asyncio.create_task(self._attack(number, attack, source))
+            for number, attack in enumerate(self.scenario.attacks)
+            for source in attack.sources
+        ]
         try:
             while (left := self.scenario.seconds - (time.monotonic() - self.start)) > 0:
                 tell(progress=1 - left / self.scenario.seconds, doing=self._doing())
@@ -96,16 +104,27 @@ class Stage:
 
     def _doing(self) -> str:
         at = time.monotonic() - self.start
-        return ", ".join(attack.tool for attack in self.scenario.attacks if attack.at <= at <= attack.at + attack.seconds + 2) or "ordinary traffic"
+        return (
+            ", ".join(
+                attack.tool
+                for attack in self.scenario.attacks
+                if attack.at <= at <= attack.at + attack.seconds + 2
+            )
+            or "ordinary traffic"
+        )
 
     def _check(self, capture: asyncio.subprocess.Process) -> None:
         for name, process in self.hosts.items():
             if process.returncode is not None:
                 raise WirespeakError(f"the lab's host {name} stopped early: {_tail(FOLDER / f'{name}.log')}")
         if self.links.poll() is not None or capture.returncode is not None:
-            raise WirespeakError(f"the lab's links or its tcpdump stopped early: {_tail(FOLDER / 'links.log')}")
+            raise WirespeakError(
+                f"the lab's links or its tcpdump stopped early: {_tail(FOLDER / 'links.log')}"
+            )
         if (FOLDER / "capture.pcap").stat().st_size > LARGEST_CAPTURE:
-            raise WirespeakError(f"the capture grew over {LARGEST_CAPTURE >> 20} MB. Lower the scenario's seconds, rates or number of cameras.")
+            raise WirespeakError(
+                f"the capture grew over {LARGEST_CAPTURE >> 20} MB. Lower the scenario's seconds, rates or number of cameras."
+            )
 
     async def _attack(self, number: int, attack: Attack, source: str) -> Played:
         """One attacker's part: wait for its time, run the tool, note when it began and ended."""
@@ -119,10 +138,25 @@ class Stage:
         log = FOLDER / f"attack-{number}-{source}.log"
         start_ns = time.time_ns()
         with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True, cwd=FOLDER, env=_environment(command))
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                cwd=FOLDER,
+                env=_environment(command),
+            )
         await _finish(process, attack.seconds + (14 if tool.reach == "mac" else 2))
         end_ns = time.time_ns() + int(_LINGER_S.get(tool.reach, 1.0) * 1e9)
-        return Played(attack.tool, source, attack.target, self._row(strike, attack, start_ns, end_ns), process.returncode, _tail(log))
+        return Played(
+            attack.tool,
+            source,
+            attack.target,
+            self._row(strike, attack, start_ns, end_ns),
+            process.returncode,
+            _tail(log),
+        )
 
     def _row(self, strike: Strike, attack: Attack, start_ns: int, end_ns: int) -> TruthRow:
         tool = TOOLS[attack.tool]
@@ -132,7 +166,11 @@ class Stage:
         if tool.reach == "network":
             return replace(row, dst=str(strike.block))
         if attack.options.get("spoof"):
-            return replace(row, src=f"!{self.world.lan}", dst_port=attack.options.get("port", tool.options.get("port")) or None)
+            return replace(
+                row,
+                src=f"!{self.world.lan}",
+                dst_port=attack.options.get("port", tool.options.get("port")) or None,
+            )
         if strike.attacker.role == "device":
             return replace(row, dst_port=attack.options.get("port", tool.options.get("port", 80)))
         return row
@@ -151,7 +189,7 @@ async def _finish(process: asyncio.subprocess.Process, seconds: float) -> None:
         try:
             await asyncio.wait_for(process.wait(), patience)
             break
-        except asyncio.TimeoutError:
+        except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
     with contextlib.suppress(ProcessLookupError):
@@ -161,7 +199,9 @@ async def _finish(process: asyncio.subprocess.Process, seconds: float) -> None:
 async def start_capture(path: Path) -> asyncio.subprocess.Process:
     """Start tcpdump on the bridge and wait until it listens."""
     command = ("tcpdump", "-i", BRIDGE, "-n", "-U", "-s", "0", "-B", "16384", "-Z", "root", "-w", str(path))
-    process = await asyncio.create_subprocess_exec(*command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     assert process.stderr is not None
     while line := (await asyncio.wait_for(process.stderr.readline(), 10)).decode():
         if "listening on" in line:
@@ -174,12 +214,32 @@ async def stop_capture(process: asyncio.subprocess.Process) -> dict[str, int]:
     await asyncio.sleep(0.3)
     process.send_signal(signal.SIGINT)
     _, told = await asyncio.wait_for(process.communicate(), 30)
-    counts = {word: int(number) for number, word in re.findall(r"(\d+) packets? (captured|received|dropped)", told.decode())}
+    counts = {
+        word: int(number)
+        for number, word in re.findall(r"(\d+) packets? (captured|received|dropped)", told.decode())
+    }
     return {"captured": counts.get("captured", 0), "dropped": counts.get("dropped", 0)}
 
 
 def _make_key(folder: Path) -> None:
-    run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30", "-subj", "/CN=cloud.example", "-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem"))
+    run(
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        "/CN=cloud.example",
+        "-keyout",
+        str(folder / "key.pem"),
+        "-out",
+        str(folder / "cert.pem"),
+    )
 
 
 def _tail(log: Path) -> str:
@@ -191,7 +251,11 @@ def _hosts_csv(world: World) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("address", "address6", "mac", "role", "profile", "name"))
-    writer.writerows((host.address, host.address6, host.mac, host.role, host.profile, host.name) for host in world.hosts if host.place == "lan" or host.role == "attacker")
+    writer.writerows(
+        (host.address, host.address6, host.mac, host.role, host.profile, host.name)
+        for host in world.hosts
+        if host.place == "lan" or host.role == "attacker"
+    )
     return text.getvalue()
 
 
@@ -205,7 +269,7 @@ def _hand_over(out: BinaryIO, texts: dict[str, str], capture: Path) -> None:
     with tarfile.open(fileobj=out, mode="w|") as archive:
         for name, text in texts.items():
             entry = tarfile.TarInfo(name)
-            entry.size = len(text.encode())
+            entry.size, entry.mtime = len(text.encode()), time.time()
             archive.addfile(entry, io.BytesIO(text.encode()))
         archive.add(capture, arcname="capture.pcap")
 
@@ -223,7 +287,11 @@ async def _record(path: Path, seed: int | None) -> None:
         "hosts": len(stage.world.hosts), "attacks": [{"tool": part.tool, "label": part.row.label, "attacker": part.attacker, "target": part.target, "status": part.status, "last_line": part.last_line} for part in played],
     }  # fmt: skip
     tell(recorded=result)
-    texts = {"truth.csv": truth_csv([part.row for part in played]), "hosts.csv": _hosts_csv(stage.world), "scenario.toml": path.read_text(encoding="utf-8")}
+    texts = {
+        "truth.csv": truth_csv([part.row for part in played]),
+        "hosts.csv": _hosts_csv(stage.world),
+        "scenario.toml": path.read_text(encoding="utf-8"),
+    }
     _hand_over(sys.stdout.buffer, texts, FOLDER / "capture.pcap")
 
 

@@ -54,17 +54,24 @@ def truth_csv(rows: list[TruthRow]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(field.name for field in fields(TruthRow))
-    writer.writerows(["" if value is None else value for value in astuple(row)] for row in sorted(rows, key=lambda row: row.start_ns))
+    writer.writerows(
+        ["" if value is None else value for value in astuple(row)]
+        for row in sorted(rows, key=lambda row: row.start_ns)
+    )
     return text.getvalue()
 
 
 def read_truth(text: str | bytes) -> pl.DataFrame:
     """A truth.csv as a table. Raises InputError when a column is missing."""
     raw = text.encode() if isinstance(text, str) else text
-    table = pl.read_csv(raw, schema_overrides={"start_ns": pl.Int64, "end_ns": pl.Int64, "dst_port": pl.Int64})
+    table = pl.read_csv(
+        raw, schema_overrides={"start_ns": pl.Int64, "end_ns": pl.Int64, "dst_port": pl.Int64}
+    )
     missing = [field.name for field in fields(TruthRow) if field.name not in table.columns]
     if missing:
-        raise InputError(f"truth.csv has no column '{missing[0]}'. It needs: {', '.join(field.name for field in fields(TruthRow))}.")
+        raise InputError(
+            f"truth.csv has no column '{missing[0]}'. It needs: {', '.join(field.name for field in fields(TruthRow))}."
+        )
     return table
 
 
@@ -85,7 +92,11 @@ def label_flows(flows: pl.DataFrame, truth: pl.DataFrame) -> pl.Series:
 
 
 def _specificity(row: dict[str, object]) -> tuple[int, bool, int]:
-    return _bits(str(row["src"])) + _bits(str(row["dst"])), row["dst_port"] is not None, int(str(row["start_ns"]))
+    return (
+        _bits(str(row["src"])) + _bits(str(row["dst"])),
+        row["dst_port"] is not None,
+        int(str(row["start_ns"])),
+    )
 
 
 def _bits(end: str) -> int:
@@ -106,8 +117,8 @@ class _Ends:
     def __init__(self, flows: pl.DataFrame) -> None:
         self.flows = flows
         self.first_seen = flows["first_seen"].to_numpy()
-        self.arp = (flows["protocol"] == "arp").fill_null(False).to_numpy()
-        self.icmp_error = flows["operation"].is_in(_ICMP_ERRORS).fill_null(False).to_numpy()
+        self.arp = _mask(flows["protocol"] == "arp")
+        self.icmp_error = _mask(flows["operation"].is_in(_ICMP_ERRORS))
 
     def match(self, row: dict[str, object]) -> Mask:
         src, dst, port, label = str(row["src"]), str(row["dst"]), row["dst_port"], str(row["label"])
@@ -122,19 +133,22 @@ class _Ends:
     def _port(self, port: object, column: str) -> Mask:
         if port is None:
             return np.ones(self.flows.height, dtype=bool)
-        return (self.flows[column] == port).fill_null(False).to_numpy()
+        return _mask(self.flows[column] == port)
 
     def _end(self, end: str, side: str) -> Mask:
         if end == "*":
             return np.ones(self.flows.height, dtype=bool)
         if end.count(":") == 5 and "/" not in end:
-            return (self.flows[f"{side}_mac"].str.to_lowercase() == end.lower()).fill_null(False).to_numpy()
+            return _mask(self.flows[f"{side}_mac"].str.to_lowercase() == end.lower())
         column = self.flows[side]
-        return column.is_in(_inside(column.unique().drop_nulls().to_list(), _belongs(end))).fill_null(False).to_numpy()
+        belongs = _belongs(end)
+        named = [address for address in column.unique().drop_nulls().to_list() if belongs(address)]
+        return _mask(column.is_in(named))
 
 
-def _inside(addresses: list[str], belongs: Callable[[str], bool]) -> list[str]:
-    return [address for address in addresses if belongs(address)]
+def _mask(answers: pl.Series) -> Mask:
+    """True where the answer is true; null is no."""
+    return np.asarray(answers.fill_null(False))
 
 
 def _belongs(end: str) -> Callable[[str], bool]:

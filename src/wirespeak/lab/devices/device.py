@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -46,19 +47,17 @@ class Device:
         """Do `action(self, ...)` about every `period_s` for ever, whatever goes wrong."""
         await asyncio.sleep(self.random.uniform(0, period_s) if first_s is None else first_s)
         while True:
-            try:
+            with suppress(*MISHAPS):
                 await action(self, *arguments, **options)
-            except MISHAPS:
-                pass
             await asyncio.sleep(period_s * self.random.uniform(1 - jitter, 1 + jitter))
 
-    async def after(self, delay_s: float, action: Callable[..., Awaitable[Any]], /, *arguments: Any, **options: Any) -> None:
+    async def after(
+        self, delay_s: float, action: Callable[..., Awaitable[Any]], /, *arguments: Any, **options: Any
+    ) -> None:
         """Do `action(self, ...)` once."""
         await asyncio.sleep(delay_s)
-        try:
+        with suppress(*MISHAPS):
             await action(self, *arguments, **options)
-        except MISHAPS:
-            pass
 
     async def resolve(self, name: str, **options: Any) -> str:
         """An address for a DNS name, asked of the resolver anew. Raises OSError when there is none."""
@@ -82,7 +81,9 @@ def udp_socket(*, broadcast: bool = False, port: int = 0) -> socket.socket:
     return opened
 
 
-async def ask_udp(address: str, port: int, message: bytes, *, patience_s: float = 2.0, tries: int = 2) -> bytes:
+async def ask_udp(
+    address: str, port: int, message: bytes, *, patience_s: float = 2.0, tries: int = 2
+) -> bytes:
     """Send a datagram and wait for the answer, again when none comes. Raises TimeoutError at last."""
     loop = asyncio.get_running_loop()
     with udp_socket() as opened:
@@ -91,6 +92,6 @@ async def ask_udp(address: str, port: int, message: bytes, *, patience_s: float 
             await loop.sock_sendall(opened, message)
             try:
                 return await asyncio.wait_for(loop.sock_recv(opened, 4096), patience_s)
-            except asyncio.TimeoutError:
+            except TimeoutError:
                 continue
-    raise asyncio.TimeoutError(f"no answer from {address}:{port}")
+    raise TimeoutError(f"no answer from {address}:{port}")

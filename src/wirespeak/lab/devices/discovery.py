@@ -59,7 +59,13 @@ def send_frames(d: Device, frames: list[tuple[bytes, int, bytes]]) -> None:
 
 def send_arp(d: Device, *, sender: str, target: str, operation: int = 1) -> None:
     """Broadcast one ARP message: a probe when the sender is 0.0.0.0, an announcement when it is the target."""
-    body = struct.pack(">HHBBH", 1, 0x0800, 6, 4, operation) + _mac(d.host.mac) + socket.inet_aton(sender) + bytes(6) + socket.inet_aton(target)
+    body = (
+        struct.pack(">HHBBH", 1, 0x0800, 6, 4, operation)
+        + _mac(d.host.mac)
+        + socket.inet_aton(sender)
+        + bytes(6)
+        + socket.inet_aton(target)
+    )
     send_frames(d, [(_BROADCAST, 0x0806, body)])
 
 
@@ -88,7 +94,7 @@ async def obtain_lease(d: Device) -> None:
                 try:
                     await asyncio.wait_for(_dhcp_answer(opened, identity, answer), d.random.uniform(2, 4))
                     break
-                except asyncio.TimeoutError:
+                except TimeoutError:
                     continue
 
 
@@ -96,16 +102,27 @@ async def _dhcp_answer(opened: socket.socket, identity: int, kind: int) -> None:
     loop = asyncio.get_running_loop()
     while True:
         message = await loop.sock_recv(opened, 2048)
-        if len(message) > 243 and message[4:8] == struct.pack(">I", identity) and message[242:243] == bytes([kind]):
+        if (
+            len(message) > 243
+            and message[4:8] == struct.pack(">I", identity)
+            and message[242:243] == bytes([kind])
+        ):
             return
 
 
 def _dhcp(d: Device, identity: int, kind: int) -> bytes:
-    head = struct.pack(">BBBBIHH", 1, 1, 6, 0, identity, 0, 0x8000) + bytes(16) + _mac(d.host.mac) + bytes(10 + 192)
+    head = (
+        struct.pack(">BBBBIHH", 1, 1, 6, 0, identity, 0, 0x8000)
+        + bytes(16)
+        + _mac(d.host.mac)
+        + bytes(10 + 192)
+    )
     name = d.host.profile.encode()
     options = bytes([53, 1, kind]) + bytes([55, 6, 1, 3, 6, 15, 28, 42]) + bytes([12, len(name)]) + name
     if kind == 3:
-        options += bytes([50, 4]) + socket.inet_aton(d.host.address) + bytes([54, 4]) + socket.inet_aton(d.gateway)
+        options += (
+            bytes([50, 4]) + socket.inet_aton(d.host.address) + bytes([54, 4]) + socket.inet_aton(d.gateway)
+        )
     return (head + b"\x63\x82\x53\x63" + options + b"\xff").ljust(300, b"\0")
 
 
@@ -127,7 +144,9 @@ def join_groups(d: Device, *groups: str) -> None:
 _KEPT: list[socket.socket] = []  # closing a socket leaves its groups
 
 
-async def multicast(d: Device, message: bytes, where: tuple[str, int], *, source_port: int = 0, ttl: int = 4) -> None:
+async def multicast(
+    d: Device, message: bytes, where: tuple[str, int], *, source_port: int = 0, ttl: int = 4
+) -> None:
     """Send one datagram to a multicast group or a broadcast address."""
     with udp_socket(broadcast=True, port=source_port) as opened:
         opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, ttl)
@@ -137,15 +156,31 @@ async def multicast(d: Device, message: bytes, where: tuple[str, int], *, source
 async def mdns_query(d: Device, *services: str, times: int = 1) -> None:
     """Ask for services on the link, each in its own question."""
     for number in range(times):
-        questions = b"".join(encode_name(f"{service}.local") + struct.pack(">HH", 12, 0x8001 if number == 0 else 1) for service in services)
-        await multicast(d, struct.pack(">HHHHHH", 0, 0, len(services), 0, 0, 0) + questions, MDNS, source_port=5353, ttl=255)
+        questions = b"".join(
+            encode_name(f"{service}.local") + struct.pack(">HH", 12, 0x8001 if number == 0 else 1)
+            for service in services
+        )
+        await multicast(
+            d,
+            struct.pack(">HHHHHH", 0, 0, len(services), 0, 0, 0) + questions,
+            MDNS,
+            source_port=5353,
+            ttl=255,
+        )
         await asyncio.sleep(2**number * d.random.uniform(0.8, 1.2))
 
 
 async def mdns_announce(d: Device, service: str = "_http._tcp", *, times: int = 3) -> None:
     """Announce a service: PTR, SRV, TXT and A records, repeated with growing gaps."""
     kind, instance, name = f"{service}.local", f"{d.host.name}.{service}.local", f"{d.host.name}.local"
-    text = b"".join(bytes([len(item)]) + item for item in (b"v=1", b"id=" + d.host.mac.encode(), b"md=" + d.random.randbytes(d.random.randint(3, 40)).hex().encode()))
+    text = b"".join(
+        bytes([len(item)]) + item
+        for item in (
+            b"v=1",
+            b"id=" + d.host.mac.encode(),
+            b"md=" + d.random.randbytes(d.random.randint(3, 40)).hex().encode(),
+        )
+    )
     records = (
         _record(kind, 12, encode_name(instance), 1),
         _record(instance, 33, struct.pack(">HHH", 0, 0, 80) + encode_name(name), 0x8001),
@@ -153,17 +188,27 @@ async def mdns_announce(d: Device, service: str = "_http._tcp", *, times: int = 
         _record(name, 1, socket.inet_aton(d.host.address), 0x8001),
     )
     for number in range(times):
-        await multicast(d, struct.pack(">HHHHHH", 0, 0x8400, 0, len(records), 0, 0) + b"".join(records), MDNS, source_port=5353, ttl=255)
+        await multicast(
+            d,
+            struct.pack(">HHHHHH", 0, 0x8400, 0, len(records), 0, 0) + b"".join(records),
+            MDNS,
+            source_port=5353,
+            ttl=255,
+        )
         await asyncio.sleep(2**number * d.random.uniform(0.8, 1.2))
 
 
 def _record(name: str, kind: int, data: bytes, group: int) -> bytes:
-    return encode_name(name) + struct.pack(">HHIH", kind, group, 4500 if kind in (12, 16) else 120, len(data)) + data
+    return (
+        encode_name(name)
+        + struct.pack(">HHIH", kind, group, 4500 if kind in (12, 16) else 120, len(data))
+        + data
+    )
 
 
 async def ssdp_search(d: Device, *, times: int = 3, target: str = "ssdp:all") -> None:
     """M-SEARCH from one socket, then listen for a moment."""
-    text = f"M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: \"ssdp:discover\"\r\nMX: 3\r\nST: {target}\r\n\r\n"
+    text = f'M-SEARCH * HTTP/1.1\r\nHOST: 239.255.255.250:1900\r\nMAN: "ssdp:discover"\r\nMX: 3\r\nST: {target}\r\n\r\n'
     with udp_socket() as opened:
         for _ in range(times):
             await asyncio.get_running_loop().sock_sendto(opened, text.encode(), SSDP)
@@ -185,9 +230,16 @@ async def ssdp_notify(d: Device, *, how_many: int = 6) -> None:
             await asyncio.sleep(d.random.uniform(0.01, 0.2))
 
 
-async def broadcast(d: Device, *, port: int, size: int, times: int = 1, gap_s: float = 1.0, same_port: bool = False) -> None:
+async def broadcast(
+    d: Device, *, port: int, size: int, times: int = 1, gap_s: float = 1.0, same_port: bool = False
+) -> None:
     """A vendor's own UDP broadcast: here I am, or who else is here."""
     message = d.random.randbytes(size)
     for _ in range(times):
-        await multicast(d, message, ("255.255.255.255" if d.chance(0.5) else str(IPv4Network(d.world.lan)[-1]), port), source_port=port if same_port else 0)
+        await multicast(
+            d,
+            message,
+            ("255.255.255.255" if d.chance(0.5) else str(IPv4Network(d.world.lan)[-1]), port),
+            source_port=port if same_port else 0,
+        )
         await asyncio.sleep(gap_s * d.random.uniform(0.8, 1.2))

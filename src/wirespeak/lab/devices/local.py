@@ -6,6 +6,7 @@ import asyncio
 import base64
 import socket
 import struct
+from contextlib import suppress
 from urllib.parse import quote
 
 from wirespeak.lab.devices.cloud import Request, Web, agent_of, call, harmless_text, long_target
@@ -21,7 +22,15 @@ async def mqtt_life(
     hub = d.neighbour("hub")
     address = broker or (hub.address if hub else await d.resolve(d.vendor("mqtt")))
     base = f"{d.host.profile}/{d.host.name}"
-    client, code = await MqttClient.connect(address, port, f"{d.host.name}-{d.random.getrandbits(16):x}", user=d.host.profile, password=d.password, keepalive_s=keepalive_s, will=f"{base}/state" if d.chance(0.3) else "")
+    client, code = await MqttClient.connect(
+        address,
+        port,
+        f"{d.host.name}-{d.random.getrandbits(16):x}",
+        user=d.host.profile,
+        password=d.password,
+        keepalive_s=keepalive_s,
+        will=f"{base}/state" if d.chance(0.3) else "",
+    )
     if code:
         await client.close()
         return
@@ -32,7 +41,12 @@ async def mqtt_life(
         async with asyncio.timeout(patience_s * d.random.uniform(0.5, 3)):
             while not listener.done():
                 for number in range(burst):
-                    await client.publish(f"{base}/{('state', 'power', 'temperature', 'rssi')[number % topics % 4]}", _reading(d, size), qos=qos, retain=d.chance(0.1))
+                    await client.publish(
+                        f"{base}/{('state', 'power', 'temperature', 'rssi')[number % topics % 4]}",
+                        _reading(d, size),
+                        qos=qos,
+                        retain=d.chance(0.1),
+                    )
                 wait = period_s * d.random.uniform(0.85, 1.15)
                 while wait > 0 and not listener.done():
                     await asyncio.sleep(min(wait, keepalive_s * 0.8))
@@ -58,10 +72,20 @@ async def mqtt_command(d: Device, *, how_many: int = 1, qos: int = 0) -> None:
     """An app or a dashboard connects, sets something, goes."""
     hub = d.neighbour("hub")
     target = d.random.choice([host for host in d.world.hosts if host.role == "device"])
-    client, code = await MqttClient.connect(hub.address if hub else d.gateway, 1883, f"app{d.random.getrandbits(24):x}", user="app", password=d.world.passwords["app"])
+    client, code = await MqttClient.connect(
+        hub.address if hub else d.gateway,
+        1883,
+        f"app{d.random.getrandbits(24):x}",
+        user="app",
+        password=d.world.passwords["app"],
+    )
     if not code:
         for _ in range(how_many):
-            await client.publish(f"{target.profile}/{target.name}/set", d.random.choice((b"ON", b"OFF", b'{"brightness":128,"scene":"select one"}')), qos=qos)
+            await client.publish(
+                f"{target.profile}/{target.name}/set",
+                d.random.choice((b"ON", b"OFF", b'{"brightness":128,"scene":"select one"}')),
+                qos=qos,
+            )
             await asyncio.sleep(d.random.uniform(0.1, 2))
     await client.close()
 
@@ -70,7 +94,13 @@ async def mqtt_mistake(d: Device, *, times: int = 2) -> None:
     """A wrong password, typed once or twice."""
     hub = d.neighbour("hub")
     for _ in range(times):
-        client, _ = await MqttClient.connect(hub.address if hub else d.gateway, 1883, d.host.name, user=d.host.profile, password="old" + d.password[:4])
+        client, _ = await MqttClient.connect(
+            hub.address if hub else d.gateway,
+            1883,
+            d.host.name,
+            user=d.host.profile,
+            password="old" + d.password[:4],
+        )
         await client.close(politely=False)
         await asyncio.sleep(d.random.uniform(2, 8))
 
@@ -88,7 +118,15 @@ async def app_round(d: Device, *, parallel: int = 6, requests: int = 1) -> None:
 
     async def one() -> None:
         await asyncio.sleep(d.random.uniform(0, 0.4))
-        await call(d, hub.address, *(Request(d.random.choice(("/api/state", long_target(d), "/", "/style.css", "/icon.png"))) for _ in range(requests)), gap_s=0.05)
+        await call(
+            d,
+            hub.address,
+            *(
+                Request(d.random.choice(("/api/state", long_target(d), "/", "/style.css", "/icon.png")))
+                for _ in range(requests)
+            ),
+            gap_s=0.05,
+        )
 
     await asyncio.gather(*(one() for _ in range(parallel)), return_exceptions=True)
 
@@ -101,7 +139,13 @@ async def app_pairing(d: Device, *, how_many: int = 80, gap_s: float = 0.06) -> 
     for number in range(how_many):
         last = number + 1 == how_many
         body = b'{"devicetype":"app#phone"}'
-        await call(d, hub.address, Request("/api/" if not last else "/api/state", "POST", body) if d.chance(0.6) else Request("/api/config"))
+        await call(
+            d,
+            hub.address,
+            Request("/api/" if not last else "/api/state", "POST", body)
+            if d.chance(0.6)
+            else Request("/api/config"),
+        )
         await asyncio.sleep(gap_s * d.random.uniform(0.3, 3))
 
 
@@ -128,13 +172,34 @@ async def person_on_the_web(d: Device) -> None:
     admin, form = d.world.passwords["admin"], "application/x-www-form-urlencoded"
     attempts = (["admin"] if d.chance(0.3) else []) + [admin]
     requests = [Request("/"), Request("/login")]
-    requests += [Request("/login", "POST", f"user=admin&password={quote(word)}".encode(), kind=form) for word in attempts]
-    requests += [Request("/admin", headers=(basic("admin", admin),)), Request(f"/item?id={d.random.randint(1, 9)}")]
+    requests += [
+        Request("/login", "POST", f"user=admin&password={quote(word)}".encode(), kind=form)
+        for word in attempts
+    ]
+    requests += [
+        Request("/admin", headers=(basic("admin", admin),)),
+        Request(f"/item?id={d.random.randint(1, 9)}"),
+    ]
     requests += [Request(f"/search?q={quote(harmless_text(d))}") for _ in range(d.random.randint(0, 3))]
-    requests += [Request("/comments", "POST", f"text={quote(harmless_text(d))}&name={quote(chr(39).join(('O', 'Neil')))}".encode(), kind=form) for _ in range(d.random.randint(0, 2))]
-    requests += [Request(target) for target in d.random.sample(("/missing", "/favicon.ico", "/admin", "/old/page.html"), d.random.randint(0, 2))]
+    requests += [
+        Request(
+            "/comments",
+            "POST",
+            f"text={quote(harmless_text(d))}&name={quote(chr(39).join(('O', 'Neil')))}".encode(),
+            kind=form,
+        )
+        for _ in range(d.random.randint(0, 2))
+    ]
+    requests += [
+        Request(target)
+        for target in d.random.sample(
+            ("/missing", "/favicon.ico", "/admin", "/old/page.html"), d.random.randint(0, 2)
+        )
+    ]
     if d.chance(0.4):
-        requests.append(Request("/upload", "POST", d.random.randbytes(d.random.randint(1000, 60000)), kind="image/png"))
+        requests.append(
+            Request("/upload", "POST", d.random.randbytes(d.random.randint(1000, 60000)), kind="image/png")
+        )
     if d.chance(0.5):
         await call(d, hub.address, *requests, gap_s=1.5)
         return
@@ -143,7 +208,9 @@ async def person_on_the_web(d: Device) -> None:
         await asyncio.sleep(d.random.uniform(0.2, 4))
 
 
-async def coap_reads(d: Device, *, how_many: int = 3, gap_s: float = 1.0, to: tuple[str, ...] = ("lock", "sensor")) -> None:
+async def coap_reads(
+    d: Device, *, how_many: int = 3, gap_s: float = 1.0, to: tuple[str, ...] = ("lock", "sensor")
+) -> None:
     """Confirmable reads and writes with aiocoap, retransmissions included."""
     import aiocoap
 
@@ -155,7 +222,11 @@ async def coap_reads(d: Device, *, how_many: int = 3, gap_s: float = 1.0, to: tu
         for _ in range(how_many):
             path = d.random.choice(("state", "battery", "time", "missing"))
             put = d.chance(0.2)
-            message = aiocoap.Message(code=aiocoap.PUT if put else aiocoap.GET, uri=f"coap://{peer.address}/{path}", payload=b"1" if put else b"")
+            message = aiocoap.Message(
+                code=aiocoap.PUT if put else aiocoap.GET,
+                uri=f"coap://{peer.address}/{path}",
+                payload=b"1" if put else b"",
+            )
             await asyncio.wait_for(context.request(message).response, PATIENCE_S)
             await asyncio.sleep(gap_s * d.random.uniform(0.5, 1.5))
     except aiocoap.error.Error:
@@ -173,7 +244,9 @@ async def coap_observe(d: Device, *, seconds: float = 60.0, to: tuple[str, ...] 
         return
     context = await aiocoap.Context.create_client_context(transports=["udp6"])
     try:
-        request = context.request(aiocoap.Message(code=aiocoap.GET, uri=f"coap://{peer.address}/time", observe=0))
+        request = context.request(
+            aiocoap.Message(code=aiocoap.GET, uri=f"coap://{peer.address}/time", observe=0)
+        )
         await asyncio.wait_for(request.response, PATIENCE_S)
         async with asyncio.timeout(seconds):
             async for _ in request.observation:
@@ -218,8 +291,12 @@ async def watch_camera(d: Device, *, seconds: float = 30.0) -> None:
         try:
             for number, line in enumerate(("OPTIONS", "DESCRIBE", f"SETUP {port}", "PLAY")):
                 verb, _, extra = line.partition(" ")
-                transport = f"Transport: RTP/AVP;unicast;client_port={extra}-{int(extra) + 1}\r\n" if extra else ""
-                writer.write(f"{verb} rtsp://{camera.address}/live RTSP/1.0\r\nCSeq: {number}\r\n{transport}\r\n".encode())
+                transport = (
+                    f"Transport: RTP/AVP;unicast;client_port={extra}-{int(extra) + 1}\r\n" if extra else ""
+                )
+                writer.write(
+                    f"{verb} rtsp://{camera.address}/live RTSP/1.0\r\nCSeq: {number}\r\n{transport}\r\n".encode()
+                )
                 await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
             async with asyncio.timeout(seconds):
                 while True:
@@ -231,7 +308,16 @@ async def watch_camera(d: Device, *, seconds: float = 30.0) -> None:
             writer.close()
 
 
-async def send_rtp(d: Device, where: tuple[str, int], *, seconds: float, rate: float, size: int, source_port: int = 0, frame: int = 1) -> None:
+async def send_rtp(
+    d: Device,
+    where: tuple[str, int],
+    *,
+    seconds: float,
+    rate: float,
+    size: int,
+    source_port: int = 0,
+    frame: int = 1,
+) -> None:
     """A media stream (RFC 3550): `rate` packets a second in groups of `frame`, at most `size` bytes each."""
     source = d.random.getrandbits(32)
     clock = asyncio.get_running_loop().time
@@ -239,8 +325,12 @@ async def send_rtp(d: Device, where: tuple[str, int], *, seconds: float, rate: f
         opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
         start = clock()
         for number in range(int(seconds * rate)):
-            head = struct.pack(">BBHII", 0x80, 96, number & 0xFFFF, (number // frame * 3000) & 0xFFFFFFFF, source)
-            await asyncio.get_running_loop().sock_sendto(opened, head + d.random.randbytes(d.random.randint(size * 3 // 5, size)), where)
+            head = struct.pack(
+                ">BBHII", 0x80, 96, number & 0xFFFF, (number // frame * 3000) & 0xFFFFFFFF, source
+            )
+            await asyncio.get_running_loop().sock_sendto(
+                opened, head + d.random.randbytes(d.random.randint(size * 3 // 5, size)), where
+            )
             ahead = start + (number // frame * frame) / rate - clock()
             if ahead > 0:
                 await asyncio.sleep(ahead)
@@ -264,7 +354,12 @@ async def person_at_prompt(d: Device, *, port: int = 23, commands: int = 6) -> N
     reader, writer = await asyncio.wait_for(asyncio.open_connection(peer.address, port), PATIENCE_S)
     try:
         await asyncio.wait_for(reader.read(200), PATIENCE_S)
-        lines = ["admin", d.world.passwords["admin"]] + ["show status", "uptime", "ls -l /tmp; cat notes", "select profile home"][:commands]
+        lines = ["admin", d.world.passwords["admin"]] + [
+            "show status",
+            "uptime",
+            "ls -l /tmp; cat notes",
+            "select profile home",
+        ][:commands]
         for line in lines if port == 23 else ["SSH-2.0-OpenSSH_8.4"] + [""] * commands:
             writer.write(line.encode() + b"\r\n" if line else d.random.randbytes(d.random.randint(36, 400)))
             await asyncio.wait_for(reader.read(4096), PATIENCE_S)
@@ -289,9 +384,10 @@ async def vendor_control(d: Device, *, port: int = 9999, size: int = 90) -> None
 async def snmp_poll(d: Device, *, address: str = "", how_many: int = 2) -> None:
     """SNMP-like: a small question to port 161 that the printer or gateway answers, or does not."""
     for _ in range(how_many):
-        message = bytes.fromhex("302902010104067075626c6963a01c0204") + d.random.randbytes(4) + bytes.fromhex("020100020100300e300c06082b060102010101000500")
-        try:
+        message = (
+            bytes.fromhex("302902010104067075626c6963a01c0204")
+            + d.random.randbytes(4)
+            + bytes.fromhex("020100020100300e300c06082b060102010101000500")
+        )
+        with suppress(*MISHAPS):
             await ask_udp(address or d.gateway, 161, message, patience_s=1)
-        except MISHAPS:
-            pass
-

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from ssl import SSLContext
 
 from wirespeak.lab.devices.device import PATIENCE_S
 
@@ -33,14 +34,16 @@ class MqttClient:
     @classmethod
     async def connect(
         cls, address: str, port: int, client: str, *, user: str = "", password: str = "", keepalive_s: int = 60,
-        clean: bool = True, will: str = "", ssl: object = None,
+        clean: bool = True, will: str = "", ssl: SSLContext | None = None,
     ) -> tuple[MqttClient, int]:  # fmt: skip
         """Connect and log in. Returns the client and the broker's return code: 0 welcome, 5 refused."""
-        opened = asyncio.open_connection(address, port, ssl=ssl)  # type: ignore[arg-type]
+        opened = asyncio.open_connection(address, port, ssl=ssl)
         self = cls(*await asyncio.wait_for(opened, PATIENCE_S))
         flags = (0x02 if clean else 0) | (0x04 if will else 0) | (0xC0 if user else 0)
         body = _text("MQTT") + bytes([4, flags]) + struct.pack(">H", keepalive_s) + _text(client)
-        body += (_text(will) + _text("offline") if will else b"") + (_text(user) + _text(password) if user else b"")
+        body += (_text(will) + _text("offline") if will else b"") + (
+            _text(user) + _text(password) if user else b""
+        )
         try:
             self.writer.write(_packet(0x10, body))
             _, answer = await asyncio.wait_for(self._read(), PATIENCE_S)

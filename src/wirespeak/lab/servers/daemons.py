@@ -14,7 +14,9 @@ from wirespeak.lab.world import World
 
 def write_passwords(world: World, path: Path) -> None:
     """The broker's password file: every profile with the devices' password, the app and the dashboard with theirs."""
-    users = {profile: world.passwords["device"] for profile in PROFILES} | {name: world.passwords[name] for name in ("app", "dashboard", "admin")}
+    users = dict.fromkeys(PROFILES, world.passwords["device"]) | {
+        name: world.passwords[name] for name in ("app", "dashboard", "admin")
+    }
     path.write_text("".join(f"{name}:{password}\n" for name, password in users.items()))
     subprocess.run(["mosquitto_passwd", "-U", str(path)], check=True, capture_output=True)
 
@@ -34,9 +36,18 @@ async def _run_for(seconds: float, *command: str) -> None:
 
 async def _run_mosquitto(d: Device, *listeners: str) -> None:
     settings = Path(d.world.folder) / f"mosquitto-{d.host.name}.conf"
-    lines = ["user root", "persistence false", "log_type none", "allow_anonymous false", f"password_file {d.world.folder}/passwords", "max_queued_messages 200"]
+    lines = [
+        "user root",
+        "persistence false",
+        "log_type none",
+        "allow_anonymous false",
+        f"password_file {d.world.folder}/passwords",
+        "max_queued_messages 200",
+    ]
     settings.write_text("\n".join((*lines, *listeners)) + "\n")
-    if d.host.role == "device":  # a home's broker is restarted now and then, and every client comes back at once
+    if (
+        d.host.role == "device"
+    ):  # a home's broker is restarted now and then, and every client comes back at once
         await _run_for(d.random.uniform(40, 500), "mosquitto", "-c", str(settings))
         await asyncio.sleep(d.random.uniform(1, 6))
     await _run("mosquitto", "mosquitto", "-c", str(settings))
@@ -50,7 +61,13 @@ async def run_broker(d: Device) -> None:
 async def run_cloud_broker(d: Device) -> None:
     """The vendors' broker: plain and TLS."""
     folder = d.world.folder
-    await _run_mosquitto(d, "listener 1883 0.0.0.0", "listener 8883 0.0.0.0", f"certfile {folder}/cert.pem", f"keyfile {folder}/key.pem")
+    await _run_mosquitto(
+        d,
+        "listener 1883 0.0.0.0",
+        "listener 8883 0.0.0.0",
+        f"certfile {folder}/cert.pem",
+        f"keyfile {folder}/key.pem",
+    )
 
 
 async def run_dhcp(d: Device) -> None:

@@ -14,7 +14,7 @@ async def serve_coap(d: Device) -> None:
     import aiocoap
     from aiocoap import resource
 
-    class Value(resource.Resource):
+    class Value(resource.Resource):  # type: ignore[misc]
         def __init__(self, text: str) -> None:
             super().__init__()
             self.text = text
@@ -26,7 +26,7 @@ async def serve_coap(d: Device) -> None:
         async def render_put(self, request: Any) -> Any:
             return aiocoap.Message(code=aiocoap.CHANGED)
 
-    class Clock(resource.ObservableResource):
+    class Clock(resource.ObservableResource):  # type: ignore[misc]
         async def render_get(self, request: Any) -> Any:
             return aiocoap.Message(payload=f"{time.time():.0f}".encode())
 

@@ -33,7 +33,9 @@ def decode_name(message: bytes, offset: int) -> tuple[str, int]:
 
 def query(name: str, kind: int, identity: int) -> bytes:
     """A DNS question: kind 1 asks for IPv4, 28 for IPv6 addresses."""
-    return struct.pack(">HHHHHH", identity, 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack(">HH", kind, 1)
+    return (
+        struct.pack(">HHHHHH", identity, 0x0100, 1, 0, 0, 0) + encode_name(name) + struct.pack(">HH", kind, 1)
+    )
 
 
 def answers(message: bytes) -> list[str]:
@@ -71,7 +73,9 @@ class Resolver(asyncio.DatagramProtocol):
         if name in self.world.silent:
             return
         answer = self._answer(data, name, kind, offset + 4)
-        delay = self.random.uniform(0.001, 0.03) if self.random.random() < 0.9 else self.random.uniform(0.1, 0.6)
+        delay = (
+            self.random.uniform(0.001, 0.03) if self.random.random() < 0.9 else self.random.uniform(0.1, 0.6)
+        )
         asyncio.get_running_loop().call_later(delay, self.transport.sendto, answer, peer)  # type: ignore[attr-defined]
 
     def _answer(self, data: bytes, name: str, kind: int, end: int) -> bytes:
@@ -84,10 +88,14 @@ class Resolver(asyncio.DatagramProtocol):
             records.append(owner + struct.pack(">HHIH", 5, 1, 300, len(alias)) + alias)
             owner = alias
         if kind == 1:
-            records += [owner + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(address) for address in addresses]
+            records += [
+                owner + struct.pack(">HHIH", 1, 1, 60, 4) + socket.inet_aton(address) for address in addresses
+            ]
         elif kind == 28 and Random(name).random() < 0.3:
             records.append(owner + struct.pack(">HHIH", 28, 1, 60, 16) + CLOUD6[16].packed)
-        return data[:2] + struct.pack(">HHHHH", 0x8180, 1, len(records), 0, 0) + data[12:end] + b"".join(records)
+        return (
+            data[:2] + struct.pack(">HHHHH", 0x8180, 1, len(records), 0, 0) + data[12:end] + b"".join(records)
+        )
 
 
 class TimeServer(asyncio.DatagramProtocol):

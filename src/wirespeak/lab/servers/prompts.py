@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Awaitable, Callable
 
 from wirespeak.lab.devices.device import MISHAPS, Device
 from wirespeak.lab.servers.names import MirrorServer, Resolver, TimeServer
@@ -15,15 +16,31 @@ async def serve_names(d: Device) -> None:
     loop = asyncio.get_running_loop()
     far = d.host.role == "cloud"
     addresses = d.world.cloud_addresses() if far else [d.host.address]
-    mirrors = sorted({address for key, name in d.world.services.items() if key.startswith("stun.") for address in d.world.zone[name]}) if far else []
-    served = [(lambda: Resolver(d.world, d.random), address, 53) for address in addresses] + [(TimeServer, address, 123) for address in addresses]
+    mirrors = (
+        sorted(
+            {
+                address
+                for key, name in d.world.services.items()
+                if key.startswith("stun.")
+                for address in d.world.zone[name]
+            }
+        )
+        if far
+        else []
+    )
+    served: list[tuple[Callable[[], asyncio.DatagramProtocol], str, int]] = [
+        (lambda: Resolver(d.world, d.random), address, 53) for address in addresses
+    ]
+    served += [(TimeServer, address, 123) for address in addresses]
     served += [(MirrorServer, address, port) for address in mirrors for port in CLOUD_UDP_PORTS]
     for maker, address, port in served:
-        await loop.create_datagram_endpoint(maker, local_addr=(address, port))  # type: ignore[arg-type]
+        await loop.create_datagram_endpoint(maker, local_addr=(address, port))
     await asyncio.Event().wait()
 
 
-async def _serve(port: int, talk) -> None:  # type: ignore[no-untyped-def]
+async def _serve(
+    port: int, talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+) -> None:
     async def guarded(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await talk(reader, writer)
@@ -50,10 +67,21 @@ async def serve_rtsp(d: Device) -> None:
                 found = re.search(r"client_port=(\d+)", request)
                 port = int(found[1]) if found else port
                 body = f"v=0\r\nm=video {port} RTP/AVP 96\r\n" if request.startswith("DESCRIBE") else ""
-                writer.write(f"RTSP/1.0 200 OK\r\nSession: {id(writer)}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+                writer.write(
+                    f"RTSP/1.0 200 OK\r\nSession: {id(writer)}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+                )
                 if request.startswith("PLAY"):
                     peer = writer.get_extra_info("peername")[0]
-                    stream = asyncio.create_task(send_rtp(d, (peer, port), seconds=300, rate=rate, size=size, frame=d.random.choice((1, 4, 8))))
+                    stream = asyncio.create_task(
+                        send_rtp(
+                            d,
+                            (peer, port),
+                            seconds=300,
+                            rate=rate,
+                            size=size,
+                            frame=d.random.choice((1, 4, 8)),
+                        )
+                    )
                 if request.startswith("TEARDOWN"):
                     return
         finally:
@@ -93,4 +121,6 @@ async def serve_control(d: Device) -> None:
             await asyncio.sleep(d.random.uniform(0.005, 0.1))
             writer.write(d.random.randbytes(d.random.randint(20, 600)))
 
-    await asyncio.gather(*(_serve(port, talk) for port in (CLOUD_TCP_PORTS if d.host.role == "cloud" else DEVICE_TCP_PORTS)))
+    await asyncio.gather(
+        *(_serve(port, talk) for port in (CLOUD_TCP_PORTS if d.host.role == "cloud" else DEVICE_TCP_PORTS))
+    )

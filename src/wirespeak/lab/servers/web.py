@@ -18,7 +18,17 @@ from urllib.parse import parse_qs, unquote_plus, urlsplit
 from wirespeak.lab.devices.device import MISHAPS, Device
 
 Answer = tuple[int, str, bytes]
-_REASONS = {200: "OK", 302: "Found", 304: "Not Modified", 400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found", 413: "Content Too Large", 500: "Internal Server Error"}
+_REASONS = {
+    200: "OK",
+    302: "Found",
+    304: "Not Modified",
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    413: "Content Too Large",
+    500: "Internal Server Error",
+}
 _LARGEST_BODY = 4 << 20
 _IDLE_S = 120
 
@@ -29,10 +39,17 @@ class Hub:
     def __init__(self, d: Device) -> None:
         self.d = d
         self.comments: list[str] = []
-        self.pages = {path: d.random.randbytes(size).hex().encode() for path, size in (("/", 900), ("/style.css", 2200), ("/icon.png", 700), ("/login", 350))}
+        self.pages = {
+            path: d.random.randbytes(size).hex().encode()
+            for path, size in (("/", 900), ("/style.css", 2200), ("/icon.png", 700), ("/login", 350))
+        }
         self.database = sqlite3.connect(":memory:")
-        self.database.executescript("create table items (id integer, name text, room text); create table users (name text, password text);")
-        self.database.executemany("insert into items values (?, ?, ?)", [(i, f"device {i}", "kitchen") for i in range(12)])
+        self.database.executescript(
+            "create table items (id integer, name text, room text); create table users (name text, password text);"
+        )
+        self.database.executemany(
+            "insert into items values (?, ?, ?)", [(i, f"device {i}", "kitchen") for i in range(12)]
+        )
         self.database.execute("insert into users values ('admin', ?)", (d.world.passwords["admin"],))
         self.database.commit()
         self.database.set_progress_handler(lambda: 1, 200_000)  # a statement that runs long is given up
@@ -42,13 +59,20 @@ class Hub:
         parts = urlsplit(target)
         fields = {key: values[0] for key, values in parse_qs(parts.query, keep_blank_values=True).items()}
         if method == "POST" and "form" in headers.get("content-type", ""):
-            fields |= {key: values[0] for key, values in parse_qs(body.decode("latin-1"), keep_blank_values=True).items()}
+            fields |= {
+                key: values[0]
+                for key, values in parse_qs(body.decode("latin-1"), keep_blank_values=True).items()
+            }
         path = parts.path
         if path in self.pages and not (method == "POST" and path == "/login"):
             return 200, "text/html", self.pages[path]
         if path == "/login":
             good = fields.get("user") == "admin" and fields.get("password") == self.d.world.passwords["admin"]
-            return (200, "text/html", b"<p>welcome</p>" * 20) if good else (401, "text/html", b"<p>wrong name or password</p>")
+            return (
+                (200, "text/html", b"<p>welcome</p>" * 20)
+                if good
+                else (401, "text/html", b"<p>wrong name or password</p>")
+            )
         if path.startswith("/admin"):
             return self._admin(headers.get("authorization", ""))
         if path == "/item":
@@ -57,12 +81,20 @@ class Hub:
             return 200, "text/html", f"<p>nothing found for {fields.get('q', '')}</p>".encode() + b"<hr>" * 80
         if path == "/comments":
             self.comments = [*self.comments[-20:], unquote_plus(fields.get("text", ""))]
-            return 200, "text/html", ("<ul>" + "".join(f"<li>{text}</li>" for text in self.comments) + "</ul>").encode()
+            return (
+                200,
+                "text/html",
+                ("<ul>" + "".join(f"<li>{text}</li>" for text in self.comments) + "</ul>").encode(),
+            )
         if path == "/upload":
             return (200, "application/json", b'{"stored":true}')
         if path.startswith(("/api", "/collect", "/t.gif")):
             size = 60 + sum(path.encode()) * 7 % 900
-            return 200, "application/json", b'{"state":"' + self.d.random.randbytes(size // 2).hex().encode() + b'"}'
+            return (
+                200,
+                "application/json",
+                b'{"state":"' + self.d.random.randbytes(size // 2).hex().encode() + b'"}',
+            )
         if path.startswith("/snapshot"):
             return 200, "image/jpeg", os.urandom(self.d.random.randint(8_000, 40_000))
         return 404, "text/html", b"<h1>404</h1> no such page"
@@ -81,7 +113,9 @@ class Hub:
             rows = self.database.execute(f"select id, name, room from items where id = {identity}").fetchall()
         except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
             return 500, "text/html", f"<p>database error: {error}</p>".encode()
-        page = "".join(f"<tr><td>{'</td><td>'.join(str(cell) for cell in row)}</td></tr>" for row in rows[:200])
+        page = "".join(
+            f"<tr><td>{'</td><td>'.join(str(cell) for cell in row)}</td></tr>" for row in rows[:200]
+        )
         return 200, "text/html", f"<table>{page}</table>".encode() + b"<hr>" * 60
 
 
@@ -100,18 +134,37 @@ class Cloud:
             return 200, "application/json", b'{"ok":true}'
         chance = self.d.random.random()
         if chance < 0.03:
-            return self.d.random.choice(((404, "text/html", b"<h1>not here</h1>"), (401, "application/json", b'{"error":"token expired"}'), (500, "text/plain", b"try later")))
+            return self.d.random.choice(
+                (
+                    (404, "text/html", b"<h1>not here</h1>"),
+                    (401, "application/json", b'{"error":"token expired"}'),
+                    (500, "text/plain", b"try later"),
+                )
+            )
         size = int(self.d.random.lognormvariate(5.0, 1.0))
-        return 200, "application/json", b'{"ok":true,"data":"' + self.d.random.randbytes(min(size, 20_000) // 2).hex().encode() + b'"}'
+        return (
+            200,
+            "application/json",
+            b'{"ok":true,"data":"' + self.d.random.randbytes(min(size, 20_000) // 2).hex().encode() + b'"}',
+        )
 
 
-async def _handle(d: Device, site: Callable[..., Answer], slow_s: float, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _handle(
+    d: Device,
+    site: Callable[..., Answer],
+    slow_s: float,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
     """Serve one connection until it closes or idles."""
     try:
         while True:
             head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), _IDLE_S)).decode("latin-1")
             first, *lines = head.split("\r\n")
-            headers = {key.lower(): value.strip() for key, _, value in (line.partition(":") for line in lines if line)}
+            headers = {
+                key.lower(): value.strip()
+                for key, _, value in (line.partition(":") for line in lines if line)
+            }
             method, target, _ = (first + "  ").split(" ", 2)
             size = int(headers.get("content-length", "0"))
             if size > _LARGEST_BODY:
@@ -120,7 +173,11 @@ async def _handle(d: Device, site: Callable[..., Answer], slow_s: float, reader:
             await asyncio.sleep(d.random.expovariate(1 / slow_s))
             status, kind, content = site(method, target, headers, body)
             keep = headers.get("connection", "").lower() != "close" and first.rstrip().endswith("1.1")
-            extra = "WWW-Authenticate: Basic realm=\"device\"\r\n" if status == 401 and target.startswith("/admin") else ""
+            extra = (
+                'WWW-Authenticate: Basic realm="device"\r\n'
+                if status == 401 and target.startswith("/admin")
+                else ""
+            )
             writer.write(
                 f"HTTP/1.1 {status} {_REASONS[status]}\r\nServer: {d.host.profile}d\r\n{extra}Content-Type: {kind}\r\n"
                 f"Content-Length: {len(content)}\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n".encode()
@@ -135,9 +192,13 @@ async def _handle(d: Device, site: Callable[..., Answer], slow_s: float, reader:
         writer.close()
 
 
-async def serve_site(d: Device, site: Callable[..., Answer], port: int, *, slow_s: float, tls: ssl.SSLContext | None = None) -> None:
+async def serve_site(
+    d: Device, site: Callable[..., Answer], port: int, *, slow_s: float, tls: ssl.SSLContext | None = None
+) -> None:
     """Serve a site on a port for ever."""
-    server = await asyncio.start_server(lambda reader, writer: _handle(d, site, slow_s, reader, writer), None, port, ssl=tls, backlog=64)
+    server = await asyncio.start_server(
+        lambda reader, writer: _handle(d, site, slow_s, reader, writer), None, port, ssl=tls, backlog=64
+    )
     await server.serve_forever()
 
 
@@ -154,4 +215,9 @@ async def serve_cloud(d: Device) -> None:
     folder = Path(d.world.folder)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     site = Cloud(d)
-    await asyncio.gather(*(serve_site(d, site, port, slow_s=0.01, tls=tls) for port, tls in ((80, None), (8080, None), (443, context))))
+    await asyncio.gather(
+        *(
+            serve_site(d, site, port, slow_s=0.01, tls=tls)
+            for port, tls in ((80, None), (8080, None), (443, context))
+        )
+    )
