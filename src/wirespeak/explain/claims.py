@@ -134,6 +134,8 @@ def _evidence_claims(reading: grammar.Reading, known: Record) -> list[Claim]:
         claims.append(Claim(column, f"usual {said['usual']}", holds and one_number == (len(ends) == 1)))
     if "times" in said:
         claims.append(Claim(column, f"about {said['times']} times", found is not None and found.times == said["times"]))
+    if reading.compared == "none":
+        claims.append(Claim(column, "usually none", found is not None and found.usual == (0, 0) and found.value > 0))
     if reading.compared in ("above", "below"):
         claims.append(Claim(column, f"{reading.compared} the usual", found is not None and found.side == reading.compared))
     return claims

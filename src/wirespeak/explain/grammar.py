@@ -51,6 +51,7 @@ TIMES = (", about {times} times the usual {usual}", "; that is about {times} tim
 ABOVE = (", above the usual {usual}", ", more than the usual {usual}")
 BELOW = (", below the usual {usual}", ", less than the usual {usual}")
 NEUTRAL = ("; usual is {usual}",)
+NONE = (", where usually there is none",)
 
 _NUMBER = r"\d+(?:\.\d+)?"
 _UNITS = {"bytes": " (?:bytes|byte|kB|MB|GB)", "seconds": " (?:s|ms|us)", "percent": "%", "bits": " bits"}
@@ -110,6 +111,8 @@ def comparisons(known: Fact) -> tuple[str, ...]:
     """The comparisons that are true of a fact, the most telling first."""
     if known.usual is None:
         return ("",)
+    if known.usual == (0, 0) and known.kind in ("count", "percent"):
+        return (*NONE, ABOVE[0]) if known.side else NEUTRAL
     if known.side == "above":
         return (*TIMES, *ABOVE) if known.times else ABOVE
     return BELOW if known.side == "below" else NEUTRAL
@@ -127,16 +130,18 @@ def clause(name: str) -> str:
 def finish(sentence: str) -> str:
     """Capital letter and singulars: `1 flows` becomes `1 flow`.
 
-    >>> finish("it tried 1 logins.")
-    'It tried 1 login.'
+    >>> finish("it tried 1 logins."), finish("1 logins were refused.")
+    ('It tried 1 login.', '1 login was refused.')
     """
     sentence = re.sub(rf"(?<![\d.])1 ({_ADJECTIVES})({_NOUNS})s\b", r"1 \1\2", sentence)
+    sentence = re.sub(rf"(?<![\d.])1 ({_NOUNS}) were\b", r"1 \1 was", sentence)
     return sentence[:1].upper() + sentence[1:]
 
 
 def read(sentence: str) -> Iterator[Reading]:
     """Every way to read a sentence; none when it is not one of ours, word for word."""
-    plural = re.sub(rf"(?<![\d.])1 ({_ADJECTIVES})({_NOUNS})\b(?!s)", r"1 \1\2s", sentence)
+    plural = re.sub(rf"(?<![\d.])1 ({_ADJECTIVES})({_NOUNS})\b", r"1 \1\2s", sentence)
+    plural = re.sub(rf"(?<![\d.])1 ({_NOUNS})s was\b", r"1 \1s were", plural)
     if finish(plural) != sentence:
         return
     for kind, pattern in _patterns():
@@ -147,6 +152,8 @@ def read(sentence: str) -> Iterator[Reading]:
             filled = {slot: text for slot, text in found.groupdict().items() if text}
             compared = next((slot for slot in ("times", "above", "below", "neutral") if f"{slot}_usual" in filled), "")
             usual = filled.pop(f"{compared}_usual", "")
+            if filled.pop("none", ""):
+                compared = "none"
             yield Reading("evidence", filled | ({"usual": usual} if usual else {}), name, compared)
     for label, sentences in meanings().items():
         if sentence in sentences:
@@ -160,7 +167,7 @@ def slots(template: str) -> tuple[str, ...]:
 
 def vocabulary() -> frozenset[str]:
     """Every word our sentences can hold, in lower case."""
-    texts = [*OPENINGS, *TOTAL_SENTENCES, *CONTEXT_OPENINGS, *OWN_OPENINGS, *TIMES, *ABOVE, *BELOW, *NEUTRAL]
+    texts = [*OPENINGS, *TOTAL_SENTENCES, *CONTEXT_OPENINGS, *OWN_OPENINGS, *TIMES, *ABOVE, *BELOW, *NEUTRAL, *NONE]
     texts += [clause(name) for name in speakable()]
     texts += [*LABEL_WORDS.values(), *(text for group in meanings().values() for text in group)]
     texts += ["SRC DST sources hosts to s ms us bytes byte kB MB GB bits", _NOUNS.replace("|", " ")]
@@ -216,7 +223,7 @@ def _evidence_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
         fillers = {"times": rf"(?P<times>{_NUMBER})", "usual": f"(?P<{kind}_usual>{usual})"}
         # Wordings of one kind share their slots, which a pattern may name once: the common words go first.
         parts.append(_one_of(templates, fillers))
-    tail = f"(?:{'|'.join(parts)})?"
+    tail = f"(?:{'|'.join(parts)}|(?P<none>{'|'.join(map(re.escape, NONE))}))?"
     made = []
     for name in speakable():
         begin = "|".join(re.escape(text) for text in openers(name))

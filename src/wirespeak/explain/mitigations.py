@@ -19,6 +19,7 @@ from wirespeak.errors import unknown_name
 from wirespeak.records import Countermeasure, Mitigation
 
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+_COMMENT = {"switch": "!"} | dict.fromkeys(("nftables", "suricata", "mosquitto", "http"), "#")
 _PLACEHOLDERS = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -87,7 +88,8 @@ def _match(host: str, side: str) -> str:
 
 
 def _countermeasure(entry: Mapping[str, Any], values: Mapping[str, str]) -> Countermeasure | None:
-    text = _table(entry) if entry["kind"] == "nftables" else entry["text"]
+    body = _table(entry) if entry["kind"] == "nftables" else entry["text"]
+    text = f"{_COMMENT[entry['kind']]} {entry['about']}\n{body}" if "about" in entry else body
     if not set(_PLACEHOLDERS.findall(text)) <= values.keys() or (entry.get("family") == "arp" and "ether" not in values.get("from", "")):
         return None
     return Countermeasure(entry["kind"], _PLACEHOLDERS.sub(lambda found: values[found[1]], text))

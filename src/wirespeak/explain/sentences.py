@@ -22,9 +22,11 @@ def write(known: Record, random: Random) -> str:
     if whole := [text for t in grammar.TOTAL_SENTENCES if (text := grammar.totals(t, known))]:
         parts.append(random.choice(whole))
     shown = known.evidence[: min(random.choice((1, 2, 2, 2)), FACTS_IN_PROMPT)]
-    for known_fact in shown:
+    first = random.randrange(2)
+    for turn, known_fact in enumerate(shown, start=first):
+        openers = grammar.openers(known_fact.name)
         comparison = random.choice(grammar.comparisons(known_fact))
-        parts.append(grammar.evidence(random.choice(grammar.openers(known_fact.name)), known_fact, comparison))
+        parts.append(grammar.evidence(openers[turn % len(openers)], known_fact, comparison))
     parts.append(random.choice(grammar.meanings()[known.label]))
     return " ".join(parts)
 
@@ -36,13 +38,14 @@ def plain(known: Record) -> dict[str, str]:
     """
     whole = (grammar.totals(template, known) for template in grammar.TOTAL_SENTENCES)
     total = next((text for text in whole if text), None)
-    facts = [(each.name, _plainly(each)) for each in known.evidence]
+    facts = [(each.name, _plainly(each, turn)) for turn, each in enumerate(known.evidence)]
     said = {"opening": grammar.opening(grammar.OPENINGS[0], known)} | ({"totals": total} if total else {})
     return said | dict(facts[:2]) | {"meaning": grammar.meanings()[known.label][0]} | dict(facts[2:])
 
 
-def _plainly(known: Fact) -> str:
-    return grammar.evidence(grammar.openers(known.name)[0], known, grammar.comparisons(known)[0])
+def _plainly(known: Fact, turn: int) -> str:
+    openers = grammar.openers(known.name)
+    return grammar.evidence(openers[turn % len(openers)], known, grammar.comparisons(known)[0])
 
 
 def invent(count: int, *, seed: int) -> list[Record]:
