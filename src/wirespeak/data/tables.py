@@ -73,7 +73,7 @@ def _read(path: Path) -> pl.DataFrame:
         )
     if table.is_empty():
         raise InputError(f"{path}: holds no flows.")
-    return table.cast(types())[list(COLUMNS)]
+    return table.select(pl.col(name).cast(kind) for name, kind in types().items())
 
 
 def _read_csv(path: Path) -> pl.DataFrame:

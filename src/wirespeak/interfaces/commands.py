@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
@@ -22,6 +22,7 @@ from wirespeak.records import RunCard
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.text import Text
 
 CAPTURES = Path(__file__).parent.parent / "lab" / "captures"
 TABLES = (".parquet", ".csv", ".jsonl")
@@ -87,8 +88,10 @@ def demo(
     with folder(output, run) as hidden:
         summary = _judge([capture], hidden, run, truth=truth, progress=progress)
         progress("writing traffic that never happened")
-        _write_traffic("smart-bulb", hidden / "synthetic.pcap", minutes=3.0, seed=seed)
-    return Outcome(_finished(run, output), summary)
+        counts = run.counts
+        _write_traffic("smart-bulb", hidden / "synthetic.pcap", run, minutes=3.0, seed=seed)
+        run.counts = counts  # of the captures that were judged
+    return Outcome(_finished(run, output), _with_report(summary, output))
 
 
 def flows(
@@ -160,13 +163,13 @@ def detect(
     """
     options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "truth": truth}
     options |= {"device": device, "idle": idle, "active": active}
-    run = Run("detect", options, [*inputs, *_given(truth), *_given_folder(model)])
+    run = Run("detect", options, [*inputs, *_given(truth), *_model_folder(model)])
     with folder(output, run) as hidden:
         summary = _judge(
             inputs, hidden, run, detector=detector, model=model, truth=truth, device=device, idle=idle, active=active,
             progress=progress,
         )  # fmt: skip
-    return Outcome(_finished(run, output), summary)
+    return Outcome(_finished(run, output), _with_report(summary, output))
 
 
 def generate(
@@ -175,7 +178,8 @@ def generate(
         str, Option("--profile", metavar="NAME", help="Device or attack to imitate.", show_default=False)
     ],
     output: Annotated[
-        Path, Option("--output", "-o", metavar="PATH", help="A .pcap, .csv or .parquet file, or a folder.")
+        Path,
+        Option("--output", "-o", metavar="PATH", help="A .pcap, .parquet, .csv or .jsonl file, or a folder."),
     ],
     minutes: Annotated[
         float, Option("--minutes", metavar="M", help="How long the traffic lasts.", min=0.01)
@@ -186,15 +190,15 @@ def generate(
 ) -> Outcome:
     """Write traffic that never happened but could have.
 
-    Packets with real headers, real protocol bytes and the rhythm of the profile. A .pcap holds the packets; a .csv or .parquet holds their flow table.
+    Packets with real headers, real protocol bytes and the rhythm of the profile. A .pcap holds the packets, the others hold their flow table.
     """
     options = {"profile": profile, "output": output, "minutes": minutes, "seed": seed, "model": model}
-    run = Run("generate", options, _given_folder(model), seed)
-    with one_file(output, run, name=f"{profile}.pcap", suffixes=(".pcap", ".csv", ".parquet")) as target:
+    run = Run("generate", options, _model_folder(model), seed)
+    with one_file(output, run, name=f"{profile}.pcap", suffixes=(".pcap", *TABLES)) as target:
         progress(f"writing {minutes:g} minutes of {profile}")
-        packets = _write_traffic(profile, target, minutes=minutes, seed=seed, model=model)
-        run.count(taken=0, given=packets)
-    return Outcome(_finished(run, output), f"{packets:,} packets of {profile}: {output}")
+        _write_traffic(profile, target, run, minutes=minutes, seed=seed, model=model)
+    what = "flows" if output.suffix in TABLES else "packets"
+    return Outcome(_finished(run, output), f"{_said(run, 'conversations', what)}: {output}")
 
 
 def record(
@@ -338,16 +342,31 @@ def _judge(
     idle: float = 60.0,
     active: float = 300.0,
     progress: Say = quiet,
-) -> Any:
+) -> Text:
     """Judge, explain and report into the folder `hidden`. Returns what a person reads on the terminal."""
     from wirespeak.detect import load_detector
-    from wirespeak.interfaces import findings
+    from wirespeak.interfaces import findings, report
 
     judge = load_detector(detector, model, device=device)
     table = _read(inputs, run, idle=idle, active=active, progress=progress)
-    found = findings.find(table, judge, labels=_labels(table, truth), progress=progress)
-    findings.write(found, hidden)
-    return f"{len(found.incidents)} incidents"
+    labels = _labels(table, truth)
+    found = findings.find(table, judge, progress=progress)
+    overview = report.survey(
+        found.flows,
+        found.verdicts,
+        name=", ".join(path.name for path in inputs),
+        packets=run.counts["in"],
+        set_aside=run.counts["set_aside"],
+        distinct=found.distinct,
+        truth=labels,
+        notes=[run.notes["cut"]] if run.notes.get("cut") else [],
+    )
+    findings.write(found, report.render(overview, found.incidents), hidden)
+    return report.summary(overview, found.incidents)
+
+
+def _with_report(summary: Text, output: Path) -> Text:
+    return summary.append(f"\n\nReport: {output / 'report.html'}", style="bold")
 
 
 def _read(inputs: list[Path], run: Run, *, idle: float, active: float, progress: Say) -> pl.DataFrame:
@@ -389,9 +408,31 @@ def _bytes_of(path: Path) -> bytes:
         ) from error
 
 
-def _write_traffic(profile: str, target: Path, *, minutes: float, seed: int, model: str | None = None) -> int:
-    """Write traffic of a profile as packets or, by the suffix of `target`, as their flow table. Returns the packets."""
-    raise NotImplementedError
+def _write_traffic(
+    profile: str, target: Path, run: Run, *, minutes: float, seed: int, model: str | None = None
+) -> None:
+    """Let the model write `profile` and realise it as packets or, by the suffix of `target`, as their flow table."""
+    from wirespeak.data import tables
+    from wirespeak.flow import measure
+    from wirespeak.flow.realise import realise
+    from wirespeak.generate.language import LanguageGenerator
+    from wirespeak.lm import load_model
+    from wirespeak.wire import decode, write_pcap
+
+    written = LanguageGenerator(load_model(model)).write(profile, seconds=60 * minutes, seed=seed)
+    frames = realise(written.steps, seed=seed).frames
+    run.notes["written"] = {
+        "answers": written.answers,
+        "conversations": written.conversations,
+        "cut": written.cut,
+    }
+    if target.suffix == ".pcap":
+        write_pcap(target, frames)
+        run.count(taken=written.conversations, given=len(frames), set_aside=written.set_aside)
+    else:
+        table = measure(decode(frames))
+        tables.write(table, target)
+        run.count(taken=written.conversations, given=table.height, set_aside=written.set_aside)
 
 
 def _finished(run: Run, output: Path) -> RunCard:
@@ -412,9 +453,12 @@ def _given(*paths: Path | None) -> list[Path]:
     return [path for path in paths if path is not None]
 
 
-def _given_folder(model: str | None) -> list[Path]:
-    """The folder of a model that was named by its folder; a hub name is no file to hash."""
-    return [Path(model)] if model and Path(model).is_dir() else []
+def _model_folder(model: str | None) -> list[Path]:
+    """The folder of a model, to be hashed: the one in the box, or the one named. A hub name has none."""
+    from wirespeak.lm import IN_THE_BOX
+
+    folder = Path(model) if model else IN_THE_BOX
+    return [folder] if folder.is_dir() else []
 
 
 @dataclass(frozen=True)

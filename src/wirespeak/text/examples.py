@@ -32,7 +32,8 @@ def lines(
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
     said = sentences(flows, level)
-    for sentence, label in zip(said, labels or [None] * len(said), strict=True):
+    answers: Sequence[str | None] = [None] * len(said) if labels is None else labels
+    for sentence, label in zip(said, answers, strict=True):
         if format == "instruction":
             yield {"instruction": INSTRUCTION, "input": sentence, "output": label}
         else:
