@@ -56,7 +56,9 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
 def library() -> Any:
     """The shared library, its functions typed. Raises MissingPart when it was not built."""
     if not LIBRARY.exists():
-        raise MissingPart(f"the native part of wirespeak is not built ({LIBRARY} is missing). Run: make setup")
+        raise MissingPart(
+            f"the native part of wirespeak is not built ({LIBRARY} is missing). Run: make setup"
+        )
     loaded = ctypes.CDLL(str(LIBRARY))
     for name, (result, arguments) in _FUNCTIONS.items():
         function = getattr(loaded, f"wirespeak_{name}")
@@ -76,7 +78,14 @@ def row_type(table: str) -> np.dtype[np.void]:
         names.append(name.decode())
         formats.append((form.value or b"").decode())
         offsets.append(offset.value)
-    return np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": native.wirespeak_row_size(letter)})
+    return np.dtype(
+        {
+            "names": names,
+            "formats": formats,
+            "offsets": offsets,
+            "itemsize": native.wirespeak_row_size(letter),
+        }
+    )
 
 
 def address(array: NDArray[Any]) -> int:

@@ -30,7 +30,9 @@ class Cast:
     def __init__(self, seed: int) -> None:
         self._random = Random(f"{seed}:cast")
         third = self._random.randrange(1, 250)
-        self.link = IPv4Network(self._random.choice((f"192.168.{third}.0/24", f"10.{third}.{third // 2}.0/24")))
+        self.link = IPv4Network(
+            self._random.choice((f"192.168.{third}.0/24", f"10.{third}.{third // 2}.0/24"))
+        )
         self._free = [str(host) for host in list(self.link.hosts())[1:-1]]
         self._random.shuffle(self._free)
         self._clouds = [str(host) for network in _CLOUD for host in list(network.hosts())[1:-1]]
@@ -44,7 +46,9 @@ class Cast:
         """The host that plays `role`: `device`, `gateway`, `cloud1`, `resolver1`, `clock1`, ..., or any name for a neighbour on the link."""
         if role not in self._ends:
             if is_far(role):
-                self._ends[role] = End(self._gateway_mac, self._clouds.pop(), self._random.choice((48, 52, 57, 116)))
+                self._ends[role] = End(
+                    self._gateway_mac, self._clouds.pop(), self._random.choice((48, 52, 57, 116))
+                )
             else:
                 self._ends[role] = End(self._mac(), self._free.pop())
         return self._ends[role]

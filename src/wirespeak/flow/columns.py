@@ -109,7 +109,9 @@ def _categories(rows: Rows) -> dict[str, Any]:
     is_tcp = rows["protocol"] == TCP
     flags = np.where(is_tcp, rows["tcp_flags"], 64)
     return {
-        "protocol": _named(rows["protocol"], {number: PROTOCOLS.get(number, f"ip-{number}") for number in range(257)}),
+        "protocol": _named(
+            rows["protocol"], {number: PROTOCOLS.get(number, f"ip-{number}") for number in range(257)}
+        ),
         "service": _services(rows),
         "application": _named(rows["application"], dict(enumerate(APPLICATIONS))),
         "cast": _named(rows["cast"], dict(enumerate(CASTS))),
@@ -164,7 +166,20 @@ def _numbers(rows: Rows) -> dict[str, Any]:
     columns["packets_per_s"] = np.floor(rate + 0.5).astype(np.int64)
     columns["rate_grade"] = grade(columns["packets_per_s"])
     columns["gap_grade"] = grade(rows["iat_max_s"] * 1e3)
-    for name in set(columns) & {"src", "dst", "src_port", "dst_port", "src_mac", "dst_mac", "vlan", "protocol", "application", "cast", "state", "operation"}:
+    for name in set(columns) & {
+        "src",
+        "dst",
+        "src_port",
+        "dst_port",
+        "src_mac",
+        "dst_mac",
+        "vlan",
+        "protocol",
+        "application",
+        "cast",
+        "state",
+        "operation",
+    }:
         del columns[name]
     return columns
 
@@ -172,7 +187,9 @@ def _numbers(rows: Rows) -> dict[str, Any]:
 def _context(rows: Rows) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     counts = rows["context"].astype(np.int64)
-    for (k, key), (w, window), (q, quantity) in product(enumerate(KEYS), enumerate(WINDOWS), enumerate(QUANTITIES)):
+    for (k, key), (w, window), (q, quantity) in product(
+        enumerate(KEYS), enumerate(WINDOWS), enumerate(QUANTITIES)
+    ):
         name = f"{key}_{quantity}_{window}"
         if name not in COLUMNS:
             continue

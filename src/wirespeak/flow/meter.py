@@ -39,7 +39,9 @@ class Meter:
                 raise OptionError(f"{name} is {value}; expected seconds, more than 0 and at most 1e9.")
         native = _native.library()
         # A fresh seed keeps hostile captures from filling one bucket of the hash tables; no result depends on it.
-        self._meter = native.wirespeak_meter_start(round(idle_s * 1e9), round(active_s * 1e9), secrets.randbits(64))
+        self._meter = native.wirespeak_meter_start(
+            round(idle_s * 1e9), round(active_s * 1e9), secrets.randbits(64)
+        )
         if not self._meter:
             raise MemoryError("no memory for a flow table")
         self._end = weakref.finalize(self, native.wirespeak_meter_end, self._meter)

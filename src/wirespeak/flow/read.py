@@ -69,7 +69,11 @@ def read_flows(
                     progress(done + capture.position, max(total, done + capture.position))
         done += capture.position
         if packets == packets_before:
-            raise InputError(f"{path} holds no packets" + (f" ({capture.cut})" if capture.cut else "") + ". Record it again while there is traffic.")
+            raise InputError(
+                f"{path} holds no packets"
+                + (f" ({capture.cut})" if capture.cut else "")
+                + ". Record it again while there is traffic."
+            )
         if capture.cut:
             cuts.append(capture.cut)
     flows = pl.concat([*pieces, meter.flush()]).sort("flow_id")

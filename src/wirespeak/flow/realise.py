@@ -87,12 +87,18 @@ def _conversation(part: pl.DataFrame) -> _Conversation:
     first, last = rows[0], rows[-1]
     application = APPLICATIONS.get(first["application"])
     if application is None:
-        raise InputError(f"steps of conversation {first['conversation']}: no application '{first['application']}'. Known: {', '.join(APPLICATIONS)}.")
+        raise InputError(
+            f"steps of conversation {first['conversation']}: no application '{first['application']}'. Known: {', '.join(APPLICATIONS)}."
+        )
     if first["event"] != "open" or last["event"] not in ENDS:
-        raise InputError(f"steps of conversation {first['conversation']} go from {first['event']} to {last['event']}, expected from open to one of {', '.join(ENDS)}.")
+        raise InputError(
+            f"steps of conversation {first['conversation']} go from {first['event']} to {last['event']}, expected from open to one of {', '.join(ENDS)}."
+        )
     port = first["port"] if first["port"] is not None else application.port
     if port is None:
-        raise InputError(f"steps of conversation {first['conversation']}: '{first['application']}' has no port of its own, and none is given.")
+        raise InputError(
+            f"steps of conversation {first['conversation']}: '{first['application']}' has no port of its own, and none is given."
+        )
     by_device = bool(first["opened_by_device"])
     messages = [(row["time_s"], row["outward"] == by_device, row["size"]) for row in rows[1:-1]]
     return _Conversation(
@@ -133,7 +139,9 @@ class _Stage:
         else:
             self._connection(talk, client, server, payloads, random)
 
-    def _words(self, talk: _Conversation, client: End, server: End, pointed_to: str, random: Random) -> list[bytes]:
+    def _words(
+        self, talk: _Conversation, client: End, server: End, pointed_to: str, random: Random
+    ) -> list[bytes]:
         limit = LARGEST_DATAGRAM if APPLICATIONS[talk.application].protocol == "udp" else None
         turns = tuple(Turn(from_client, min(size, limit or size)) for _, from_client, size in talk.messages)
         scene = Scene(
@@ -157,7 +165,9 @@ class _Stage:
         wait_s = min(self.cast.turnaround_s(talk.role), 0.002)
         start_s = max(0.0, talk.start_s - 1.5 * wait_s)
         self.frames.append((start_s, arp(asking, asked, reply=False)))
-        self.frames.append((start_s + 0.9 * min(wait_s, talk.start_s - start_s or wait_s), arp(asked, asking, reply=True)))
+        self.frames.append(
+            (start_s + 0.9 * min(wait_s, talk.start_s - start_s or wait_s), arp(asked, asking, reply=True))
+        )
 
     def _ask_for(self, talk: _Conversation, client: End, server: End) -> None:
         """Questions and answers by ARP; an announcement of one's own address; a claim to be the gateway."""
@@ -180,9 +190,13 @@ class _Stage:
             source, target = (client, server) if from_client else (server, client)
             rest = struct.pack("!HH", identifier, sequence & 0xFFFF)
             kind = _ECHO if from_client else _ECHO_REPLY
-            self.frames.append((time_s, icmp(source, target, kind, 0, rest, payload, identifier=random.getrandbits(16))))
+            self.frames.append(
+                (time_s, icmp(source, target, kind, 0, rest, payload, identifier=random.getrandbits(16)))
+            )
 
-    def _datagrams(self, talk: _Conversation, client: End, server: End, payloads: list[bytes], random: Random) -> None:
+    def _datagrams(
+        self, talk: _Conversation, client: End, server: End, payloads: list[bytes], random: Random
+    ) -> None:
         # mDNS speaks from its own port, DHCP from the one below; an unconfigured client has no address yet.
         client_port = {"mdns": 5353, "dhcp": 68}.get(talk.application) or self.cast.client_port()
         sender, asked = client, server
@@ -198,12 +212,18 @@ class _Stage:
             self.frames.append((time_s, frame))
         if talk.end == "unreachable" and frame:
             quoted = frame[14:42]
-            self.frames.append((talk.end_s, icmp(server, client, _UNREACHABLE, 3, bytes(4), quoted, identifier=0)))
+            self.frames.append(
+                (talk.end_s, icmp(server, client, _UNREACHABLE, 3, bytes(4), quoted, identifier=0))
+            )
 
-    def _connection(self, talk: _Conversation, client: End, server: End, payloads: list[bytes], random: Random) -> None:
+    def _connection(
+        self, talk: _Conversation, client: End, server: End, payloads: list[bytes], random: Random
+    ) -> None:
         near, far = self.cast.turnaround_s("device"), self.cast.turnaround_s(talk.role)
         turnarounds = (near, far) if talk.by_device else (far, near)
-        connection = Connection(client, server, self.cast.client_port(), talk.port, turnarounds_s=turnarounds, random=random)
+        connection = Connection(
+            client, server, self.cast.client_port(), talk.port, turnarounds_s=turnarounds, random=random
+        )
         kind = APPLICATIONS[talk.application]
         lone = talk.application in ("fin", "null", "xmas")
         answer_s = talk.start_s + turnarounds[1]
@@ -217,7 +237,10 @@ class _Stage:
             if talk.end == "probed":
                 connection.abandon(answer_s + turnarounds[0])
         else:
-            messages = [Message(time_s, from_client, payload) for (time_s, from_client, _), payload in zip(talk.messages, payloads)]
+            messages = [
+                Message(time_s, from_client, payload)
+                for (time_s, from_client, _), payload in zip(talk.messages, payloads)
+            ]
             connection.talk(talk.start_s, messages, end=talk.end, end_s=talk.end_s)
         self.frames += connection.frames
 
@@ -227,7 +250,9 @@ def _as_columns(frames: list[tuple[float, bytes]], start_ns: int) -> Frames:
     return Frames(
         time_ns=np.array([start_ns + round(time_s * 1e6) * 1000 for time_s, _ in frames], np.int64),
         data=np.frombuffer(b"".join(data for _, data in frames), np.uint8),
-        offset=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)[:-1]]) if frames else np.zeros(0, np.int64),
+        offset=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)[:-1]])
+        if frames
+        else np.zeros(0, np.int64),
         captured=lengths,
         length=lengths,
         link_type=np.full(len(frames), _ETHERNET, np.uint16),

@@ -50,11 +50,32 @@ class _Event:
 class Connection:
     """Both ends of a connection and the frames that passed between them, as (seconds, bytes)."""
 
-    def __init__(self, client: End, server: End, client_port: int, server_port: int, *, turnarounds_s: tuple[float, float], random: Random) -> None:
+    def __init__(
+        self,
+        client: End,
+        server: End,
+        client_port: int,
+        server_port: int,
+        *,
+        turnarounds_s: tuple[float, float],
+        random: Random,
+    ) -> None:
         self._random = random
         self._sides = {
-            True: _Side(client, client_port, turnarounds_s[0], random.getrandbits(32), identifier=random.getrandbits(16)),
-            False: _Side(server, server_port, turnarounds_s[1], random.getrandbits(32), identifier=random.getrandbits(16)),
+            True: _Side(
+                client,
+                client_port,
+                turnarounds_s[0],
+                random.getrandbits(32),
+                identifier=random.getrandbits(16),
+            ),
+            False: _Side(
+                server,
+                server_port,
+                turnarounds_s[1],
+                random.getrandbits(32),
+                identifier=random.getrandbits(16),
+            ),
         }
         self.frames: list[tuple[float, bytes]] = []
 
@@ -105,7 +126,9 @@ class Connection:
         self._send(now, True, ACK)
         return now
 
-    def _segments(self, events: list[_Event], now: float, message: Message, following: Message | None) -> float:
+    def _segments(
+        self, events: list[_Event], now: float, message: Message, following: Message | None
+    ) -> float:
         """Add the message's segments and its acknowledgements to `events`; returns when the last one passes."""
         receiver = self._sides[not message.from_client]
         spacing = max(_SPACING_S, receiver.turnaround_s / _IN_FLIGHT)
@@ -116,9 +139,15 @@ class Connection:
             events.append(_Event(passes, len(events), message.from_client, piece, ACK | PSH if last else ACK))
             if number % 2 or last:
                 late = _PIGGYBACK_S if last and not number % 2 and self._random.random() < 0.3 else 0.0
-                answer_s = following.time_s - passes if last and following and following.from_client != message.from_client else 9.0
+                answer_s = (
+                    following.time_s - passes
+                    if last and following and following.from_client != message.from_client
+                    else 9.0
+                )
                 if answer_s > _PIGGYBACK_S:
-                    events.append(_Event(passes + receiver.turnaround_s + late, len(events), not message.from_client))
+                    events.append(
+                        _Event(passes + receiver.turnaround_s + late, len(events), not message.from_client)
+                    )
         return now + max(0, len(pieces) - 1) * spacing
 
     def _end(self, events: list[_Event], now: float, end: str) -> None:
@@ -145,7 +174,14 @@ class Connection:
             side.sent += len(event.payload) + bool(event.flags & FIN)
 
     def _send(
-        self, time_s: float, from_client: bool, flags: int, payload: bytes = b"", *, options: bytes = b"", window: int = _WINDOW
+        self,
+        time_s: float,
+        from_client: bool,
+        flags: int,
+        payload: bytes = b"",
+        *,
+        options: bytes = b"",
+        window: int = _WINDOW,
     ) -> None:
         side, other = self._sides[from_client], self._sides[not from_client]
         side.identifier += 1

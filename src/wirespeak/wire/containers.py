@@ -24,7 +24,13 @@ from wirespeak.errors import InputError, OptionError, OutputError
 
 ETHERNET = 1
 MAXIMUM_UNPACKED = 4 << 30
-_COLUMNS = {"time_ns": np.int64, "offset": np.int64, "captured": np.uint32, "length": np.uint32, "link_type": np.uint16}
+_COLUMNS = {
+    "time_ns": np.int64,
+    "offset": np.int64,
+    "captured": np.uint32,
+    "length": np.uint32,
+    "link_type": np.uint16,
+}
 _NOT_CAPTURES = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd: unpack it first",
@@ -82,7 +88,9 @@ class Frames:
     def native(self, room: int = 0) -> _native.FrameColumns:
         """The columns as C sees them."""
         columns = {name: np.ascontiguousarray(getattr(self, name), kind) for name, kind in _COLUMNS.items()}
-        seen = _native.FrameColumns(count=len(self), room=room, **{name: _native.address(column) for name, column in columns.items()})
+        seen = _native.FrameColumns(
+            count=len(self), room=room, **{name: _native.address(column) for name, column in columns.items()}
+        )
         seen.kept = columns  # the pointers are good while the columns live
         return seen
 
@@ -108,7 +116,9 @@ class OpenCapture:
     def __enter__(self) -> OpenCapture:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._scan is not None:
             _native.library().wirespeak_scan_end(self._scan)
             self._scan = None
@@ -129,7 +139,9 @@ class OpenCapture:
         cut_at = native.wirespeak_scan_cut(self._scan)
         if cut_at >= 0:
             rest = len(self.data) - cut_at
-            self.cut = f"{self.path}: cut off or damaged at byte {cut_at:,}; the last {rest:,} bytes were not read."
+            self.cut = (
+                f"{self.path}: cut off or damaged at byte {cut_at:,}; the last {rest:,} bytes were not read."
+            )
 
 
 def open_capture(path: str | os.PathLike[str]) -> OpenCapture:
@@ -170,9 +182,13 @@ def _bytes_of(path: Path) -> NDArray[np.uint8]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist. Give the path of a pcap or pcapng capture.") from None
     except IsADirectoryError:
-        raise InputError(f"{path} is a folder. Give the capture files in it, such as {path}/*.pcap.") from None
+        raise InputError(
+            f"{path} is a folder. Give the capture files in it, such as {path}/*.pcap."
+        ) from None
     except PermissionError:
-        raise InputError(f"{path} may not be read by this user. Change its permissions or run as its owner.") from None
+        raise InputError(
+            f"{path} may not be read by this user. Change its permissions or run as its owner."
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}. Give a regular capture file.") from None
 
@@ -185,7 +201,9 @@ def _unpack(path: Path, file: BinaryIO) -> NDArray[np.uint8]:
             while piece := stream.read1(1 << 20):
                 unpacked += piece
                 if len(unpacked) > MAXIMUM_UNPACKED:
-                    raise InputError(f"{path} unpacks to more than {MAXIMUM_UNPACKED >> 30} GiB. Unpack it with gunzip and give the result.")
+                    raise InputError(
+                        f"{path} unpacks to more than {MAXIMUM_UNPACKED >> 30} GiB. Unpack it with gunzip and give the result."
+                    )
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         if not unpacked:
             raise InputError(f"{path} is a damaged gzip file: {error}. Fetch it again.") from None
@@ -196,12 +214,22 @@ def _why_no_capture(path: Path, start: bytes, size: int) -> str:
     found = next((what for magic, what in _NOT_CAPTURES.items() if start.startswith(magic)), None)
     if found is None:
         found = f"its first bytes are {start[:4].hex(' ')}"
-    if start[:4] in (b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\n\r\r\n"):
+    if start[:4] in (
+        b"\xd4\xc3\xb2\xa1",
+        b"\xa1\xb2\xc3\xd4",
+        b"\x4d\x3c\xb2\xa1",
+        b"\xa1\xb2\x3c\x4d",
+        b"\n\r\r\n",
+    ):
         return f"{path} begins as a capture but its file header is cut off or broken ({size:,} bytes). Record or copy it again."
-    return f"{path} is not a pcap or pcapng capture ({found}). Give a capture that tcpdump or Wireshark wrote."
+    return (
+        f"{path} is not a pcap or pcapng capture ({found}). Give a capture that tcpdump or Wireshark wrote."
+    )
 
 
-def write_pcap(target: str | os.PathLike[str] | BinaryIO, frames: Frames, *, nanoseconds: bool = True) -> None:
+def write_pcap(
+    target: str | os.PathLike[str] | BinaryIO, frames: Frames, *, nanoseconds: bool = True
+) -> None:
     """Write the frames as a little-endian pcap file, in their order.
 
     Times keep their nanoseconds, or lose them with `nanoseconds=False` (then every tool can read the file).
@@ -210,7 +238,9 @@ def write_pcap(target: str | os.PathLike[str] | BinaryIO, frames: Frames, *, nan
     """
     link_types = np.unique(frames.link_type)
     if len(link_types) > 1:
-        raise OptionError(f"a pcap file has one link type; these frames have {', '.join(map(str, link_types))}. Write them apart.")
+        raise OptionError(
+            f"a pcap file has one link type; these frames have {', '.join(map(str, link_types))}. Write them apart."
+        )
     if len(frames) and (int(frames.time_ns.min()) < 0 or int(frames.time_ns.max()) >= 1_000_000_000 << 32):
         raise OptionError("pcap holds times from 1970 to 2106; these frames have others. Shift their times.")
     link_type = int(link_types[0]) if len(link_types) else ETHERNET
@@ -218,7 +248,11 @@ def write_pcap(target: str | os.PathLike[str] | BinaryIO, frames: Frames, *, nan
     head = struct.pack("<IHHiIII", magic, 2, 4, 0, 0, 262_144, link_type)
     room = np.empty(int(frames.captured.sum(dtype=np.int64)) + 16 * len(frames), np.uint8)
     written = _native.library().wirespeak_write_records(
-        _native.address(frames.data), len(frames.data), ctypes.byref(frames.native()), 1 if nanoseconds else 1000, _native.address(room)
+        _native.address(frames.data),
+        len(frames.data),
+        ctypes.byref(frames.native()),
+        1 if nanoseconds else 1000,
+        _native.address(room),
     )
     body = memoryview(room[:written])
     if not isinstance(target, (str, os.PathLike)):
@@ -236,4 +270,6 @@ def write_pcap(target: str | os.PathLike[str] | BinaryIO, frames: Frames, *, nan
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise OutputError(f"{path} cannot be written: {error.strerror}. Choose another place with -o.") from None
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}. Choose another place with -o."
+        ) from None

@@ -77,7 +77,9 @@ def speak(application: str, scene: Scene) -> list[bytes]:
     """
     kind = APPLICATIONS[application]
     if kind.client_first and scene.turns and not scene.turns[0].from_client:
-        raise InputError(f"in {application} the side that opens speaks first; here the other one does, with {scene.turns[0].size} bytes.")
+        raise InputError(
+            f"in {application} the side that opens speaks first; here the other one does, with {scene.turns[0].size} bytes."
+        )
     if not kind.joined:
         return kind.craft(scene)
     runs = [list(run) for _, run in groupby(scene.turns, key=lambda turn: turn.from_client)]

@@ -85,5 +85,6 @@ def syslog(scene: Scene) -> list[bytes]:
     """One line a message."""
     start = "<134>1 - device app - - - "
     return [
-        (start + letters(max(1, turn.size - len(start)), scene.random)).encode()[: max(turn.size, 5)] for turn in scene.turns
+        (start + letters(max(1, turn.size - len(start)), scene.random)).encode()[: max(turn.size, 5)]
+        for turn in scene.turns
     ]

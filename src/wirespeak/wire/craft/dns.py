@@ -82,11 +82,14 @@ def _answer(size: int, identifier: int, flags: int, question: bytes, scene: Scen
         rest = room
     first = int(IPv4Address(scene.points_to))
     records = b"".join(
-        _TO_QUESTION + struct.pack("!HHIH", 1, 1, 300, 4) + IPv4Address(first + number).packed for number in range(count)
+        _TO_QUESTION + struct.pack("!HHIH", 1, 1, 300, 4) + IPv4Address(first + number).packed
+        for number in range(count)
     )
     if rest:
         padding = rest - _OPTION_RECORD
-        option = struct.pack("!HH", 12, padding - _OPTION_HEAD) + bytes(padding - _OPTION_HEAD) if padding else b""
+        option = (
+            struct.pack("!HH", 12, padding - _OPTION_HEAD) + bytes(padding - _OPTION_HEAD) if padding else b""
+        )
         records += b"\0" + struct.pack("!HHIH", 41, 1232, 0, len(option)) + option
     code = flags if count or rest else flags | 3
     return struct.pack("!6H", identifier, code, 1, count, 0, 1 if rest else 0) + question + records

@@ -32,7 +32,9 @@ def _request(size: int, answer: int, scene: Scene) -> tuple[int, bytes]:
     if size > _READ_SIZE:
         registers = max(1, min((size - _WRITE_HEAD) // 2, _MOST_DATA // 2))
         values = scene.random.randbytes(2 * registers)
-        return _WRITE_REGISTERS, struct.pack("!BHHB", _WRITE_REGISTERS, start, registers, 2 * registers) + values
+        return _WRITE_REGISTERS, struct.pack(
+            "!BHHB", _WRITE_REGISTERS, start, registers, 2 * registers
+        ) + values
     data = max(1, answer - _HEAD)
     if data % 2:
         return _READ_COILS, struct.pack("!BHH", _READ_COILS, start, min(data, _MOST_DATA) * 8)

@@ -9,7 +9,11 @@ from wirespeak.wire.craft.scene import Scene, letters, reading
 
 _CONNECT, _CONNACK, _PUBLISH, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 0x10, 0x20, 0x30, 0x40, 0x50, 0x62, 0x70
 _SUBSCRIBE, _SUBACK, _PINGREQ, _PINGRESP, _DISCONNECT = 0x82, 0x90, 0xC0, 0xD0, 0xE0
-_LEAST = {_CONNECT: 14, _PUBLISH: 5, _SUBSCRIBE: 8}  # bytes with an empty client identifier, a topic of one letter
+_LEAST = {
+    _CONNECT: 14,
+    _PUBLISH: 5,
+    _SUBSCRIBE: 8,
+}  # bytes with an empty client identifier, a topic of one letter
 _LEAST_ANSWERED = 8  # a PUBLISH that carries an identifier, or a SUBSCRIBE
 
 
@@ -46,7 +50,9 @@ def _plan(scene: Scene) -> list[_Packet]:
     return packets
 
 
-def _next(before: list[_Packet], from_client: bool, size: int, theirs: list[_Packet], taking_leave: bool) -> _Packet:
+def _next(
+    before: list[_Packet], from_client: bool, size: int, theirs: list[_Packet], taking_leave: bool
+) -> _Packet:
     """The packet that comes after `before`. `theirs`: what the other side sent and nobody answered."""
     if from_client and not before:
         return _Packet(_CONNECT)

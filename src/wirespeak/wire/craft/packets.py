@@ -41,7 +41,9 @@ def arp(sender: End, target: End, *, reply: bool) -> bytes:
     return to + sender.mac + struct.pack("!H", _ARP) + message
 
 
-def udp(source: End, target: End, source_port: int, target_port: int, payload: bytes, *, identifier: int) -> bytes:
+def udp(
+    source: End, target: End, source_port: int, target_port: int, payload: bytes, *, identifier: int
+) -> bytes:
     """One datagram in one frame; the payload must fit it."""
     head = struct.pack("!HHHH", source_port, target_port, 8 + len(payload), 0)
     total = _checksum(_pseudo(source, target, "udp", len(head) + len(payload)) + head + payload)
@@ -62,15 +64,21 @@ def tcp(
     return _ip(source, target, "tcp", head[:16] + struct.pack("!H", total) + head[18:] + payload, identifier)
 
 
-def icmp(source: End, target: End, kind: int, code: int, rest: bytes, payload: bytes, *, identifier: int) -> bytes:
+def icmp(
+    source: End, target: End, kind: int, code: int, rest: bytes, payload: bytes, *, identifier: int
+) -> bytes:
     """One ICMP message; `rest` are bytes 4 to 7 of its header."""
     message = struct.pack("!BBH", kind, code, 0) + rest + payload
-    return _ip(source, target, "icmp", message[:2] + struct.pack("!H", _checksum(message)) + message[4:], identifier)
+    return _ip(
+        source, target, "icmp", message[:2] + struct.pack("!H", _checksum(message)) + message[4:], identifier
+    )
 
 
 def _ip(source: End, target: End, protocol: str, payload: bytes, identifier: int) -> bytes:
     length = 20 + len(payload)
-    head = struct.pack("!BBHHHBBH", 0x45, 0, length, identifier & 0xFFFF, 0x4000, source.ttl, _NUMBER[protocol], 0)
+    head = struct.pack(
+        "!BBHHHBBH", 0x45, 0, length, identifier & 0xFFFF, 0x4000, source.ttl, _NUMBER[protocol], 0
+    )
     head += IPv4Address(source.address).packed + IPv4Address(target.address).packed
     head = head[:10] + struct.pack("!H", _checksum(head)) + head[12:]
     return target.mac + source.mac + struct.pack("!H", _IPV4) + head + payload

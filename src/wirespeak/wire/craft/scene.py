@@ -9,7 +9,18 @@ from typing import Callable
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _HEX = "0123456789abcdef"
-_FIELDS = ("state", "temperature", "power", "battery", "rssi", "uptime", "level", "humidity", "voltage", "sequence")
+_FIELDS = (
+    "state",
+    "temperature",
+    "power",
+    "battery",
+    "rssi",
+    "uptime",
+    "level",
+    "humidity",
+    "voltage",
+    "sequence",
+)
 
 
 @dataclass(frozen=True)

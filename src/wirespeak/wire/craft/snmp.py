@@ -31,11 +31,19 @@ def _message(asks: bool, number: int, text: str) -> bytes:
     community, value = (text, _NULL) if asks else ("public", _tagged(0x04, text.encode()))
     binding = _tagged(0x30, _tagged(0x30, _NAME + value))
     body = _tagged(0x02, number.to_bytes(2, "big")) + b"\x02\x01\x00" * 2 + binding
-    return _tagged(0x30, b"\x02\x01\x01" + _tagged(0x04, community.encode()) + _tagged(_GET if asks else _RESPONSE, body))
+    return _tagged(
+        0x30, b"\x02\x01\x01" + _tagged(0x04, community.encode()) + _tagged(_GET if asks else _RESPONSE, body)
+    )
 
 
 def _tagged(tag: int, data: bytes) -> bytes:
     """Tag, length, value by the basic encoding rules (X.690)."""
     size = len(data)
-    length = bytes([size]) if size < 128 else b"\x81" + bytes([size]) if size < 256 else b"\x82" + size.to_bytes(2, "big")
+    length = (
+        bytes([size])
+        if size < 128
+        else b"\x81" + bytes([size])
+        if size < 256
+        else b"\x82" + size.to_bytes(2, "big")
+    )
     return bytes([tag]) + length + data

@@ -31,7 +31,11 @@ def tls(scene: Scene) -> list[bytes]:
         elif first:
             hello = _server_hello(session, scene.random) + _CHANGE_CIPHER
             said.append(hello + _secret(turn.size - len(hello), scene.random))
-        elif turn.from_client and spoken[True] == 2 and turn.size >= len(_CHANGE_CIPHER) + _RECORD_HEAD + _LEAST_SECRET:
+        elif (
+            turn.from_client
+            and spoken[True] == 2
+            and turn.size >= len(_CHANGE_CIPHER) + _RECORD_HEAD + _LEAST_SECRET
+        ):
             said.append(_CHANGE_CIPHER + _secret(turn.size - len(_CHANGE_CIPHER), scene.random))
         else:
             said.append(_secret(turn.size, scene.random))
@@ -50,7 +54,15 @@ def _client_hello(size: int, name: str, session: bytes, random: Random) -> bytes
         + _extension(51, struct.pack("!HHH", 36, 0x1D, 32) + key)
     )
     suites = struct.pack(f"!{len(_SUITES)}H", *_SUITES)
-    body = b"\x03\x03" + random.randbytes(32) + b"\x20" + session + struct.pack("!H", len(suites)) + suites + b"\1\0"
+    body = (
+        b"\x03\x03"
+        + random.randbytes(32)
+        + b"\x20"
+        + session
+        + struct.pack("!H", len(suites))
+        + suites
+        + b"\1\0"
+    )
     room = size - _RECORD_HEAD - 4 - len(body) - 2 - len(extensions)
     if room >= 4:
         extensions += _extension(21, bytes(room - 4))
@@ -58,7 +70,9 @@ def _client_hello(size: int, name: str, session: bytes, random: Random) -> bytes
 
 
 def _server_hello(session: bytes, random: Random) -> bytes:
-    extensions = _extension(43, b"\x03\x04") + _extension(51, struct.pack("!HH", 0x1D, 32) + random.randbytes(32))
+    extensions = _extension(43, b"\x03\x04") + _extension(
+        51, struct.pack("!HH", 0x1D, 32) + random.randbytes(32)
+    )
     body = b"\x03\x03" + random.randbytes(32) + b"\x20" + session + b"\x13\x01\0"
     return _handshake(2, body + struct.pack("!H", len(extensions)) + extensions, version=0x0303)
 

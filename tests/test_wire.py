@@ -1,0 +1,271 @@
+"""Capture files and headers: round trips, every container, and clear words about what cannot be read."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from made_frames import ACK, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
+from wirespeak.errors import InputError, OptionError, WirespeakError
+from wirespeak.wire import Frames, Packets, decode, read_frames, write_pcap
+
+TIMES = st.integers(0, (1_000_000_000 << 32) - 1)
+PING = ethernet(ip("10.0.0.1", "10.0.0.2", 1, icmp(8, identifier=7)))
+
+
+def read(*frames: bytes, link_type: int = 1) -> Packets:
+    return decode(Frames.of([0] * len(frames), frames, link_type=link_type))
+
+
+def block(kind: int, body: bytes, order: str) -> bytes:
+    body += bytes(-len(body) % 4)
+    size = struct.pack(order + "I", len(body) + 12)
+    return struct.pack(order + "I", kind) + size + body + size
+
+
+def pcapng(order: str, *blocks: tuple[int, bytes]) -> bytes:
+    section = block(0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1), order)
+    return section + b"".join(block(kind, body, order) for kind, body in blocks)
+
+
+def saved(folder: Path, data: bytes, name: str = "made.pcap") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@given(st.lists(st.tuples(TIMES, st.binary(max_size=80)), max_size=20), st.booleans())
+def test_pcap_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, made: list[tuple[int, bytes]], nanoseconds: bool
+) -> None:
+    path = tmp_path_factory.mktemp("wire") / "made.pcap"
+    write_pcap(
+        path, Frames.of([time for time, _ in made], [frame for _, frame in made]), nanoseconds=nanoseconds
+    )
+    capture = read_frames(path)
+    step = 1 if nanoseconds else 1000
+    assert capture.cut is None
+    assert [int(time) for time in capture.frames.time_ns] == [time // step * step for time, _ in made]
+    assert [capture.frames.bytes_of(row) for row in range(len(made))] == [frame for _, frame in made]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pcap_of_either_byte_order(tmp_path: Path, order: str) -> None:
+    head = struct.pack(order + "IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1)
+    record = struct.pack(order + "IIII", 5, 7, len(PING), 900) + PING
+    frames = read_frames(saved(tmp_path, head + record)).frames
+    assert (frames.time_ns[0], frames.captured[0], frames.length[0]) == (5_000_007_000, len(PING), 900)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_pcapng_with_interfaces_of_their_own(tmp_path: Path, order: str) -> None:
+    """Nanoseconds with an offset, binary fractions, an unknown block, and the three packet blocks."""
+    nano = (
+        struct.pack(order + "HHI", 1, 0, 0)
+        + struct.pack(order + "HHB3x", 9, 1, 9)
+        + struct.pack(order + "HHq", 14, 8, 100)
+    )
+    binary = struct.pack(order + "HHI", 101, 0, 0) + struct.pack(order + "HHB3x", 9, 1, 0x80 | 10)
+    data = pcapng(
+        order,
+        (1, nano),
+        (1, binary),
+        (0x0BAD, b"skip me"),
+        (6, struct.pack(order + "IIIII", 0, 0, 42, len(PING), 60) + PING),
+        (6, struct.pack(order + "IIIII", 1, 0, 3 << 9, len(PING), len(PING)) + PING),
+        (2, struct.pack(order + "HHIIII", 0, 0, 0, 43, len(PING), len(PING)) + PING),
+        (3, struct.pack(order + "I", len(PING)) + PING),
+    )
+    capture = read_frames(saved(tmp_path, data))
+    assert capture.cut is None
+    assert capture.frames.time_ns.tolist() == [
+        100_000_000_042,
+        1_500_000_000,
+        100_000_000_043,
+        100_000_000_043,
+    ]
+    assert capture.frames.link_type.tolist() == [1, 101, 1, 1]
+    assert all(capture.frames.bytes_of(row) == PING for row in range(4))
+
+
+def test_gzip_is_unpacked(tmp_path: Path) -> None:
+    plain = io.BytesIO()
+    write_pcap(plain, Frames.of([1], [PING]))
+    assert (
+        read_frames(saved(tmp_path, gzip.compress(plain.getvalue()), "made.pcap.gz")).frames.bytes_of(0)
+        == PING
+    )
+
+
+def test_whole_packets_before_a_cut_are_kept(tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    write_pcap(whole, Frames.of([1, 2, 3], [PING] * 3))
+    capture = read_frames(saved(tmp_path, whole.getvalue()[:-5]))
+    assert len(capture.frames) == 2
+    assert capture.cut is not None
+    assert f"byte {24 + 2 * (16 + len(PING))}" in capture.cut
+    assert f"last {16 + len(PING) - 5} bytes" in capture.cut
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "is empty"),
+        (b"# notes\n", "is not a pcap or pcapng capture"),
+        (b"snoop\0\0\0\0\0\0\2", "editcap"),
+        (b"\xd4\xc3\xb2\xa1\2\0", "cut off or broken"),
+        (gzip.compress(b"text"), "is not a pcap"),
+        (b"\x1f\x8bnonsense", "damaged gzip"),
+    ],
+)
+def test_what_is_no_capture_is_refused(tmp_path: Path, data: bytes, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_frames(saved(tmp_path, data))
+
+
+def test_missing_and_folder_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        read_frames(tmp_path / "none.pcap")
+    with pytest.raises(InputError, match="is a folder"):
+        read_frames(tmp_path)
+
+
+def test_unreadable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    path = saved(tmp_path, b"x")
+    monkeypatch.setattr(Path, "open", refuse)  # root may read every file, so the system cannot be asked
+    with pytest.raises(InputError, match="may not be read"):
+        read_frames(path)
+
+
+def test_pcap_has_one_link_type() -> None:
+    frames = Frames.of([1, 2], [PING, PING])
+    mixed = Frames(
+        frames.time_ns,
+        frames.offset,
+        frames.captured,
+        frames.length,
+        np.array([1, 101], np.uint16),
+        frames.data,
+    )
+    with pytest.raises(OptionError, match="1, 101"):
+        write_pcap(io.BytesIO(), mixed)
+
+
+def test_fields_of_a_tcp_packet() -> None:
+    packets = read(
+        ethernet(
+            ip("10.0.0.1", "10.0.0.2", 6, tcp(40000, 1883, SYN | ACK, b"hello", sequence=9)),
+            tags=(7, 4095 & 12),
+        )
+    )
+    assert packets["src"][0][12:].tolist() == [10, 0, 0, 1]
+    assert packets["src_mac"][0].tobytes() == mac(1)
+    fields = (
+        "src_port",
+        "dst_port",
+        "vlan",
+        "protocol",
+        "tcp_flags",
+        "tcp_sequence",
+        "payload_bytes",
+        "network_bytes",
+    )
+    assert [int(packets[name][0]) for name in fields] == [40000, 1883, 12, 6, SYN | ACK, 9, 5, 45]
+    start = int(packets["payload_offset"][0])
+    assert packets.data[start : start + 5].tobytes() == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("link_type", "head"),
+    [
+        (101, b""), (12, b""), (228, b""), (0, b"\2\0\0\0"), (108, b"\0\0\0\2"),
+        (113, struct.pack("!HHH8sH", 0, 1, 6, mac(3) + b"\0\0", 0x0800)),
+        (276, struct.pack("!HHIHBB8s", 0x0800, 0, 1, 1, 0, 6, mac(3) + b"\0\0")),
+    ],
+)  # fmt: skip
+def test_link_types(link_type: int, head: bytes) -> None:
+    packets = read(head + ip("10.0.0.1", "10.0.0.2", 17, udp(1, 2, b"abc")), link_type=link_type)
+    assert packets["payload_bytes"].tolist() == [3]
+    assert packets["has_src_mac"].tolist() == [int(link_type in (113, 276))]
+
+
+def test_ipv6_extension_headers_are_walked() -> None:
+    options = struct.pack("!BB6x", 60, 0) + struct.pack("!BB14x", 17, 1)
+    packets = read(ethernet(ip("fe80::1", "fe80::2", 0, options + udp(546, 547, b"x")), kind=0x86DD))
+    assert (packets["protocol"][0], packets["dst_port"][0], packets["payload_bytes"][0]) == (17, 547, 1)
+
+
+def test_arp_and_quoted_packets() -> None:
+    lost = ip("10.0.0.1", "10.0.0.2", 17, udp(5000, 9, b"x"))
+    packets = read(
+        ethernet(arp(2, "10.0.0.1", mac(5), "10.0.0.2", mac(6)), kind=0x0806),
+        ethernet(ip("10.0.0.2", "10.0.0.1", 1, icmp(3, 3, payload=lost))),
+    )
+    assert (packets["protocol"][0], packets["arp_operation"][0], packets["network_bytes"][0]) == (256, 2, 28)
+    assert (packets["quoted_protocol"][1], packets["quoted_src_port"][1], packets["quoted_dst_port"][1]) == (
+        17,
+        5000,
+        9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (b"\0" * 9, "link header cut short"),
+        (ethernet(b"", kind=0x888E), "ethertype 0x888e"),
+        (ethernet(b"\x42\x42\3", kind=3), "802.3 LLC frame"),
+        (ethernet(b"", tags=(1,) * 9), "more than 8 VLAN tags"),
+        (ethernet(b"\x55" * 20), "IP version is neither 4 nor 6"),
+        (ethernet(b"\x44" + ip("1.1.1.1", "2.2.2.2", 17, b"")[1:]), "IPv4 header malformed"),
+        (ethernet(ip("1.1.1.1", "2.2.2.2", 17, udp(1, 2, b"abc"))[:-1]), "IPv4 length beyond the frame"),
+        (ethernet(ip("1.1.1.1", "2.2.2.2", 17, udp(1, 2), fragment=5)), "fragment"),
+        (ethernet(ip("1.1.1.1", "2.2.2.2", 6, tcp(1, 2, 0)[:12] + b"\x40" + bytes(7))), "TCP header malformed"),
+        (ethernet(ip("1.1.1.1", "2.2.2.2", 17, struct.pack("!HHHH", 1, 2, 99, 0))), "UDP length malformed"),
+        (ethernet(ip("1.1.1.1", "2.2.2.2", 1, b"\x08")), "ICMP header malformed"),
+        (ethernet(ip("fe80::1", "fe80::2", 60, b"\x06\xff" + bytes(6)), kind=0x86DD), "IPv6 extension header malformed"),
+        (ethernet(b"\0\1\x86\xdd" + bytes(24), kind=0x0806), "ARP message malformed"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_read_is_counted(frame: bytes, reason: str) -> None:
+    packets = read(frame, PING)
+    assert packets.set_aside == {reason: 1}
+    assert len(packets) == 1
+
+
+def test_a_short_snaplen_is_no_fault() -> None:
+    frames = Frames.of([0], [ethernet(ip("10.0.0.1", "10.0.0.2", 17, udp(1, 2, bytes(500))))[:60]])
+    whole = Frames(
+        frames.time_ns,
+        frames.offset,
+        frames.captured,
+        np.array([542], np.uint32),
+        frames.link_type,
+        frames.data,
+    )
+    packets = decode(whole)
+    assert (packets["payload_bytes"][0], packets["payload_captured"][0]) == (500, 18)
+
+
+@given(
+    st.binary(max_size=400),
+    st.sampled_from([b"\xd4\xc3\xb2\xa1\2\0\4\0" + bytes(12) + b"\1\0\0\0", pcapng("<"), pcapng(">")]),
+)
+def test_random_bytes_end_in_frames_or_one_error(
+    tmp_path_factory: pytest.TempPathFactory, noise: bytes, head: bytes
+) -> None:
+    path = saved(tmp_path_factory.mktemp("noise"), head + noise)
+    try:
+        decode(read_frames(path).frames)
+    except WirespeakError as error:
+        assert str(path) in str(error)
