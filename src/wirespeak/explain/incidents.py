@@ -93,11 +93,7 @@ def fit_floor(
     parts = []
     for flows, verdicts, truth in recordings:
         table = _prepare(flows, verdicts)
-        certain = verdicts.with_columns(
-            pl.Series("canonical", list(truth), dtype=pl.String), pl.lit(0.999).alias("probability")
-        )
-        attacks = _gather(_prepare(flows, certain), gap_s)
-        parts.append((table, _gather(table, gap_s), [(a.label, set(a.rows.tolist())) for a in attacks]))
+        parts.append((table, _gather(table, gap_s), _attacks(flows, truth, gap_s)))
     known = sorted({float(c.evidence) for _, candidates, _ in parts for c in candidates})
     if not known:
         return FloorFit(0.0, sum(len(attacks) for *_, attacks in parts), 0, 0)
@@ -108,9 +104,8 @@ def fit_floor(
         found = false = 0
         for table, candidates, attacks in parts:
             groups = _select(candidates, table, floor, round(pad_s * _SECOND), minority)
-            hits = [_matches(g, attacks) for g in groups]
-            found += sum(hits.count(i) == 1 for i in range(len(attacks)))
-            false += sum(hit is None or hits.count(hit) > 1 for hit in hits)
+            once, wrong = _tally(groups, attacks)
+            found, false = found + once, false + wrong
         marks.append((found - false, found, false))
     best = max(score for score, *_ in marks)
     runs = _runs([score == best for score, *_ in marks])
@@ -118,6 +113,29 @@ def fit_floor(
     floor = (edges[start] + edges[stop]) / 2
     _, found, false = marks[start]
     return FloorFit(floor, sum(len(attacks) for *_, attacks in parts), found, false)
+
+
+def count_found(
+    flows: pl.DataFrame, truth: Sequence[str], groups: Sequence[Group], *, gap_s: float = 60.0
+) -> tuple[int, int, int]:
+    """Attacks there were, those that became exactly one incident of the right label, incidents beside those.
+
+    truth: the true label of each flow; an attack is what the same grouping makes of the true labels.
+    """
+    attacks = _attacks(flows, truth, gap_s)
+    return len(attacks), *_tally(groups, attacks)
+
+
+def _attacks(flows: pl.DataFrame, truth: Sequence[str], gap_s: float) -> list[tuple[str, set[int]]]:
+    certain = pl.DataFrame({"canonical": list(truth), "probability": 0.999}, schema_overrides={"canonical": pl.String})
+    return [(a.label, set(a.rows.tolist())) for a in _gather(_prepare(flows, certain), gap_s)]
+
+
+def _tally(groups: Sequence[Group], attacks: Sequence[tuple[str, set[int]]]) -> tuple[int, int]:
+    """Attacks found exactly once, and incidents that are none of them or one too many."""
+    hits = [_matches(g, attacks) for g in groups]
+    once = sum(hits.count(number) == 1 for number in range(len(attacks)))
+    return once, sum(hit is None or hits.count(hit) > 1 for hit in hits)
 
 
 def _matches(found: Group, attacks: Sequence[tuple[str, set[int]]]) -> int | None:
