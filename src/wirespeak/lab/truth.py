@@ -29,12 +29,13 @@ from ipaddress import ip_address, ip_network
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from wirespeak.errors import InputError
 
 _ICMP_ERRORS = ("unreachable", "exceeded", "redirect")
 _ARP_LABELS = ("recon.sweep", "spoof")
-Mask = np.ndarray
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ class _Ends:
 
 def _mask(answers: pl.Series) -> Mask:
     """True where the answer is true; null is no."""
-    return np.asarray(answers.fill_null(False))
+    return np.asarray(answers.fill_null(False), dtype=bool)
 
 
 def _belongs(end: str) -> Callable[[str], bool]:

