@@ -40,7 +40,9 @@ class Forest:
         from sklearn.ensemble import RandomForestClassifier
 
         labels = pl.concat([part.labels for part in train]).to_list()
-        self.forest = RandomForestClassifier(n_jobs=2, random_state=0).fit(_matrix(pl.concat([part.flows for part in train])), labels)
+        self.forest = RandomForestClassifier(n_jobs=2, random_state=0).fit(
+            _matrix(pl.concat([part.flows for part in train])), labels
+        )
         self.labels = tuple(self.forest.classes_)
 
     def predict(self, flows: pl.DataFrame) -> np.ndarray:
@@ -57,9 +59,14 @@ def scores(detector: Detector, parts: list[LabelledFlows], floor: float) -> dict
     verdicts = [judge(detector, part.flows) for part in parts]
     table = pl.concat(
         [
-            pl.DataFrame({"truth": part.labels, "answer": v["label"], "p": v["probability"], "sentence": compact.encode(part.flows)}).with_columns(
-                pl.lit(number).alias("part")
-            )
+            pl.DataFrame(
+                {
+                    "truth": part.labels,
+                    "answer": v["label"],
+                    "p": v["probability"],
+                    "sentence": compact.encode(part.flows),
+                }
+            ).with_columns(pl.lit(number).alias("part"))
             for number, (part, v) in enumerate(zip(parts, verdicts, strict=True))
         ]
     )
@@ -74,7 +81,13 @@ def scores(detector: Detector, parts: list[LabelledFlows], floor: float) -> dict
         "per_label": per_label(distinct["truth"].to_list(), distinct["answer"].to_list()).to_dicts(),
         "confused": _confused(distinct),
         "incidents": [
-            {"recording": part.name, "attacks": attacks, "found_once": hits, "false": false, "labels": dict(Counter(g.label for g in groups))}
+            {
+                "recording": part.name,
+                "attacks": attacks,
+                "found_once": hits,
+                "false": false,
+                "labels": dict(Counter(g.label for g in groups)),
+            }
             for part, (attacks, hits, false), groups in found
         ],
     }
@@ -83,7 +96,9 @@ def scores(detector: Detector, parts: list[LabelledFlows], floor: float) -> dict
 def _agreement(table: pl.DataFrame) -> dict[str, Any]:
     truth, answer = (np.array(table[name].to_list(), object) for name in ("truth", "answer"))
     right = np.asarray(truth == answer, bool)
-    blocks = (table["truth"].rle_id() + 100_000 * table["part"]).to_numpy()  # runs of one label: one attack, one lull
+    blocks = (
+        table["truth"].rle_id() + 100_000 * table["part"]
+    ).to_numpy()  # runs of one label: one attack, one lull
     score = bootstrap("macro_f1", lambda rows: macro_f1(truth[rows], answer[rows]), blocks, rounds=100)
     return {
         "n": len(table), "macro_f1": round(score.value, 4), "low": round(score.low or 0, 4), "high": round(score.high or 0, 4),
@@ -94,7 +109,13 @@ def _agreement(table: pl.DataFrame) -> dict[str, Any]:
 
 def _confused(table: pl.DataFrame) -> list[dict[str, Any]]:
     wrong = table.filter(pl.col("truth").ne_missing(pl.col("answer")))
-    return wrong.group_by("truth", "answer").len("n").sort("n", "truth", descending=[True, False]).head(12).to_dicts()
+    return (
+        wrong.group_by("truth", "answer")
+        .len("n")
+        .sort("n", "truth", descending=[True, False])
+        .head(12)
+        .to_dicts()
+    )
 
 
 def agreement_with_fp32(model: Path, parts: list[LabelledFlows]) -> dict[str, float]:
@@ -106,12 +127,17 @@ def agreement_with_fp32(model: Path, parts: list[LabelledFlows]) -> dict[str, fl
         export_onnx(model / "checkpoint", folder / "model.onnx", precision="fp32")
         for name in ("tokenizer.json", "card.json"):
             (folder / name).write_bytes((model / name).read_bytes())
-        answers = [LanguageDetector(OnnxLanguageModel(place), labels).scores(said).argmax(axis=1) for place in (model, folder)]
+        answers = [
+            LanguageDetector(OnnxLanguageModel(place), labels).scores(said).argmax(axis=1)
+            for place in (model, folder)
+        ]
     return {"sentences": len(said), "same_label": round(float((answers[0] == answers[1]).mean()), 5)}
 
 
 def main() -> None:
-    reader = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    reader = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     reader.add_argument("recordings", type=Path)
     reader.add_argument("--model", type=Path, default=Path("src/wirespeak/pretrained"))
     reader.add_argument("--part", default="test")
@@ -122,7 +148,11 @@ def main() -> None:
     train = [read_recording(folder) for folder in folders if split_of(folder) == "train"]
     card = json.loads((given.model / "card.json").read_text())
     floor = card["evidence_floor"]
-    result: dict[str, Any] = {"model": card["name"], "part": given.part, "recordings": [part.name for part in parts]}
+    result: dict[str, Any] = {
+        "model": card["name"],
+        "part": given.part,
+        "recordings": [part.name for part in parts],
+    }
     result["language"] = scores(LanguageDetector.load(str(given.model)), parts, floor)
     result["forest"] = scores(Forest(train), parts, floor)
     with tempfile.TemporaryDirectory() as temporary:

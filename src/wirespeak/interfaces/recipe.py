@@ -29,7 +29,7 @@ from wirespeak.lm.export import export_onnx
 from wirespeak.lm.onnx import OnnxLanguageModel
 from wirespeak.lm.tokenizer import train_tokenizer
 from wirespeak.lm.training import Schedule, Shape, Task, train_decoder, untrained
-from wirespeak.schema import COLUMNS
+from wirespeak.schema import COLUMNS, LABELS
 from wirespeak.text import Example, label_answer
 
 SHARES = {"judge": 0.6, "explain": 0.25, "write": 0.15}
@@ -44,6 +44,7 @@ class Recipe:
     schedule: Schedule = Schedule(steps=4000)
     vocabulary: int = 2048
     rounds: int = 8
+    inventions: int = 30_000
     seed: int = 7
     leave_out: str | None = None
     tasks: tuple[str, ...] = ("judge", "explain", "write")
@@ -84,7 +85,7 @@ def make_model(
         UNKNOWN
     ]
     tokenizer = train_tokenizer(
-        texts, words=[label_answer(label) for label in labels], vocabulary=recipe.vocabulary
+        texts, words=[label_answer(label) for label in LABELS], vocabulary=recipe.vocabulary
     )
     progress(", ".join(f"{len(task.examples):,} {task.name} examples" for task in tasks))
     checkpoint = output / "checkpoint"
@@ -138,9 +139,10 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
                 flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, rounds=recipe.rounds
             )
         elif name == "explain":
-            from wirespeak.explain import training_examples
+            from wirespeak.explain.sentences import examples as explanations
+            from wirespeak.explain.sentences import invent
 
-            examples = training_examples(seed=recipe.seed)
+            examples = explanations(invent(recipe.inventions, seed=recipe.seed), seed=recipe.seed)
         else:
             from wirespeak.generate import examples as scripts
 
