@@ -139,16 +139,25 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
                 flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, rounds=recipe.rounds
             )
         elif name == "explain":
-            from wirespeak.explain.sentences import examples as explanations
-            from wirespeak.explain.sentences import invent
+            from wirespeak.explain import incident_records, training_examples
 
-            examples = explanations(invent(recipe.inventions, seed=recipe.seed), seed=recipe.seed)
+            records = [
+                record
+                for part in train
+                for record in incident_records(part.flows, _certain(part.labels), evidence_floor=0.0)
+            ]
+            examples = training_examples(seed=recipe.seed, count=recipe.inventions, records=records)
         else:
             from wirespeak.generate import examples as scripts
 
             examples = [example for folder in folders for example in scripts(folder)]
         tasks.append(Task(name, examples, SHARES[name]))
     return tasks
+
+
+def _certain(labels: pl.Series) -> pl.DataFrame:
+    """The true labels as a verdict table."""
+    return pl.DataFrame({"canonical": labels, "probability": [0.999] * len(labels)})
 
 
 def _calibrate(
