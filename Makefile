@@ -44,8 +44,12 @@ packages:  ## the Debian packages that the lab and its tests use (root)
 demo: setup  ## judge bundled captures and write a report into out/demo, in a minute
 	$(BIN)/wirespeak demo -o out/demo
 
-model: setup-dev packages  ## record the lab and train the language model in the box anew (over an hour)
-	$(BIN)/python -m wirespeak.lm.recipe
+model: setup-dev packages  ## record the lab and train the language model in the box anew (about two hours, root)
+	for scenario in scenarios/*.toml; do \
+	    folder=out/recordings/$$(basename $$scenario .toml); \
+	    test -d $$folder || $(BIN)/wirespeak lab record --scenario $$scenario -o $$folder || exit 1; \
+	done
+	$(BIN)/wirespeak train out/recordings/* -o out/model
 
 test: setup-dev packages  ## every test; WIRESPEAK_DATA names the folder of real captures, if there is one
 	$(BIN)/python -m pytest
@@ -58,7 +62,7 @@ check: setup-dev  ## format, types, imports and the fast tests, in under a minut
 	$(BIN)/python -m pytest -q -m "not slow" --hypothesis-profile=fast
 
 bench: setup-dev  ## this machine's numbers into bench/results
-	$(BIN)/wirespeak bench -o bench/results
+	$(BIN)/wirespeak bench -o bench/results/machine
 
 docs: setup-dev  ## the generated pages of docs/
 	$(BIN)/python -m wirespeak.interfaces.documents

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -29,6 +30,32 @@ def wirespeak() -> Run:
         return subprocess.run(words, capture_output=True, text=True, timeout=300, check=False, **options)  # type: ignore[call-overload]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model that knows nothing: random weights, three labels, a few thousand parameters."""
+    pytest.importorskip("torch", reason="a model of one's own needs wirespeak[train]")
+    from wirespeak.lm.export import export_onnx
+    from wirespeak.lm.tokenizer import train_tokenizer
+    from wirespeak.lm.training import Shape, save, untrained
+    from wirespeak.text import label_answer
+
+    folder = tmp_path_factory.mktemp("tiny")
+    labels = ["normal", "flood.syn", "unknown"]
+    tokenizer = train_tokenizer(
+        ["judge pr:tcp label"], words=[label_answer(label) for label in labels], vocabulary=400
+    )
+    save(
+        untrained(tokenizer, Shape(width=32, layers=1, heads=2, hidden=64), seed=0),
+        tokenizer,
+        folder / "checkpoint",
+    )
+    export_onnx(folder / "checkpoint", folder / "model.onnx", precision="int8")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    card = {"name": "tiny", "labels": labels, "temperature": 1.0, "level": "compact"}
+    (folder / "card.json").write_text(json.dumps(card))
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,8 @@ from conftest import COMMAND, Run
 
 from wirespeak.interfaces.commands import VERBS
 
+# Each of these starts Python and its libraries anew.
+pytestmark = pytest.mark.slow
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="mounting a small disk and changing the user need root"
 )
@@ -54,11 +56,14 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("verb", ["flows", "detect", "textify"])
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_file_is_named_in_one_line(kind: str, verb: str, tmp_path: Path, wirespeak: Run) -> None:
+def test_a_bad_file_is_named_in_one_line(
+    kind: str, verb: str, tmp_path: Path, wirespeak: Run, tiny_model: Path
+) -> None:
     make, says = BAD[kind]
     make(path := tmp_path / "bad.pcap")
     before = sorted(os.listdir(tmp_path))
-    done = wirespeak(verb, path, "-o", tmp_path / "out")
+    model = ["--model", tiny_model] if verb == "detect" else []
+    done = wirespeak(verb, path, "-o", tmp_path / "out", *model)
     assert done.returncode == 1 and done.stdout == ""
     complaint = done.stderr.splitlines()[-1]
     assert "bad.pcap" in complaint and re.search(says, complaint), complaint

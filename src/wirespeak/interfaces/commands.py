@@ -320,14 +320,26 @@ def bench(
     output: Annotated[Path, Option("--output", "-o", metavar="DIR", help="Folder for the results.")] = Path(
         "out/bench"
     ),
-    seed: Seed = 0,
     progress: Say = quiet,
 ) -> Outcome:
-    """Measure this machine: judging, reading, writing.
+    """Measure how fast this machine reads and judges.
 
-    Each number is a ratio measured in one run, beside a plain forest and beside answering in text.
+    On the captures in the box, beside a plain forest and beside answering in text; all in one run.
     """
-    raise NotImplementedError
+    from dataclasses import asdict
+
+    from wirespeak.interfaces import measure
+
+    recordings = sorted(truth.parent for truth in CAPTURES.glob("*/truth.csv"))
+    run = Run("bench", {"output": output}, recordings, reproducible=False)
+    with folder(output, run) as hidden:
+        rates = measure.rates(recordings, progress=progress)
+        found = {"machine": measure.machine(), "rates": [asdict(rate) for rate in rates]}
+        (hidden / "bench.json").write_text(as_json(found), encoding="utf-8")
+    lines = [
+        f"{rate.what:<30} {rate.value:>12,.0f} {rate.per + '/s':<18} {rate.note}".rstrip() for rate in rates
+    ]
+    return Outcome(_finished(run, output), "\n".join(lines))
 
 
 def _judge(
