@@ -141,7 +141,7 @@ def test_the_rule_of_the_truth() -> None:
         TruthRow(100, 200, "flood.syn", m, v),
         TruthRow(100, 200, "recon.sweep", m, "10.0.0.0/24"),
         TruthRow(300, 400, "flood.udp", "!10.0.0.0/24", v, 53),
-        TruthRow(500, 600, "spoof.arp", bad, "*"),
+        TruthRow(500, 600, "spoof.arp", f"{bad}!{m}", "*"),
         TruthRow(700, 800, "flood.http", m, v),
         TruthRow(700, 800, "brute_force", m, v, 1883),
     ]
@@ -163,6 +163,7 @@ def test_the_rule_of_the_truth() -> None:
         ((550, "arp", g, None, v, None, "reply", bad.upper(), "b"), "spoof.arp"),
         ((550, "udp", v, 9, "203.0.113.9", 53, "", "b", bad), "spoof.arp"),  # relayed
         ((550, "udp", v, 9, "203.0.113.9", 53, "", "b", "c"), "normal"),
+        ((550, "arp", m, None, v, None, "request", bad, "f"), "normal"),  # in its own name
         ((750, "tcp", m, 1, v, 1883, "", bad, "b"), "brute_force"),  # a port is more specific than none
         ((750, "tcp", v, 1883, m, 1, "", "b", bad), "brute_force"),
         ((750, "tcp", m, 1883, v, 80, "", bad, "b"), "flood.http"),  # the port belongs to the victim's end

@@ -162,7 +162,7 @@ class Stage:
         tool = TOOLS[attack.tool]
         row = TruthRow(start_ns, end_ns, tool.label, strike.attacker.address, strike.address)
         if tool.reach == "mac":
-            return replace(row, src=strike.attacker.mac, dst="*")
+            return replace(row, src=f"{strike.attacker.mac}!{strike.attacker.address}", dst="*")
         if tool.reach == "network":
             return replace(row, dst=str(strike.block))
         if attack.options.get("spoof"):

@@ -3,7 +3,8 @@
 `truth.csv` has one row for each attacker of each attack: start_ns, end_ns, label, src, dst, dst_port. An end is
 
 - an address, or a network in CIDR form (192.168.1.0/24), or `!CIDR`: any address outside it (spoofed senders),
-- a MAC address: the frame of the flow's first packet came from it or went to it (ARP spoofing),
+- `MAC!address`: the frame of the flow's first packet came from this MAC or went to it, and neither end is that
+  address, the spoofer's own: what it says in its own name is no lie,
 - `*`: anything.
 
 A flow gets the label of a row when
@@ -101,15 +102,21 @@ def _specificity(row: dict[str, object]) -> tuple[int, bool, int]:
 
 
 def _bits(end: str) -> int:
-    """How narrow an end is: 128 for an address or a MAC, fewer for networks, 0 for anything."""
+    """How narrow an end is: 128 for an address, fewer for networks and MACs, 0 for anything."""
     if end == "*":
         return 0
+    if _is_mac(end):
+        return 64
     if end.startswith("!"):
         return 1
     if "/" in end:
         network = ip_network(end)
         return network.prefixlen + 128 - network.max_prefixlen
     return 128
+
+
+def _is_mac(end: str) -> bool:
+    return end.partition("!")[0].count(":") == 5 and "/" not in end
 
 
 class _Ends:
@@ -139,8 +146,10 @@ class _Ends:
     def _end(self, end: str, side: str) -> Mask:
         if end == "*":
             return np.ones(self.flows.height, dtype=bool)
-        if end.count(":") == 5 and "/" not in end:
-            return _mask(self.flows[f"{side}_mac"].str.to_lowercase() == end.lower())
+        if _is_mac(end):
+            mac, _, own = end.partition("!")
+            honest = (self.flows["src"] == own) | (self.flows["dst"] == own)
+            return _mask(self.flows[f"{side}_mac"].str.to_lowercase() == mac.lower()) & ~_mask(honest)
         column = self.flows[side]
         belongs = _belongs(end)
         named = [address for address in column.unique().drop_nulls().to_list() if belongs(address)]

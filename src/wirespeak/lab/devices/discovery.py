@@ -216,6 +216,22 @@ async def ssdp_search(d: Device, *, times: int = 3, target: str = "ssdp:all") ->
         await asyncio.sleep(2)
 
 
+async def ssdp_answer(d: Device) -> None:
+    """Answer every M-SEARCH by unicast, for ever."""
+    loop = asyncio.get_running_loop()
+    with udp_socket(port=SSDP[1]) as opened:
+        membership = socket.inet_aton(SSDP[0]) + socket.inet_aton(d.host.address)
+        opened.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+        while True:
+            message, peer = await loop.sock_recvfrom(opened, 2048)
+            if not message.startswith(b"M-SEARCH"):
+                continue
+            await asyncio.sleep(d.random.uniform(0, 0.5))
+            answer = f"HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=100\r\nEXT:\r\nLOCATION: http://{d.host.address}:80/description.xml\r\nST: upnp:rootdevice\r\nUSN: {d.host.name}\r\n\r\n"
+            for _ in range(d.random.randint(1, 3)):
+                await loop.sock_sendto(opened, answer.encode(), peer)
+
+
 async def ssdp_notify(d: Device, *, how_many: int = 6) -> None:
     """A burst of NOTIFY ssdp:alive, one for each thing the device is."""
     identity = f"uuid:{d.random.getrandbits(128):032x}"

@@ -149,6 +149,18 @@ async def app_pairing(d: Device, *, how_many: int = 80, gap_s: float = 0.06) -> 
         await asyncio.sleep(gap_s * d.random.uniform(0.3, 3))
 
 
+async def try_ports(d: Device, *, ports: tuple[int, ...]) -> None:
+    """An app that looks where a device might be listening: a few ports, most of them closed."""
+    peer = d.neighbour("hub", "bridge", "camera", "tv", "speaker")
+    if peer is None:
+        return
+    for port in ports:
+        with suppress(*MISHAPS):
+            _, writer = await asyncio.wait_for(asyncio.open_connection(peer.address, port), 3)
+            writer.close()
+        await asyncio.sleep(d.random.uniform(0.05, 1.0))
+
+
 async def dashboard(d: Device, *, period_s: float = 1.0, rounds: int = 40) -> None:
     """A page left open that asks for news each second on one connection."""
     hub = d.neighbour("hub", "camera", "plc", "bridge")

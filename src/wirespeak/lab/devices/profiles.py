@@ -158,6 +158,7 @@ def camera(d: Device) -> Life:
     r = d.random
     discovery.join_groups(d, "239.255.255.250", "224.0.0.251")
     return [
+        d.every(5, discovery.ssdp_answer, first_s=0),
         *_start(d, names=7),
         d.every(r.uniform(15, 50), cloud.upload_image, size=r.randint(20_000, 200_000)),
         d.every(r.uniform(20, 60), cloud.hold_tls, beat_s=r.uniform(5, 25)),
@@ -185,6 +186,7 @@ def hub(d: Device) -> Life:
     r = d.random
     discovery.join_groups(d, "239.255.255.250", "224.0.0.251")
     return [
+        d.every(5, discovery.ssdp_answer, first_s=0),
         *_start(d, names=9, clocks=r.choice((4, 8))),
         d.after(
             r.uniform(3, 15),
@@ -213,6 +215,7 @@ def bridge(d: Device) -> Life:
     r = d.random
     discovery.join_groups(d, "239.255.255.250")
     return [
+        d.every(5, discovery.ssdp_answer, first_s=0),
         *_start(d, names=5, clocks=4),
         d.after(
             r.uniform(1, 10),
@@ -340,6 +343,7 @@ def tv(d: Device) -> Life:
     r = d.random
     discovery.join_groups(d, "239.1.1.7", "239.255.255.250", "224.0.0.251")
     return [
+        d.every(5, discovery.ssdp_answer, first_s=0),
         *_start(d, names=9),
         d.every(r.uniform(40, 90), local.television, seconds=r.uniform(5, 12), rate=r.choice((60, 120, 200))),
         *(
@@ -384,6 +388,11 @@ def phone(d: Device) -> Life:
         d.every(r.uniform(60, 150), discovery.ask_neighbours, how_many=8, gap_s=r.choice((0.05, 0.3))),
         d.every(r.uniform(40, 120), local.coap_observe, seconds=r.uniform(20, 60)),
         d.every(r.uniform(30, 90), cloud.closed_port, port=r.choice((5223, 7000))),
+        d.every(
+            r.uniform(40, 120),
+            local.try_ports,
+            ports=tuple(r.sample((80, 443, 8080, 8443, 1400, 8008, 8009, 49152, 554), r.randint(2, 6))),
+        ),
         d.every(r.uniform(20, 60), cloud.report_over_ipv6, requests=r.randint(1, 5)),
         d.every(r.uniform(60, 150), cloud.absent_neighbour, port=8080),
     ]
