@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND, Run
 
+from wirespeak import __version__
 from wirespeak.interfaces.commands import VERBS
 
 # Each of these starts Python and its libraries anew.
@@ -195,3 +196,7 @@ def test_help_is_quick_because_no_part_is_loaded() -> None:
         [str(COMMAND.parent / "python"), "-c", program], capture_output=True, text=True, check=True
     )
     assert not {"polars", "numpy", "onnxruntime", "tokenizers", "torch", "rich"} & set(loaded.stdout.split())
+
+
+def test_the_version_is_printed(wirespeak: Run) -> None:
+    assert wirespeak("--version").stdout == f"wirespeak {__version__}\n"

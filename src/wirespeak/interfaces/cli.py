@@ -59,14 +59,21 @@ def application() -> typer.Typer:
     return app
 
 
-def _options_of_all(
-    version: Annotated[
-        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True)
-    ] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"wirespeak {__version__}")
         raise typer.Exit
+
+
+def _options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and leave.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take the options that come before a verb."""
 
 
 def _as_command(verb: Verb) -> Callable[..., None]:
@@ -74,7 +81,9 @@ def _as_command(verb: Verb) -> Callable[..., None]:
     hints = get_type_hints(verb.function, include_extras=True)
     for hint in hints.values():
         for declared in getattr(hint, "__metadata__", ()):
-            declared.readable = False  # a file one may not read is bad input, not wrong usage: the verb says so
+            declared.readable = (
+                False  # a file one may not read is bad input, not wrong usage: the verb says so
+            )
     parameters = [
         parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
         for name, parameter in inspect.signature(verb.function).parameters.items()
