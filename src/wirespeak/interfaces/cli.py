@@ -48,14 +48,14 @@ def application() -> typer.Typer:
     )
     app.callback()(_options_of_all)
     groups = {name: typer.Typer(help=text, **_STYLE) for name, text in GROUPS.items()}
+    for name, group in groups.items():
+        app.add_typer(group, name=name)
     for verb in VERBS:
-        group, _, name = verb.name.rpartition(" ")
-        target = groups[group] if group else app
-        target.command(name, help=inspect.getdoc(verb.function), epilog=f"\b\nExample:\n  {verb.example}")(
+        place, _, name = verb.name.rpartition(" ")
+        declare = (groups[place] if place else app).command
+        declare(name, help=inspect.getdoc(verb.function), epilog=f"\b\nExample:\n  {verb.example}")(
             _as_command(verb)
         )
-        if group and groups[group] not in (known.typer_instance for known in app.registered_groups):
-            app.add_typer(groups[group], name=group)
     return app
 
 

@@ -7,8 +7,9 @@ person reads. The parts are imported inside the verbs, so that `--help` stays qu
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from wirespeak.errors import InputError
-from wirespeak.interfaces.output import Outcome, Run, as_json, folder, one_file
+from wirespeak.interfaces.output import Outcome, Run, as_json, complete, folder, one_file
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.records import RunCard
 
@@ -230,7 +231,10 @@ def record(
     recording = record_scenario(
         scenario, output, seed=seed, progress=lambda share, doing: progress(doing, share)
     )
+    run.seed = recording.seed
     run.count(taken=0, given=recording.packets)
+    run.notes["recording"] = json.loads((output / "run.json").read_text("utf-8"))
+    complete(output, run)
     said = f"{recording.packets:,} packets, {len(recording.attacks)} attacks in {recording.seconds:.0f} s: {output}"
     return Outcome(_finished(run, output), said)
 
@@ -326,8 +330,6 @@ def bench(
 
     On the captures in the box, beside a plain forest and beside answering in text; all in one run.
     """
-    from dataclasses import asdict
-
     from wirespeak.interfaces import measure
 
     recordings = sorted(truth.parent for truth in CAPTURES.glob("*/truth.csv"))
@@ -494,7 +496,7 @@ VERBS = (
     Verb("detect", detect, "wirespeak detect office.pcap -o findings"),
     Verb("train", train, "wirespeak train recordings/* -o model"),
     Verb("generate", generate, "wirespeak generate --profile smart-bulb --minutes 10 --seed 7 -o bulb.pcap"),
-    Verb("lab record", record, "wirespeak lab record --scenario scenarios/test-office.toml -o office"),
+    Verb("lab record", record, "wirespeak lab record --scenario scenarios/demo.toml -o office"),
     Verb("models list", list_models, "wirespeak models list"),
     Verb("models describe", describe_model, "wirespeak models describe"),
     Verb("bench", bench, "wirespeak bench -o bench/results"),

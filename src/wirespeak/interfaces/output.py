@@ -154,6 +154,16 @@ def one_file(path: Path, run: Run, *, name: str, suffixes: Sequence[str]) -> Ite
         _flush(path.parent)
 
 
+def complete(path: Path, run: Run) -> None:
+    """Write `run.json` into a folder whose other files are in place already. Raises OutputError."""
+    with _staged(path, path) as hidden:
+        record = hidden / "run.json"
+        others = sorted(child for child in path.iterdir() if child.is_file() and child.name != record.name)
+        record.write_text(as_json(run.details(others)), encoding="utf-8")
+        _flush(record)
+        _move(record, path / record.name)
+
+
 def as_json(value: Any) -> str:
     """Readable JSON with a closing line feed. NaN is refused: no reader agrees on it."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"

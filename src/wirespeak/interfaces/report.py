@@ -24,6 +24,7 @@ from rich.text import Text
 from wirespeak import __version__
 from wirespeak.explain import moment
 from wirespeak.explain.facts import say
+from wirespeak.explain.grammar import finish
 from wirespeak.records import Countermeasure, Evidence, Explanation, Incident, Mitigation
 from wirespeak.schema import COLUMNS, LABELS
 
@@ -138,7 +139,7 @@ def summary(overview: Overview, incidents: Sequence[Incident]) -> Text:
     shown = list(incidents[:room]) if len(incidents) <= room else list(incidents[: room - 1])
     for incident in shown:
         clock = moment(incident.first_seen)[11:19]
-        line = f"{clock}  {_words(incident.label):<26.26} {_sure(incident.probability):>8}  "
+        line = f"{clock}  {_words(incident.label):<20.20} {_sure(incident.probability):>8}  "
         text.append(line, style="red")
         parties = f"{_hosts(incident.sources, most=1)} > {_hosts(incident.targets, most=1)}"
         text.append(f"{_cut(parties, width - len(line))}\n")
@@ -153,9 +154,10 @@ def summary(overview: Overview, incidents: Sequence[Incident]) -> Text:
 
 
 def _header(overview: Overview, incidents: Sequence[Incident]) -> str:
-    found = f"{_many(len(incidents), 'incident')} in {_span(overview.span_s)} of traffic"
+    span = _span(overview.span_s).replace(" ", "&nbsp;")
+    found = f"{_many(len(incidents), 'incident')} in {span} of traffic"
     if not incidents:
-        found = f"Nothing but ordinary traffic in {_span(overview.span_s)}"
+        found = f"Nothing but ordinary traffic in {span}"
     figures = [
         ("from", f"{moment(overview.first_seen)[:10]} {moment(overview.first_seen)[11:19]} UTC"),
         ("packets", f"{overview.packets:,}"),
@@ -327,8 +329,7 @@ def _footer(overview: Overview) -> str:
 
 
 def _phrase(fact: Evidence) -> str:
-    text = COLUMNS[fact.column].phrase.format(_said(fact))
-    return text[:1].upper() + text[1:]
+    return finish(COLUMNS[fact.column].phrase.format(_said(fact)))
 
 
 def _said(fact: Evidence) -> str:
