@@ -142,7 +142,7 @@ def judge_examples(
     )
     examples: list[Example] = []
     for turn in range(rounds):
-        rows = counted if turn == 0 else compact.jitter(counted, rng=rng)
+        rows = counted if turn == 0 else compact.jitter(_mixed(counted, rng), rng=rng)
         examples += _examples(rows, rows["label"], rows["weight"])
     if len({category(label) for label in hostile}) > 1:
         strange = _strange(
@@ -172,6 +172,30 @@ def _examples(rows: pl.DataFrame, labels: pl.Series, weights: pl.Series) -> list
         Example(judge_prompt(s), label_answer(label), w)
         for s, label, w in zip(said, labels, weights, strict=True)
     ]
+
+
+def _mixed(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """Rows some of whose context windows come from another row of the same label, or, for what a hostile
+    source did before, from any hostile row: what came earlier says less than what the flow does."""
+    labels = rows["label"].to_numpy()
+    everyone = np.arange(len(rows))
+    kin, hostile = everyone.copy(), everyone.copy()
+    for label in sorted(set(labels)):
+        members = np.flatnonzero(labels == label)
+        kin[members] = rng.permutation(members)
+    strangers = np.flatnonzero(labels != "normal")
+    hostile[strangers] = rng.permutation(strangers)
+    windows: dict[str, list[str]] = {}
+    for column in compact_columns_with(rows):
+        if group := compact.context_group(column):
+            windows.setdefault(group, []).append(column.name)
+    for group, names in sorted(windows.items()):
+        chance = rng.random(len(rows))
+        donor = np.where(chance < 0.12, kin, everyone)
+        if group.startswith("src"):
+            donor = np.where(chance > 0.95, hostile, donor)
+        rows = rows.with_columns(rows[donor].select(names))
+    return rows
 
 
 def _strange(hostile: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.DataFrame:

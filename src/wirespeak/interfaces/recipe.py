@@ -32,6 +32,12 @@ from wirespeak.lm.training import Schedule, Shape, Task, train_decoder, untraine
 from wirespeak.schema import COLUMNS, LABELS
 from wirespeak.text import Example, label_answer
 
+# The same packets as other captures would show them: begun later, flows reported sooner.
+VIEWS: tuple[dict[str, float], ...] = (
+    {"active_s": 20.0, "idle_s": 20.0},
+    {"skip": 0.35},
+    {"skip": 0.7, "active_s": 60.0},
+)
 SHARES = {"judge": 0.6, "explain": 0.25, "write": 0.15}
 
 
@@ -132,8 +138,9 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
     for name in recipe.tasks:
         examples: list[Example] = []
         if name == "judge":
-            flows = pl.concat([part.flows for part in train])
-            labels = pl.concat([part.labels for part in train])
+            seen = train + [read_recording(folder, **view) for folder in folders for view in VIEWS]
+            flows = pl.concat([part.flows for part in seen])
+            labels = pl.concat([part.labels for part in seen])
             keep = labels != (recipe.leave_out or "")
             examples = judge_examples(
                 flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, rounds=recipe.rounds

@@ -97,28 +97,44 @@ def distinct_share(sentences: pl.Series) -> float:
 def jitter(flows: pl.DataFrame, *, rng: np.random.Generator, share: float = 0.02) -> pl.DataFrame:
     """Rows a little beside the given ones, for training: what a slower link or a busier network would show.
 
-    Sizes and times of a row are scaled by common factors, grades move by one, and a `share` of the cells is
-    set to its default. Keeps dtypes.
+    The sizes of a row are scaled by a common factor, its times shifted by a common step, grades moved by one;
+    a group of context columns (one window of one key) is now and then emptied, as in a capture that has just
+    begun; and a `share` of the cells is set to its default. Keeps dtypes.
     """
     rows = len(flows)
-    factors = {"bytes": np.exp(rng.normal(0, 0.08, rows))}
-    steps = rng.integers(-1, 2, rows) * (rng.random(rows) < 0.5)
+    wide = rng.random(rows) < 0.3
+    scale = np.exp(rng.normal(0, 1, rows) * np.where(wide, 0.5, 0.08))
+    step = rng.integers(-1, 2, rows) * (rng.random(rows) < 0.5)
+    emptied = {
+        group: rng.random(rows) < 0.06
+        for group in sorted({context_group(column) for column in _CARRIED} - {""})
+    }
     changed = []
     for column in _CARRIED:
-        values = flows[column.name]
         if column.kind == "category":
             continue
+        values = flows[column.name]
         numbers = values.to_numpy().astype(np.float64)
-        if column.kind == "bytes":
-            numbers = np.rint(numbers * factors["bytes"])
+        if column.name in ("fwd_packets", "bwd_packets"):
+            numbers = np.where(wide & (numbers > 8), np.maximum(np.rint(numbers * scale), 1), numbers)
+        elif column.kind == "bytes":
+            numbers = np.rint(numbers * scale)
         elif column.name in ("duration_grade", "gap_grade"):
-            numbers = np.where(numbers > 0, np.maximum(numbers + steps, 0), 0)
+            numbers = np.where(numbers > 0, np.maximum(numbers + step, 0), 0)
         elif column.kind == "grade":
-            numbers = np.where(
-                numbers > 1,
-                np.maximum(numbers + rng.integers(-1, 2, rows) * (rng.random(rows) < 0.2), 1),
-                numbers,
-            )
-        numbers = np.where(rng.random(rows) < share, 0.0, numbers)
-        changed.append(pl.Series(column.name, numbers).cast(values.dtype))
+            moved = numbers + rng.integers(-1, 2, rows) * (rng.random(rows) < 0.25)
+            numbers = np.where(numbers > 1, np.maximum(moved, 1), numbers)
+        elif column.kind == "tenths":
+            moved = np.clip(numbers + rng.integers(-1, 2, rows), 0, 10)
+            numbers = np.where((numbers > 0) & (rng.random(rows) < 0.25), moved, numbers)
+        gone = rng.random(rows) < share
+        if group := context_group(column):
+            gone |= emptied[group]
+        changed.append(pl.Series(column.name, np.where(gone, 0.0, numbers)).cast(values.dtype))
     return flows.with_columns(changed)
+
+
+def context_group(column: Column) -> str:
+    """The key and window of a context column, `src 60s`; "" for the flow's own."""
+    found = re.match(r"(src|dst|pair)_\w+?_(2s|60s|100)(_|$)", column.name)
+    return f"{found[1]} {found[2]}" if found else ""

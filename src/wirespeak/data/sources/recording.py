@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from wirespeak.errors import InputError
-from wirespeak.flow import read_flows
+from wirespeak.flow.meter import measure
+from wirespeak.wire import decode, read_frames
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,14 @@ class LabelledFlows:
     labels: pl.Series
 
 
-def read_recording(folder: Path) -> LabelledFlows:
-    """Flows and labels of a recording folder. Raises InputError when a part of it is missing or wrong."""
+def read_recording(
+    folder: Path, *, idle_s: float = 60.0, active_s: float = 300.0, skip: float = 0.0
+) -> LabelledFlows:
+    """Flows and labels of a recording folder.
+
+    skip: share of the packets at the start to leave out, as if the capture had begun later. Raises InputError
+    when a part of the folder is missing or wrong.
+    """
     from wirespeak.lab.truth import label_flows, read_truth
 
     for part in ("capture.pcap", "truth.csv"):
@@ -29,7 +36,8 @@ def read_recording(folder: Path) -> LabelledFlows:
             raise InputError(
                 f"{folder} is no recording: {part} is missing. Give a folder written by 'wirespeak lab record'."
             )
-    flows = read_flows([folder / "capture.pcap"]).flows
+    frames = read_frames(folder / "capture.pcap").frames
+    flows = measure(decode(frames[round(len(frames) * skip) :]), idle_s=idle_s, active_s=active_s)
     return LabelledFlows(
         folder.name, flows, label_flows(flows, read_truth((folder / "truth.csv").read_bytes()))
     )
