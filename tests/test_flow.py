@@ -11,8 +11,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-
 from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
+
 from wirespeak.errors import InputError, OptionError, WirespeakError
 from wirespeak.flow import Meter, measure, read_flows
 from wirespeak.schema import COLUMNS

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from made_frames import ACK, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
+
 from wirespeak.errors import InputError, OptionError, WirespeakError
 from wirespeak.wire import Frames, Packets, decode, read_frames, write_pcap
 

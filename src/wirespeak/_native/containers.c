@@ -74,8 +74,9 @@ static void scan_pcap(struct scan *scan, struct frames *frames) {
     }
 }
 
-static int64_t bounded(__int128 value) {
-    return value > INT64_MAX ? INT64_MAX : value < INT64_MIN ? INT64_MIN : (int64_t)value;
+/* From 1970 to 2116, so that the difference of two times cannot overflow. */
+static int64_t bounded(__int128 time_ns) {
+    return time_ns > INT64_MAX / 2 ? INT64_MAX / 2 : time_ns < 0 ? 0 : (int64_t)time_ns;
 }
 
 static int64_t interface_time(const struct interface *interface, uint32_t high, uint32_t low) {

@@ -529,10 +529,10 @@ EXPORT bool wirespeak_meter_push(struct meter *m, const struct packet *packets, 
     return true;
 }
 
-/* Ends every flow. */
-EXPORT bool wirespeak_meter_flush(struct meter *m) {
-    while (m->idle.first != NONE) end_flow(m, m->idle.first);
-    while (m->closed.first != NONE) end_flow(m, m->closed.first);
+/* Ends at most `most` of the flows that are alive; false without memory. */
+EXPORT bool wirespeak_meter_flush(struct meter *m, int64_t most) {
+    for (; most > 0 && m->idle.first != NONE; most--) end_flow(m, m->idle.first);
+    for (; most > 0 && m->closed.first != NONE; most--) end_flow(m, m->closed.first);
     return !m->out_of_memory;
 }
 

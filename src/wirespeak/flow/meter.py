@@ -9,11 +9,9 @@ from __future__ import annotations
 import ctypes
 import secrets
 import weakref
-from typing import Any
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from wirespeak import _native
 from wirespeak.errors import OptionError
@@ -22,6 +20,7 @@ from wirespeak.wire import Packets
 
 IDLE_S = 60.0
 ACTIVE_S = 300.0
+PIECE = 1 << 15
 
 
 class Meter:
@@ -53,22 +52,28 @@ class Meter:
         taken = _native.library().wirespeak_meter_push(
             self._meter, _native.address(rows), len(rows), _native.address(data), len(data)
         )
-        return flow_table(self._ended(taken))
+        return self._ended(taken)
 
     def flush(self) -> pl.DataFrame:
         """End every flow that is still alive; their rows."""
-        return flow_table(self._ended(_native.library().wirespeak_meter_flush(self._meter)))
+        # Bit by bit, so that many flows at once need the memory of their table and little more.
+        pieces: list[pl.DataFrame] = []
+        while not pieces or len(pieces[-1]):
+            pieces.append(self._ended(_native.library().wirespeak_meter_flush(self._meter, PIECE)))
+        return pl.concat(pieces).sort("flow_id")
 
-    def _ended(self, worked: bool) -> NDArray[np.void]:
+    def _ended(self, worked: bool) -> pl.DataFrame:
+        """The table of the flows that ended since the last call."""
         if not worked:
             raise MemoryError("no memory for more flows; measure the capture in parts")
         count = ctypes.c_int64()
         at = _native.library().wirespeak_meter_ended(self._meter, ctypes.byref(count))
-        kind: np.dtype[Any] = _native.row_type("flows")
+        kind = _native.row_type("flows")
         if not count.value:
-            return np.empty(0, kind)
-        rows = np.frombuffer(ctypes.string_at(at, count.value * kind.itemsize), kind)
-        return rows[np.argsort(rows["flow_id"])]
+            return flow_table(np.empty(0, kind))
+        buffer = (ctypes.c_uint8 * (count.value * kind.itemsize)).from_address(at)
+        ended = np.frombuffer(memoryview(buffer), kind)
+        return flow_table(ended[np.argsort(ended["flow_id"])])
 
 
 def measure(packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> pl.DataFrame:

@@ -11,10 +11,11 @@ import mmap
 import os
 import struct
 import zlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Iterator, Sequence
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +129,7 @@ class OpenCapture:
         native = _native.library()
         while True:
             columns = {name: np.empty(rows, kind) for name, kind in _COLUMNS.items()}
-            frames = Frames(**columns, data=self.data)  # type: ignore[arg-type]
+            frames = Frames(**columns, data=self.data)
             found = frames.native(room=rows)
             native.wirespeak_scan_next(self._scan, ctypes.byref(found))
             self.position = native.wirespeak_scan_position(self._scan)
@@ -254,7 +255,7 @@ def write_pcap(
         1 if nanoseconds else 1000,
         _native.address(room),
     )
-    body = memoryview(room[:written])
+    body = room[:written].data
     if not isinstance(target, (str, os.PathLike)):
         target.write(head)
         target.write(body)

@@ -68,7 +68,7 @@ def _count_reasons(reasons: NDArray[np.uint8], details: NDArray[np.uint16]) -> d
     set_aside: dict[str, int] = {}
     aside = reasons > 0
     pairs, counts = np.unique(np.stack([reasons[aside], details[aside]], axis=1), axis=0, return_counts=True)
-    for (reason, detail), count in zip(pairs.tolist(), counts.tolist()):
+    for (reason, detail), count in zip(pairs.tolist(), counts.tolist(), strict=True):
         name = REASONS[reason].format(detail)
         set_aside[name] = set_aside.get(name, 0) + count
     return set_aside
