@@ -44,7 +44,8 @@ packages:  ## the Debian packages that the lab and its tests use (root)
 demo: setup  ## judge bundled captures and write a report into out/demo, in a minute
 	$(BIN)/wirespeak demo -o out/demo
 
-model: setup-dev packages  ## record the lab and train the language model in the box anew (about two hours, root)
+model: setup-dev  ## record the lab and train the language model in the box anew (about two hours, root)
+	.ci/packages apache2-utils hydra masscan ncrack siege slowhttptest sqlmap wrk
 	for scenario in scenarios/*.toml; do \
 	    folder=out/recordings/$$(basename $$scenario .toml); \
 	    test -d $$folder || $(BIN)/wirespeak lab record --scenario $$scenario -o $$folder || exit 1; \
