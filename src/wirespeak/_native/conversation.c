@@ -445,8 +445,9 @@ static enum application recognise_tcp(const struct speech *s) {
     if (read16(v, 0) == 0x0564 && v.size >= 10) return APP_DNP3;
     if (is_stun(v)) return APP_STUN;
     if (read8(v, 0) == 255 && read8(v, 1) >= 250 && read8(v, 1) < 255) return APP_TELNET;
-    bool modbus_whole = is_modbus(v) && 6u + read16(v, 4) == s->size;
-    if (modbus_whole || (uses_port(s, 502) && is_modbus(v))) return APP_MODBUS;
+    uint8_t function = read8(v, 7) & 127;
+    bool whole_and_public = 6u + read16(v, 4) == s->size && (function <= 24 || function == 43);
+    if (is_modbus(v) && (whole_and_public || uses_port(s, 502))) return APP_MODBUS;
     if ((uses_port(s, 1883) || uses_port(s, 1884)) && mqtt_header(v, &rest)) return APP_MQTT;
     if (uses_port(s, 53) && v.size >= 14 && is_dns(view_from(v, 2))) return APP_DNS;
     bool line = is_word(read8(v, 0)) && is_word(read8(v, 1)) && is_word(read8(v, 2));

@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 
 from wirespeak.errors import InputError
-from wirespeak.flow.meter import ACTIVE_S, IDLE_S, Meter
+from wirespeak.flow.meter import ACTIVE_S, IDLE_S, Meter, in_order
 from wirespeak.wire import decode, open_capture
 from wirespeak.wire.headers import LINK_TYPES
 
@@ -76,7 +76,8 @@ def read_flows(
             )
         if capture.cut:
             cuts.append(capture.cut)
-    flows = pl.concat([*pieces, meter.flush()]).sort("flow_id")
+    pieces.append(meter.flush())
+    flows = in_order(pieces)
     if flows.is_empty():
         raise InputError(_why_no_flow(files, packets, set_aside))
     return FlowTable(flows, packets, dict(sorted(set_aside.items())), " ".join(cuts) or None)

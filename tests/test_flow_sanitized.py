@@ -1,0 +1,76 @@
+"""Malformed captures through a build with the address and undefined-behaviour sanitizers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wirespeak import _native
+
+FEED = """
+import random, sys
+from pathlib import Path
+from wirespeak import _native
+from wirespeak.errors import WirespeakError
+from wirespeak.flow import read_flows
+
+_native.LIBRARY = Path(sys.argv[1])
+draw, scratch = random.Random(1), Path(sys.argv[1]).with_name("flipped.pcap")
+
+def feed(path):
+    try:
+        read_flows(path)
+    except WirespeakError:
+        pass
+
+for path in map(Path, sys.argv[2:]):
+    feed(path)
+    for _ in range(20):
+        data = bytearray(path.read_bytes())
+        for _ in range(draw.choice([1, 5, 50])):
+            data[draw.randrange(len(data))] = draw.choice([0, 128, 255, draw.randrange(256)])
+        scratch.write_bytes(data[: draw.randrange(24, len(data) + 1)])
+        feed(scratch)
+"""
+
+
+@pytest.mark.slow
+def test_nothing_is_read_out_of_bounds(real_data: Path, tmp_path: Path) -> None:
+    if not shutil.which("gcc"):
+        pytest.skip("gcc is not installed: apt-get install gcc")
+    sources = sorted(_native.LIBRARY.parent.glob("*.c"))
+    library = tmp_path / "library.so"
+    flags = [
+        "-std=c11",
+        "-O1",
+        "-g",
+        "-fPIC",
+        "-shared",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=all",
+    ]
+    subprocess.run(["gcc", *flags, *sources, "-lm", "-o", library], check=True)
+    runtime = subprocess.run(
+        ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    captures = [
+        path
+        for folder in ("malformed", "format")
+        for path in sorted((real_data / "pcaps" / folder).glob("*.pcap*"))
+    ]
+    # Python itself leaks on exit; what counts is what is read and written.
+    surroundings = {
+        **os.environ,
+        "LD_PRELOAD": runtime,
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "POLARS_MAX_THREADS": "1",
+    }
+    fed = subprocess.run(
+        [sys.executable, "-c", FEED, library, *captures], env=surroundings, capture_output=True, text=True
+    )
+    assert fed.returncode == 0, fed.stderr[-3000:]
