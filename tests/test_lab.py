@@ -160,6 +160,8 @@ def test_the_rule_of_the_truth() -> None:
         ((350, "udp", "10.0.0.5", 9, v, 53, "", "c", "b"), "normal"),
         ((350, "udp", v, 9999, "203.0.113.9", 53, "", "b", "c"), "normal"),  # the victim's own question
         ((350, "udp", "203.0.113.9", 9, v, 54, "", "c", "b"), "normal"),
+        ((350, "icmp", v, None, "203.0.113.9", None, "unreachable", "b", "c"), "flood.udp"),  # backscatter
+        ((350, "icmp", v, None, "203.0.113.9", None, "echo", "b", "c"), "normal"),
         ((550, "arp", g, None, v, None, "reply", bad.upper(), "b"), "spoof.arp"),
         ((550, "udp", v, 9, "203.0.113.9", 53, "", "b", bad), "spoof.arp"),  # relayed
         ((550, "udp", v, 9, "203.0.113.9", 53, "", "b", "c"), "normal"),

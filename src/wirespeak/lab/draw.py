@@ -63,6 +63,7 @@ def build_world(scenario: Scenario) -> World:
                     loss=0.0 if wired else random.uniform(0, 0.003),
                     joins_s=joins_s,
                     join=join,
+                    filtered=random.random() < 0.35,
                 )
             )
     for attacker in scenario.attackers:
@@ -127,7 +128,7 @@ def _draw(
     octets = ":".join(f"{mac >> shift & 255:02x}" for shift in range(40, -1, -8))
     return Host(
         name, role, profile, "lan", str(address), str(_eui64(lan6, mac)), octets,
-        ttl=random.choice(_TTLS), ports=random.choice(_PORT_RANGES), latency_ms=0.0, loss=0.0, joins_s=0.0, join="static",
+        ttl=random.choice(_TTLS), ports=random.choice(_PORT_RANGES), latency_ms=0.0, loss=0.0, joins_s=0.0, join="static", filtered=False,
     )  # fmt: skip
 
 

@@ -15,9 +15,22 @@ from pathlib import Path
 
 from wirespeak.errors import WirespeakError
 from wirespeak.lab.link import Link
-from wirespeak.lab.world import CLOUD, CLOUD6, DARK, Host, World
+from wirespeak.lab.world import CLOUD, CLOUD6, DARK, FILTERED_TCP_PORTS, Host, World
 
 BRIDGE, WAN = "br0", "wan"
+
+# Without connection tracking, so that a flood costs nothing.
+_SILENT = f"""table inet lab {{
+  chain inwards {{ type filter hook input priority 0;
+    tcp flags & (fin|syn|rst|ack) == syn tcp dport != {{ {", ".join(map(str, FILTERED_TCP_PORTS))} }} drop
+    tcp flags & (syn|rst|ack) == 0 drop; }}
+  chain outwards {{ type filter hook output priority 0; icmp type destination-unreachable drop; }}
+}}
+"""
+_SILENT_GATEWAY = """table inet lab {
+  chain outwards { type filter hook output priority 0; icmp type destination-unreachable icmp code host-unreachable drop; }
+}
+"""
 
 
 def run(*command: str, stdin: str | None = None) -> str:
@@ -89,6 +102,8 @@ def _settle(host: Host) -> None:
         "ip link set eth0 up" if host.join != "dhcp" else "true"
     )
     run(*inside(host.name, "sh", "-c", script))
+    if host.filtered or host.role == "gateway":
+        run(*inside(host.name, "nft", "-f", "-"), stdin=_SILENT if host.filtered else _SILENT_GATEWAY)
 
 
 def _addresses(host: Host, world: World) -> list[str]:

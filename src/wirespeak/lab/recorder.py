@@ -30,6 +30,7 @@ _ALWAYS = {
     "openssl": "openssl",
     "mosquitto": "mosquitto",
     "dnsmasq": "dnsmasq-base",
+    "nft": "nftables",
 }
 _COMMANDS = {
     "apache2-utils": "ab",

@@ -161,19 +161,15 @@ class Stage:
     def _row(self, strike: Strike, attack: Attack, start_ns: int, end_ns: int) -> TruthRow:
         tool = TOOLS[attack.tool]
         row = TruthRow(start_ns, end_ns, tool.label, strike.attacker.address, strike.address)
+        port = attack.options.get("port", tool.options.get("port")) or None
         if tool.reach == "mac":
             return replace(row, src=f"{strike.attacker.mac}!{strike.attacker.address}", dst="*")
         if tool.reach == "network":
-            return replace(row, dst=str(strike.block))
+            row = replace(row, dst=str(strike.swept(bool(attack.options.get("far")))))
         if attack.options.get("spoof"):
-            return replace(
-                row,
-                src=f"!{self.world.lan}",
-                dst_port=attack.options.get("port", tool.options.get("port")) or None,
-            )
-        if strike.attacker.role == "device":
-            return replace(row, dst_port=attack.options.get("port", tool.options.get("port", 80)))
-        return row
+            return replace(row, src=f"!{self.world.lan}", dst_port=port)
+        # A device goes on with its own life while it attacks: only the port tells the two apart.
+        return replace(row, dst_port=port) if strike.attacker.role == "device" else row
 
 
 def _environment(command: list[str]) -> dict[str, str]:

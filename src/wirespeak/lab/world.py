@@ -18,9 +18,11 @@ PUBLIC_RESOLVER = CLOUD[0][53]
 DARK = IPv4Network("192.0.2.0/24")  # packets to here are lost without a word, as to a vendor that closed
 
 # Ports on which vendors speak protocols of their own.
-CLOUD_TCP_PORTS = (3478, 5228, 7531, 8443, 10000, 50443, 62910)
+CLOUD_TCP_PORTS = (3478, 5222, 7531, 10000, 62910)
 CLOUD_UDP_PORTS = (80, 3072, 3478, 8765, 10086, 32100)
 DEVICE_TCP_PORTS = (9999, 49153)
+# What a host with a packet filter lets in; it is silent on every other port.
+FILTERED_TCP_PORTS = (22, 23, 80, 502, 554, 1883, 8080, 18884, 49152, *DEVICE_TCP_PORTS)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Host:
     """One namespace of the lab.
 
     role: gateway, cloud, device or attacker. ports: the range its client ports come from. latency_ms: one
-    way, on its own link; 0 is a cable. place: lan or cloud. joins_s: when it comes up, after the start.
+    way, on its own link; 0 is a cable. place: lan or cloud. joins_s: when it comes up, after the start. join: dhcp or static. filtered: whether
+    it answers nothing on ports it does not serve.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Host:
     loss: float
     joins_s: float
     join: str
+    filtered: bool
 
 
 @dataclass(frozen=True)

@@ -115,5 +115,27 @@ async def http_guess(
     await _spread(one, rate=rate, workers=workers, seconds=seconds, random=random)
 
 
+async def telnet_guess(
+    *, target: str, port: int, rate: float, workers: int, seconds: float, seed: int
+) -> None:
+    """Name and password at a telnet prompt, up to three times a connection."""
+    random = Random(seed)
+    kept: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def one(word: str) -> None:
+        reader, writer = (
+            kept.pop() if kept else await asyncio.wait_for(asyncio.open_connection(target, port), 4)
+        )
+        for line in (random.choice(("admin", "root")), word):
+            await asyncio.wait_for(reader.read(200), 4)
+            writer.write(line.encode() + b"\r\n")
+        if b"incorrect" in await asyncio.wait_for(reader.read(200), 4) and not reader.at_eof():
+            kept.append((reader, writer))
+        else:
+            writer.close()
+
+    await _spread(one, rate=rate, workers=workers, seconds=seconds, random=random)
+
+
 if __name__ == "__main__":
-    start(mqtt_guess, http_guess)
+    start(mqtt_guess, http_guess, telnet_guess)

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from wirespeak.errors import OptionError, unknown_name
-from wirespeak.lab.world import Host, World
+from wirespeak.lab.world import DARK, Host, World
 
 MOST_PACKETS_PER_S = 2_000
 MOST_PACKETS = 6_000
@@ -44,6 +44,10 @@ class Strike:
         """The part of the LAN that sweeps cover: the /24 (or less) the gateway is in."""
         lan = IPv4Network(self.world.lan)
         return IPv4Network(f"{self.world.host('gateway').address}/{max(24, lan.prefixlen)}", strict=False)
+
+    def swept(self, far: bool) -> IPv4Network:
+        """What a sweep covers: the block, or with `far` addresses outside where nobody answers."""
+        return DARK if far else self.block
 
     def count(self, rate: float) -> int:
         """Packets to send at this rate for the whole time, bounded."""
@@ -559,21 +563,32 @@ def own_connect_scan(
 
 
 @tool("recon.sweep", package="nmap", reach="network")
-def nmap_sweep(s: Strike, *, mode: str = "PR", timing: int = 4) -> list[str]:
-    """mode PR ARP, PE echo, PS SYN to 80 and 443, PA ACK. All but PR still resolve each address by ARP."""
+def nmap_sweep(s: Strike, *, mode: str = "PR", timing: int = 4, far: bool = False) -> list[str]:
+    """mode PR ARP, PE echo, PS SYN to 80 and 443, PA ACK. On the LAN all of them resolve each address by ARP."""
     probe = {
         "PR": ["-PR"],
         "PE": ["-PE", "--disable-arp-ping"],
         "PS": ["-PS80,443", "--disable-arp-ping"],
         "PA": ["-PA80", "--disable-arp-ping"],
     }[mode]
-    return ["nmap", "-sn", "-n", f"-T{timing}", "--max-retries", "1", *probe, str(s.block)]
+    return [
+        "nmap",
+        "-sn",
+        "-n",
+        f"-T{timing}",
+        "--max-retries",
+        "1",
+        "--max-rate",
+        "300",
+        *probe,
+        str(s.swept(far)),
+    ]
 
 
 @tool("recon.sweep", package="fping", reach="network")
-def fping_sweep(s: Strike, *, interval_ms: int = 10) -> list[str]:
+def fping_sweep(s: Strike, *, interval_ms: int = 10, far: bool = False) -> list[str]:
     """fping over the block."""
-    return ["fping", "-q", "-a", "-r", "0", "-i", str(interval_ms), "-g", str(s.block)]
+    return ["fping", "-q", "-a", "-r", "0", "-i", str(interval_ms), "-g", str(s.swept(far))]
 
 
 @tool("recon.sweep", package="arp-scan", reach="network")
@@ -583,12 +598,12 @@ def arp_scan(s: Strike, *, interval_ms: int = 10) -> list[str]:
 
 
 @tool("recon.sweep", reach="network")
-def own_tcp_sweep(s: Strike, *, port: int = 80, rate: float = 30.0) -> list[str]:
+def own_tcp_sweep(s: Strike, *, port: int = 80, rate: float = 30.0, far: bool = False) -> list[str]:
     """A connection attempt to one port of every address, as worms look for victims."""
     return own(
         "requests",
         "connect_scan",
-        targets=[str(a) for a in s.block.hosts() if str(a) != s.attacker.address],
+        targets=[str(a) for a in s.swept(far).hosts() if str(a) != s.attacker.address],
         ports=[port],
         rate=min(rate, 300),
         shuffled=True,
@@ -678,6 +693,21 @@ def own_http_guess(
         workers=workers,
         form=form,
         keep=keep,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("brute_force")
+def own_telnet_guess(s: Strike, *, rate: float = 4.0, workers: int = 3, port: int = 23) -> list[str]:
+    """Password after password at a telnet prompt."""
+    return own(
+        "guess",
+        "telnet_guess",
+        target=s.address,
+        port=port,
+        rate=min(rate, 100),
+        workers=workers,
         seconds=s.seconds,
         seed=s.random.getrandbits(32),
     )

@@ -81,45 +81,62 @@ async def ask_neighbours(d: Device, *, how_many: int = 4, gap_s: float = 0.3) ->
 
 
 async def obtain_lease(d: Device) -> None:
-    """DISCOVER, OFFER, REQUEST, ACK, with the retries of a client that means it."""
+    """DISCOVER, OFFER, REQUEST, ACK, with the retries of a client that means it; answers by broadcast or not."""
     loop = asyncio.get_running_loop()
-    identity = d.random.getrandbits(32)
-    with udp_socket(broadcast=True) as opened:
+    identity, flags = d.random.getrandbits(32), d.random.choice((0, 0x8000))
+    with udp_socket(broadcast=True) as opened, _listen_raw() as heard:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
         opened.bind(("0.0.0.0", 68))
         await asyncio.sleep(d.random.uniform(0.1, 1.5))
         for message, answer in ((1, 2), (3, 5)):
             for _ in range(6):
-                await loop.sock_sendto(opened, _dhcp(d, identity, message), ("255.255.255.255", 67))
+                await loop.sock_sendto(opened, _dhcp(d, identity, message, flags), ("255.255.255.255", 67))
                 try:
-                    await asyncio.wait_for(_dhcp_answer(opened, identity, answer), d.random.uniform(2, 4))
+                    await asyncio.wait_for(_dhcp_answer(heard, identity, answer), d.random.uniform(2, 4))
                     break
                 except TimeoutError:
                     continue
 
 
-async def _dhcp_answer(opened: socket.socket, identity: int, kind: int) -> None:
-    loop = asyncio.get_running_loop()
+async def renew_lease(d: Device) -> None:
+    """Ask for the address it has for longer, from address to address."""
+    if d.host.join != "dhcp":
+        return
+    with udp_socket(port=68) as opened:
+        opened.connect((d.gateway, 67))
+        loop = asyncio.get_running_loop()
+        await loop.sock_sendall(opened, _dhcp(d, d.random.getrandbits(32), 3, 0, holds=d.host.address))
+        await asyncio.wait_for(loop.sock_recv(opened, 2048), 3)
+
+
+def _listen_raw() -> socket.socket:
+    """Hears answers sent to an address this host does not hold yet."""
+    opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+    opened.bind(("eth0", 0x0800))
+    opened.setblocking(False)
+    return opened
+
+
+async def _dhcp_answer(heard: socket.socket, identity: int, kind: int) -> None:
+    wanted = struct.pack(">I", identity)
     while True:
-        message = await loop.sock_recv(opened, 2048)
-        if (
-            len(message) > 243
-            and message[4:8] == struct.pack(">I", identity)
-            and message[242:243] == bytes([kind])
-        ):
+        packet = await asyncio.get_running_loop().sock_recv(heard, 2048)
+        message = packet[(packet[0] & 15) * 4 + 8 :]
+        if message[4:8] == wanted and message[242:243] == bytes([kind]):
             return
 
 
-def _dhcp(d: Device, identity: int, kind: int) -> bytes:
+def _dhcp(d: Device, identity: int, kind: int, flags: int, *, holds: str = "0.0.0.0") -> bytes:
     head = (
-        struct.pack(">BBBBIHH", 1, 1, 6, 0, identity, 0, 0x8000)
-        + bytes(16)
+        struct.pack(">BBBBIHH", 1, 1, 6, 0, identity, 0, flags)
+        + socket.inet_aton(holds)
+        + bytes(12)
         + _mac(d.host.mac)
         + bytes(10 + 192)
     )
     name = d.host.profile.encode()
     options = bytes([53, 1, kind]) + bytes([55, 6, 1, 3, 6, 15, 28, 42]) + bytes([12, len(name)]) + name
-    if kind == 3:
+    if kind == 3 and holds == "0.0.0.0":
         options += (
             bytes([50, 4]) + socket.inet_aton(d.host.address) + bytes([54, 4]) + socket.inet_aton(d.gateway)
         )

@@ -34,6 +34,7 @@ def _start(d: Device, *, names: int = 4, clocks: int = 1) -> Life:
         d.every(r.choice((64, 90, 300)), cloud.set_clock, first_s=r.uniform(40, 80)),
         d.every(r.uniform(60, 200), cloud.wake_up_lookups, how_many=2, first_s=r.uniform(20, 60)),
         d.every(r.uniform(50, 150), discovery.ask_neighbours, how_many=r.choice((1, 2, 5)), jitter=0.5),
+        d.every(r.uniform(50, 200), discovery.renew_lease),
     ]
 
 
@@ -125,7 +126,12 @@ def thermostat(d: Device) -> Life:
             keepalive_s=60,
         ),
         d.every(
-            r.uniform(20, 50), cloud.report, size=r.randint(200, 900), tls=True, requests=r.choice((1, 3))
+            r.uniform(20, 50),
+            cloud.report,
+            size=r.randint(200, 900),
+            tls=True,
+            requests=r.choice((1, 3)),
+            port=r.choice((0, 8443, 50443)),
         ),
         d.every(r.uniform(60, 120), cloud.dead_cloud, port=r.choice((443, 8883, 80))),
         d.every(r.uniform(30, 90), cloud.ping, count=r.choice((1, 3, 5))),
@@ -148,7 +154,7 @@ def sensor(d: Device) -> Life:
             keepalive_s=60,
             jitter=0.6,
         ),
-        d.every(r.uniform(20, 60), cloud.report, size=80, jitter=0.5),
+        d.every(r.uniform(20, 60), cloud.report, size=80, jitter=0.5, port=r.choice((0, 8080, 10080))),
         d.every(r.uniform(20, 60), cloud.log_line),
     ]
 

@@ -116,7 +116,7 @@ class TimeServer(asyncio.DatagramProtocol):
 
 
 class MirrorServer(asyncio.DatagramProtocol):
-    """STUN: tells a client the address it is seen at. Other datagrams are acknowledged with a short answer."""
+    """STUN: tells a client the address it is seen at. SNMP gets its question back, all else a short answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to answer."""
@@ -129,5 +129,7 @@ class MirrorServer(asyncio.DatagramProtocol):
             address = int.from_bytes(socket.inet_aton(peer[0]), "big") ^ 0x2112A442
             body = struct.pack(">HHBBHI", 0x0020, 8, 0, 1, port, address)
             self.transport.sendto(struct.pack(">HH", 0x0101, len(body)) + data[4:20] + body, peer)  # type: ignore[attr-defined]
+        elif data[:1] == b"\x30":  # an SNMP GetRequest becomes a GetResponse
+            self.transport.sendto(data.replace(b"\xa0", b"\xa2", 1), peer)  # type: ignore[attr-defined]
         else:
             self.transport.sendto(data[:16], peer)  # type: ignore[attr-defined]

@@ -33,6 +33,8 @@ async def serve_names(d: Device) -> None:
     ]
     served += [(TimeServer, address, 123) for address in addresses]
     served += [(MirrorServer, address, port) for address in mirrors for port in CLOUD_UDP_PORTS]
+    if not far:
+        served.append((MirrorServer, d.host.address, 161))
     for maker, address, port in served:
         await loop.create_datagram_endpoint(maker, local_addr=(address, port))
     await asyncio.Event().wait()
@@ -92,10 +94,21 @@ async def serve_rtsp(d: Device) -> None:
 
 
 async def serve_telnet(d: Device) -> None:
-    """A prompt that believes anyone."""
+    """Name, password, and a prompt for who knows it; three chances a connection."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(f"{d.host.profile} login: ".encode())
+        for _ in range(3):
+            writer.write(f"{d.host.profile} login: ".encode())
+            await asyncio.wait_for(reader.readline(), 60)
+            writer.write(b"Password: ")
+            word = await asyncio.wait_for(reader.readline(), 60)
+            if word.strip().decode("latin-1") == d.world.passwords["admin"]:
+                break
+            await asyncio.sleep(d.random.uniform(0.1, 0.4))
+            writer.write(b"\r\nLogin incorrect\r\n")
+        else:
+            return
+        writer.write(b"# ")
         while await asyncio.wait_for(reader.readline(), 300):
             writer.write(b"ok\r\n" * d.random.randint(1, 30) + b"# ")
 

@@ -203,21 +203,19 @@ async def serve_site(
 
 
 async def serve_web(d: Device) -> None:
-    """The pages of a hub or a camera, on 80 and, on some hosts, on 8080."""
+    """The pages of a hub or a camera, on 80 and, on some hosts, on 8080 and 49152."""
     site, slow_s = Hub(d), d.random.uniform(0.001, 0.02)
-    ports = (80, 8080) if d.chance(0.4) else (80,)
+    ports = (80, 8080, 49152) if d.chance(0.4) else (80,)
     await asyncio.gather(*(serve_site(d, site, port, slow_s=slow_s) for port in ports))
 
 
 async def serve_cloud(d: Device) -> None:
-    """All vendors' clouds: HTTP on 80 and 8080, HTTPS on 443."""
+    """All vendors' clouds, on usual and on unusual ports."""
+    served = ((80, False), (8080, False), (10080, False), (443, True), (8443, True), (50443, True))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     folder = Path(d.world.folder)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
     site = Cloud(d)
     await asyncio.gather(
-        *(
-            serve_site(d, site, port, slow_s=0.01, tls=tls)
-            for port, tls in ((80, None), (8080, None), (443, context))
-        )
+        *(serve_site(d, site, port, slow_s=0.01, tls=context if safe else None) for port, safe in served)
     )
