@@ -242,6 +242,7 @@ static void hear_header(struct conversation *c, struct flow_row *row, const stru
     read_header_lines(c, view_from(end ? view_first(v, end) : v, first), &chunked);
     c->line_ended = v.size && v.at[v.size - 1] == '\n';
     c->request = IN_HEADER;
+    if (!end && v.size < s->size) finish_request(c, row); /* the capture cut it short, not the client */
     if (!end) return;
     c->request = chunked ? IN_CHUNKS : IN_BODY;
     hear_body(c, row, view_from(v, end), s->size - end);

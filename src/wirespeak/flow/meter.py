@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import secrets
 import weakref
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -70,10 +71,15 @@ class Meter:
         at = _native.library().wirespeak_meter_ended(self._meter, ctypes.byref(count))
         kind = _native.row_type("flows")
         if not count.value:
-            return flow_table(np.empty(0, kind))
+            return _no_flows()
         buffer = (ctypes.c_uint8 * (count.value * kind.itemsize)).from_address(at)
         ended = np.frombuffer(memoryview(buffer), kind)
         return flow_table(ended[np.argsort(ended["flow_id"])])
+
+
+@cache
+def _no_flows() -> pl.DataFrame:
+    return flow_table(np.empty(0, _native.row_type("flows")))
 
 
 def measure(packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> pl.DataFrame:
