@@ -134,12 +134,12 @@ _OF = {"src": "this source's", "dst": "this destination's", "pair": "this pair's
 _CODES = {
     "flows_2s": "a", "flows_60s": "b", "ports_2s": "c", "ports_60s": "d", "hosts_2s": "e", "hosts_60s": "f",
     "unanswered_60s": "g", "incomplete_60s": "h", "resets_60s": "i", "errors_60s": "j", "ports_100": "k",
-    "hosts_100": "l", "unanswered_100": "m", "errors_100": "n", "rebinds_60s": "o",
+    "hosts_100": "l", "unanswered_100": "m", "errors_100": "n", "rebinds_60s": "o", "incomplete_2s": "p", "errors_2s": "q",
 }  # fmt: skip
 _CARRIED = {
-    "src": "flows_2s flows_60s ports_60s hosts_60s unanswered_60s incomplete_60s resets_60s errors_60s ports_100 hosts_100 unanswered_100 rebinds_60s",
-    "dst": "flows_2s flows_60s ports_60s hosts_60s incomplete_60s rebinds_60s",
-    "pair": "flows_2s flows_60s ports_60s unanswered_60s resets_60s errors_60s errors_100",
+    "src": "flows_2s ports_2s hosts_2s incomplete_2s flows_60s ports_60s hosts_60s unanswered_60s incomplete_60s resets_60s errors_60s ports_100 hosts_100 unanswered_100 rebinds_60s",
+    "dst": "flows_2s hosts_2s incomplete_2s flows_60s ports_60s hosts_60s incomplete_60s rebinds_60s",
+    "pair": "flows_2s ports_2s errors_2s flows_60s ports_60s unanswered_60s resets_60s errors_60s errors_100",
 }
 
 
