@@ -36,7 +36,11 @@ def test_everything_we_write_holds_and_is_shown_as_written(seed):
 def test_plain_sentences_hold(seed):
     (known,) = invent(1, seed=seed)
     shown = explain_incident(known)
-    assert shown.sentences_by_model == 0 and len(shown.claims) >= 2 and all(claim.holds for claim in shown.claims)
+    assert (
+        shown.sentences_by_model == 0
+        and len(shown.claims) >= 2
+        and all(claim.holds for claim in shown.claims)
+    )
 
 
 @given(st.integers(0, 2**32), st.randoms(use_true_random=False))
@@ -101,12 +105,18 @@ def test_broken_language_is_refused(broken, fault):
 
 
 def test_the_same_quantity_in_another_unit_holds():
-    assert check_sentence("Take a typical flow: the answers were 0.52 ms apart, below the usual 10 ms to 300 ms.", SCAN).holds
+    assert check_sentence(
+        "Take a typical flow: the answers were 0.52 ms apart, below the usual 10 ms to 300 ms.", SCAN
+    ).holds
 
 
 def test_a_sentence_said_twice_is_replaced():
     shown = assemble(SCAN, f"This looks like a port scan from SRC against DST. {HOLDS} {HOLDS}")
-    assert shown.text.count("950 distinct") == 1 and shown.sentences_by_model == 2 and shown.sentences_replaced == 1
+    assert (
+        shown.text.count("950 distinct") == 1
+        and shown.sentences_by_model == 2
+        and shown.sentences_replaced == 1
+    )
 
 
 def test_one_of_many_sources_is_not_called_the_source():
@@ -131,7 +141,9 @@ def test_a_model_is_asked_once_for_all_and_its_sentences_are_counted():
 
 
 def test_prompts_hold_no_address_and_short_numbers():
-    assert prompt(SCAN).startswith("explain <recon.port_scan> flows 1003 packets 2006 bytes 88.3 kB duration 12.3 s")
+    assert prompt(SCAN).startswith(
+        "explain <recon.port_scan> flows 1003 packets 2006 bytes 88.3 kB duration 12.3 s"
+    )
     assert "source ports minute 950 usual 1 to 4 times 238" in prompt(SCAN)
 
 

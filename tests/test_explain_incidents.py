@@ -39,8 +39,14 @@ def test_different_parties_and_labels_are_different_incidents():
 
 
 def test_a_forged_flood_groups_at_its_target_and_its_echo_does_not_turn_it_round():
-    rows = [(flow(i / 100, f"198.51.{i % 100}.{i // 100}", "10.0.0.9", protocol="udp"), "flood.udp", 0.9) for i in range(2000)]
-    rows += [(flow(i / 100 + 0.05, "10.0.0.9", f"198.51.{i % 100}.{i // 100}", protocol="icmp"), "flood.udp", 0.9) for i in range(1500)]
+    rows = [
+        (flow(i / 100, f"198.51.{i % 100}.{i // 100}", "10.0.0.9", protocol="udp"), "flood.udp", 0.9)
+        for i in range(2000)
+    ]
+    rows += [
+        (flow(i / 100 + 0.05, "10.0.0.9", f"198.51.{i % 100}.{i // 100}", protocol="icmp"), "flood.udp", 0.9)
+        for i in range(1500)
+    ]
     (found,) = groups(rows)
     assert found.targets == ("10.0.0.9",)
     assert len(found.sources) == 2000
@@ -50,7 +56,10 @@ def test_arp_spoofing_is_charged_to_the_link_layer_address():
     liar = {"protocol": "arp", "src_mac": "02:00:00:00:00:66", "src_port": None, "dst_port": None}
     rows = [(flow(0, "10.0.0.1", "10.0.0.20", lasts=40, **liar), "spoof.arp", 0.98)]
     rows += [(flow(0, "10.0.0.20", "10.0.0.1", lasts=40, **liar), "spoof.arp", 0.98)]
-    rows += [(flow(i, "10.0.0.20", "203.0.113.7", src_mac="02:00:00:00:00:66"), "spoof.arp", 0.9) for i in range(1, 30)]
+    rows += [
+        (flow(i, "10.0.0.20", "203.0.113.7", src_mac="02:00:00:00:00:66"), "spoof.arp", 0.9)
+        for i in range(1, 30)
+    ]
     (found,) = groups(rows)
     assert found.sources == ("02:00:00:00:00:66",)
     assert set(found.targets) == {"10.0.0.1", "10.0.0.20"}
@@ -109,7 +118,12 @@ def test_an_office_with_a_scan_has_one_incident_with_everything_a_person_needs()
     flows, labels = office()
     detector = PortCounter()
     (found,) = find_incidents(flows, judged(flows, labels, [0.97] * len(labels)), detector=detector)
-    assert (found.label, found.sources, found.targets, found.flows) == ("recon.port_scan", ("10.0.0.66",), ("10.0.0.9",), 200)
+    assert (found.label, found.sources, found.targets, found.flows) == (
+        "recon.port_scan",
+        ("10.0.0.66",),
+        ("10.0.0.9",),
+        200,
+    )
     assert found.evidence[0].column.startswith("src_ports_") and found.evidence[0].weight > 0.5
     for fact in found.evidence:
         assert flows.row(fact.flow_id, named=True)[fact.column] == fact.value

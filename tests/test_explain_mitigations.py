@@ -22,7 +22,10 @@ def test_every_label_has_a_concrete_remedy(label):
     assert remedy.title and 3 <= len(remedy.steps) <= 6
     assert remedy.capec_id is None or remedy.capec_id.startswith("CAPEC-")
     assert remedy.attack_id is None or remedy.attack_id.startswith("T")
-    assert all("{source" not in c.text and "{target" not in c.text and c.checked_by is None for c in remedy.countermeasures)
+    assert all(
+        "{source" not in c.text and "{target" not in c.text and c.checked_by is None
+        for c in remedy.countermeasures
+    )
 
 
 def test_ordinary_traffic_needs_no_remedy():
@@ -30,7 +33,9 @@ def test_ordinary_traffic_needs_no_remedy():
         mitigations("normal")
 
 
-@pytest.mark.parametrize("hostile", ['1.2.3.4"; drop', "192.0.2.1 }\nflush ruleset", "evil.example", "", "1.2.3.4;reboot"])
+@pytest.mark.parametrize(
+    "hostile", ['1.2.3.4"; drop', "192.0.2.1 }\nflush ruleset", "evil.example", "", "1.2.3.4;reboot"]
+)
 def test_what_is_no_address_never_reaches_a_rule(hostile):
     for label in HOSTILE:
         for remedy in mitigations(label, source=hostile, target=hostile, port=99_999):
@@ -46,10 +51,18 @@ def test_a_flood_from_many_sources_is_limited_not_blocked():
 
 
 def countermeasures(kind, **values):
-    return [(label, c.text) for label in HOSTILE for m in mitigations(label, **values) for c in m.countermeasures if c.kind == kind]
+    return [
+        (label, c.text)
+        for label in HOSTILE
+        for m in mitigations(label, **values)
+        for c in m.countermeasures
+        if c.kind == kind
+    ]
 
 
-@pytest.mark.parametrize("values", [V4, V6, V4 | {"port": None}, V4 | {"source": None}, V4 | {"source": "02:00:00:00:00:66"}])
+@pytest.mark.parametrize(
+    "values", [V4, V6, V4 | {"port": None}, V4 | {"source": None}, V4 | {"source": "02:00:00:00:00:66"}]
+)
 def test_nft_accepts_every_rule(values):
     nft = shutil.which("nft")
     if not nft:

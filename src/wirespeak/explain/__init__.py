@@ -46,7 +46,13 @@ def find_incidents(
     evidence = find_evidence(flows, verdicts, groups, detector=detector, reference=reference)
     known = [_measured(flows, *pair) for pair in zip(groups, evidence, strict=True)]
     explanations = explain_incidents(known, model)
-    name = detector.name if detector else str(verdicts["detector"][0]) if "detector" in verdicts.columns and groups else ""
+    name = (
+        detector.name
+        if detector
+        else str(verdicts["detector"][0])
+        if "detector" in verdicts.columns and groups
+        else ""
+    )
     return [
         _incident(number, flows, *parts, name)
         for number, parts in enumerate(zip(groups, evidence, explanations, strict=True), start=1)
@@ -59,7 +65,11 @@ def training_examples(*, seed: int, count: int = 30_000, records: Sequence[Recor
 
 
 def incident_records(
-    flows: pl.DataFrame, verdicts: pl.DataFrame, *, detector: Detector | None = None, evidence_floor: float = 3.0
+    flows: pl.DataFrame,
+    verdicts: pl.DataFrame,
+    *,
+    detector: Detector | None = None,
+    evidence_floor: float = 3.0,
 ) -> list[Record]:
     """The records a capture's incidents are explained from: what `sentences.examples` teaches with."""
     groups = group(flows, verdicts, evidence_floor=evidence_floor)
@@ -79,7 +89,10 @@ def moment(nanoseconds: int) -> str:
 
 
 def _plain(incident: Incident) -> dict[str, object]:
-    return asdict(incident) | {"first_seen": moment(incident.first_seen), "last_seen": moment(incident.last_seen)}
+    return asdict(incident) | {
+        "first_seen": moment(incident.first_seen),
+        "last_seen": moment(incident.last_seen),
+    }
 
 
 def _measured(flows: pl.DataFrame, found: Group, evidence: tuple[Evidence, ...]) -> Record:
@@ -92,12 +105,17 @@ def _measured(flows: pl.DataFrame, found: Group, evidence: tuple[Evidence, ...])
         flows=part.height,
         packets=int((part["fwd_packets"] + part["bwd_packets"]).sum()),
         bytes=int((part["fwd_bytes"] + part["bwd_bytes"]).sum()),
-        duration_s=(part["last_seen"].max() - part["first_seen"].min()) / 1e9,  # type: ignore[operator]
+        duration_s=(_int(part["last_seen"].max()) - _int(part["first_seen"].min())) / 1e9,
         sources=len(found.sources),
         targets=len(found.targets),
         ports=named.n_unique(),
         port=int(named[0]) if named.n_unique() == 1 and len(named) == len(ports) else None,
     )
+
+
+def _int(value: object) -> int:
+    """A whole number out of a column, for polars types its aggregates loosely."""
+    return int(str(value))
 
 
 def _ports(part: pl.DataFrame, targets: tuple[str, ...]) -> pl.Series:
@@ -128,8 +146,8 @@ def _incident(
         label=found.label,
         category=category(found.label),
         probability=round(found.probability, 4),
-        first_seen=int(part["first_seen"].min()),  # type: ignore[arg-type]
-        last_seen=int(part["last_seen"].max()),  # type: ignore[arg-type]
+        first_seen=_int(part["first_seen"].min()),
+        last_seen=_int(part["last_seen"].max()),
         sources=found.sources,
         targets=found.targets,
         flows=part.height,

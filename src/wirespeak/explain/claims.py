@@ -133,11 +133,19 @@ def _evidence_claims(reading: grammar.Reading, known: Record) -> list[Claim]:
         one_number = found is not None and " to " not in found.said_usual
         claims.append(Claim(column, f"usual {said['usual']}", holds and one_number == (len(ends) == 1)))
     if "times" in said:
-        claims.append(Claim(column, f"about {said['times']} times", found is not None and found.times == said["times"]))
+        claims.append(
+            Claim(column, f"about {said['times']} times", found is not None and found.times == said["times"])
+        )
     if reading.compared == "none":
-        claims.append(Claim(column, "usually none", found is not None and found.usual == (0, 0) and found.value > 0))
+        claims.append(
+            Claim(column, "usually none", found is not None and found.usual == (0, 0) and found.value > 0)
+        )
     if reading.compared in ("above", "below"):
-        claims.append(Claim(column, f"{reading.compared} the usual", found is not None and found.side == reading.compared))
+        claims.append(
+            Claim(
+                column, f"{reading.compared} the usual", found is not None and found.side == reading.compared
+            )
+        )
     return claims
 
 
@@ -152,7 +160,9 @@ def _same(text: str, known: Fact) -> bool:
 
 def _amount(text: str) -> tuple[float, str]:
     number, unit = re.fullmatch(r"([\d.]+) ?(\D*)", text).groups()  # type: ignore[union-attr]
-    base = {"ms": "s", "us": "s", "kB": "bytes", "MB": "bytes", "GB": "bytes", "byte": "bytes"}.get(unit, unit)
+    base = {"ms": "s", "us": "s", "kB": "bytes", "MB": "bytes", "GB": "bytes", "byte": "bytes"}.get(
+        unit, unit
+    )
     return round(measure(number, unit), 9), base
 
 

@@ -67,8 +67,12 @@ def find_evidence(
     weights = _weigh(flows.schema, typical, found, groups, detector)
     chosen = []
     for flow, candidates, drops in zip(typical, found, weights, strict=True):
-        ranked = sorted(zip(candidates, drops, strict=True), key=lambda item: (-round(item[1], 2), -item[0].distance))
-        chosen.append(tuple(Evidence(c.column, c.value, c.usual, drop, flow["flow_id"]) for c, drop in ranked[:most]))
+        ranked = sorted(
+            zip(candidates, drops, strict=True), key=lambda item: (-round(item[1], 2), -item[0].distance)
+        )
+        chosen.append(
+            tuple(Evidence(c.column, c.value, c.usual, drop, flow["flow_id"]) for c, drop in ranked[:most])
+        )
     return chosen
 
 
@@ -77,7 +81,9 @@ def usual_by_protocol(ordinary: pl.DataFrame) -> dict[str, dict[str, Usual]]:
 
     Numbers: 5th and 95th percentile. Categories: the values of at least one flow in twenty, joined by " or ".
     """
-    parts = {"all": ordinary} | {str(key[0]): part for key, part in ordinary.partition_by("protocol", as_dict=True).items()}
+    parts = {"all": ordinary} | {
+        str(key[0]): part for key, part in ordinary.partition_by("protocol", as_dict=True).items()
+    }
     return {name: _usual(part) for name, part in parts.items() if part.height >= LEAST_FLOWS}
 
 
@@ -87,7 +93,12 @@ def typical_row(flows: pl.DataFrame, verdicts: pl.DataFrame, group: Group) -> in
     rows = group.rows[judged.to_numpy()]
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(np.int64)]
     sure = np.nan_to_num(verdicts["probability"].gather(rows).to_numpy().astype(float))
-    numbers = flows[rows].select(name for name in _TOLD if COLUMNS[name].kind != "category").to_numpy().astype(float)
+    numbers = (
+        flows[rows]
+        .select(name for name in _TOLD if COLUMNS[name].kind != "category")
+        .to_numpy()
+        .astype(float)
+    )
     scaled = np.log1p(numbers)
     distance = np.abs(scaled - np.median(scaled, axis=0)).sum(axis=1)
     surest = sure >= np.quantile(sure, 0.5) - 1e-6
@@ -98,11 +109,15 @@ def _usual(ordinary: pl.DataFrame) -> dict[str, Usual]:
     numeric = [name for name in _TOLD if COLUMNS[name].kind != "category"]
     low = ordinary.select(pl.col(numeric).quantile(0.05, "nearest")).row(0)
     high = ordinary.select(pl.col(numeric).quantile(0.95, "nearest")).row(0)
-    usual: dict[str, Usual] = {name: (float(a), float(b)) for name, a, b in zip(numeric, low, high, strict=True)}
+    usual: dict[str, Usual] = {
+        name: (float(a), float(b)) for name, a, b in zip(numeric, low, high, strict=True)
+    }
     for name in _TOLD:
         if COLUMNS[name].kind == "category":
             counts = ordinary[name].cast(pl.String).value_counts(sort=True)
-            common = [str(value) for value, n in counts.iter_rows() if value and n >= _COMMON * ordinary.height]
+            common = [
+                str(value) for value, n in counts.iter_rows() if value and n >= _COMMON * ordinary.height
+            ]
             usual[name] = " or ".join(sorted(common))
     return usual
 
@@ -192,7 +207,9 @@ def _made_usual(flow: Mapping[str, float | str], candidate: _Candidate) -> dict[
             continue
         low, high = candidate.usual or (0.0, 0.0)
         value = min(max(float(flow[name]), low), high)
-        changed[name] = value if COLUMNS[name].kind in ("seconds", "bits") or name == "packets_per_s" else round(value)
+        changed[name] = (
+            value if COLUMNS[name].kind in ("seconds", "bits") or name == "packets_per_s" else round(value)
+        )
         grade, tenths = _GRADE_OF.get(name, f"{name}_grade"), f"{name}_tenths"
         if grade in COLUMNS:
             changed[grade] = int(np.log2(1 + value * (1000 if name in _THOUSANDTHS else 1)))

@@ -104,8 +104,13 @@ def record(
         "flows": flows, "packets": packets, "bytes": bytes, "duration": duration_s,
         "sources": sources, "targets": targets, "ports": ports if ports > 1 else None, "port": port,
     }  # fmt: skip
-    totals = [fact(name, value) for name, value in numbers.items() if value is not None]
-    return Record(label, (*totals, *(fact(e.column, e.value, e.usual) for e in evidence if _speakable(e))))
+    totals = (fact(name, value) for name, value in numbers.items() if value is not None)
+    measured = (
+        fact(each.column, each.value, None if isinstance(each.usual, str) else each.usual)
+        for each in evidence
+        if not isinstance(each.value, str) and "{}" in COLUMNS[each.column].phrase
+    )
+    return Record(label, (*totals, *measured))
 
 
 def fact(name: str, value: float, usual: tuple[float, float] | None = None) -> Fact:
@@ -159,11 +164,6 @@ def _asked(known: Fact) -> str:
 
 # Column names in words without digits, so that every digit of a prompt belongs to a measured number.
 _WORDS = {"src": "source", "dst": "target", "2s": "moment", "60s": "minute", "100": "hundred"}
-
-
-def _speakable(evidence: Evidence) -> bool:
-    """Whether a sentence can state it: a number, with a phrase that has room for one."""
-    return not isinstance(evidence.value, str) and "{}" in COLUMNS[evidence.column].phrase
 
 
 def _rounded(value: float, kind: Kind) -> float:

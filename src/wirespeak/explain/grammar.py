@@ -150,7 +150,9 @@ def read(sentence: str) -> Iterator[Reading]:
     for name, pattern in _evidence_patterns():
         if found := pattern.fullmatch(plural):
             filled = {slot: text for slot, text in found.groupdict().items() if text}
-            compared = next((slot for slot in ("times", "above", "below", "neutral") if f"{slot}_usual" in filled), "")
+            compared = next(
+                (slot for slot in ("times", "above", "below", "neutral") if f"{slot}_usual" in filled), ""
+            )
             usual = filled.pop(f"{compared}_usual", "")
             if filled.pop("none", ""):
                 compared = "none"
@@ -167,11 +169,23 @@ def slots(template: str) -> tuple[str, ...]:
 
 def vocabulary() -> frozenset[str]:
     """Every word our sentences can hold, in lower case."""
-    texts = [*OPENINGS, *TOTAL_SENTENCES, *CONTEXT_OPENINGS, *OWN_OPENINGS, *TIMES, *ABOVE, *BELOW, *NEUTRAL, *NONE]
+    texts = [
+        *OPENINGS,
+        *TOTAL_SENTENCES,
+        *CONTEXT_OPENINGS,
+        *OWN_OPENINGS,
+        *TIMES,
+        *ABOVE,
+        *BELOW,
+        *NEUTRAL,
+        *NONE,
+    ]
     texts += [clause(name) for name in speakable()]
     texts += [*LABEL_WORDS.values(), *(text for group in meanings().values() for text in group)]
     texts += ["SRC DST sources hosts to s ms us bytes byte kB MB GB bits", _NOUNS.replace("|", " ")]
-    return frozenset(word.lower() for text in texts for word in re.findall(r"[A-Za-z]+", re.sub(r"\{\w*\}", " ", text)))
+    return frozenset(
+        word.lower() for text in texts for word in re.findall(r"[A-Za-z]+", re.sub(r"\{\w*\}", " ", text))
+    )
 
 
 @cache

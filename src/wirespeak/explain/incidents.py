@@ -19,8 +19,9 @@ parties: the first packets of a flood look like a scan because no context has be
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -28,6 +29,7 @@ from numpy.typing import NDArray
 
 NOT_HOSTILE = ("normal",)
 _LOGIT_BOUND = 7.0
+_FLOORS_TRIED = 60
 _SECOND = 1_000_000_000
 
 
@@ -94,11 +96,13 @@ def fit_floor(
     for flows, verdicts, truth in recordings:
         table = _prepare(flows, verdicts)
         parts.append((table, _gather(table, gap_s), _attacks(flows, truth, gap_s)))
-    known = sorted({float(c.evidence) for _, candidates, _ in parts for c in candidates})
+    known = sorted({c.evidence for _, candidates, _ in parts for c in candidates if c.evidence > 0})
     if not known:
         return FloorFit(0.0, sum(len(attacks) for *_, attacks in parts), 0, 0)
-    edges = [known[0] - 1.0, *known, known[-1] + 1.0]
-    floors = [(low + high) / 2 for low, high in zip(edges, edges[1:])]
+    if len(known) > _FLOORS_TRIED:
+        known = [known[i] for i in np.linspace(0, len(known) - 1, _FLOORS_TRIED).astype(int)]
+    edges = [0.0, *known, known[-1] + 1.0]
+    floors = [(low + high) / 2 for low, high in pairwise(edges)]
     marks = []
     for floor in floors:
         found = false = 0
@@ -127,7 +131,9 @@ def count_found(
 
 
 def _attacks(flows: pl.DataFrame, truth: Sequence[str], gap_s: float) -> list[tuple[str, set[int]]]:
-    certain = pl.DataFrame({"canonical": list(truth), "probability": 0.999}, schema_overrides={"canonical": pl.String})
+    certain = pl.DataFrame(
+        {"canonical": list(truth), "probability": 0.999}, schema_overrides={"canonical": pl.String}
+    )
     return [(a.label, set(a.rows.tolist())) for a in _gather(_prepare(flows, certain), gap_s)]
 
 
@@ -147,7 +153,7 @@ def _matches(found: Group, attacks: Sequence[tuple[str, set[int]]]) -> int | Non
     return None
 
 
-def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]] | list[tuple[int, int]]:
+def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
     """Half-open ranges of neighbouring true flags."""
     runs: list[tuple[int, int]] = []
     for position, flag in enumerate(flags):
@@ -161,7 +167,9 @@ def _runs(flags: Sequence[bool]) -> Iterator[tuple[int, int]] | list[tuple[int, 
 def _prepare(flows: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
     """The columns grouping needs, addresses as numbers, one row a flow."""
     if flows.height != verdicts.height:
-        raise ValueError(f"{verdicts.height} verdicts for {flows.height} flows; pass one verdict a flow, in order")
+        raise ValueError(
+            f"{verdicts.height} verdicts for {flows.height} flows; pass one verdict a flow, in order"
+        )
     table = flows.select("first_seen", "last_seen", "src", "dst", "src_mac", "protocol").with_columns(
         verdicts["canonical"].cast(pl.String).alias("label"),
         verdicts["probability"].cast(pl.Float64).fill_nan(None).fill_null(0.0).alias("p"),
@@ -170,23 +178,43 @@ def _prepare(flows: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
     code = pl.int_range(len(names), dtype=pl.Int64, eager=True)
     number = {"old": names, "new": code}
     return table.with_row_index("row").with_columns(
-        pl.col(side).fill_null("").replace_strict(**number, return_dtype=pl.Int64).alias(f"{side}_no") for side in ("src", "dst")
+        pl.col(side).fill_null("").replace_strict(**number, return_dtype=pl.Int64).alias(f"{side}_no")
+        for side in ("src", "dst")
     )
 
 
-def _gather(table: pl.DataFrame, gap_s: float) -> list[Group]:
-    """Every connected group of hostile flows, with its evidence, in order of time."""
-    hostile = table.filter(pl.col("label").is_not_null() & ~pl.col("label").is_in(NOT_HOSTILE)).sort("first_seen", "row")
+@dataclass(frozen=True)
+class _Candidate:
+    """A connected group of hostile flows of one label; rows in order of time."""
+
+    label: str
+    rows: NDArray[np.int64]
+    probability: float
+    evidence: float
+
+
+def _gather(table: pl.DataFrame, gap_s: float) -> list[_Candidate]:
+    """Every connected group of hostile flows, with its evidence."""
+    hostile = table.filter(pl.col("label").is_not_null() & ~pl.col("label").is_in(NOT_HOSTILE)).sort(
+        "first_seen", "row"
+    )
     if hostile.is_empty():
         return []
-    run_of_source, run_of_target = _address_runs(hostile, round(gap_s * _SECOND))
-    root = _connect(run_of_source, run_of_target)
-    order = np.argsort(root, kind="stable")
-    cuts = np.flatnonzero(np.diff(root[order])) + 1
-    members = np.split(order, cuts)
-    ordinary = _ordinary_between(table, hostile, members)
-    groups = [_judge(hostile[rows], between) for rows, between in zip(members, ordinary)]
-    return sorted(groups, key=lambda g: int(g.rows[0]))
+    root = _connect(*_address_runs(hostile, round(gap_s * _SECOND)))
+    _, first, group_of, flows = np.unique(root, return_index=True, return_inverse=True, return_counts=True)
+    p = hostile["p"].to_numpy()
+    with np.errstate(divide="ignore"):
+        logits = np.clip(np.log(p) - np.log1p(-p), -_LOGIT_BOUND, _LOGIT_BOUND)
+    total = np.bincount(group_of, logits)
+    share = flows / (flows + _ordinary_between(table, hostile, group_of))
+    evidence = total / flows * np.log2(1 + flows) + np.log(share)
+    probability = 1 / (1 + np.exp(-total / (flows + 1)))
+    rows = np.split(hostile["row"].to_numpy()[np.argsort(group_of, kind="stable")], np.cumsum(flows)[:-1])
+    labels = hostile["label"].gather(first)
+    return [
+        _Candidate(*parts)
+        for parts in zip(labels, rows, probability.tolist(), evidence.tolist(), strict=True)
+    ]
 
 
 def _address_runs(hostile: pl.DataFrame, gap: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -196,7 +224,9 @@ def _address_runs(hostile: pl.DataFrame, gap: int) -> tuple[NDArray[np.int64], N
     longer than `gap` between the end of all earlier ones and the start of the next.
     """
     ends = [
-        hostile.select("label", "first_seen", "last_seen", pl.col(f"{side}_no").alias("address")).with_row_index("flow")
+        hostile.select(
+            "label", "first_seen", "last_seen", pl.col(f"{side}_no").alias("address")
+        ).with_row_index("flow")
         for side in ("src", "dst")
     ]
     both = pl.concat([end.with_columns(pl.lit(side).alias("side")) for side, end in enumerate(ends)])
@@ -227,44 +257,26 @@ def _connect(left: NDArray[np.int64], right: NDArray[np.int64]) -> NDArray[np.in
     return np.array([find(node) for node in left.tolist()], dtype=np.int64)
 
 
-def _ordinary_between(table: pl.DataFrame, hostile: pl.DataFrame, members: Sequence[NDArray[np.int64]]) -> list[int]:
+def _ordinary_between(
+    table: pl.DataFrame, hostile: pl.DataFrame, group_of: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """For each group, how many flows between the same parties in its time were judged ordinary."""
-    pair = (pl.min_horizontal("src_no", "dst_no").alias("one"), pl.max_horizontal("src_no", "dst_no").alias("other"))
-    number = np.empty(hostile.height, dtype=np.int64)
-    for position, rows in enumerate(members):
-        number[rows] = position
-    parties = hostile.with_columns(pl.Series("group", number), *pair)
-    span = parties.group_by("group").agg(pl.col("first_seen").min().alias("start"), pl.col("last_seen").max().alias("stop"))
+    pair = (
+        pl.min_horizontal("src_no", "dst_no").alias("one"),
+        pl.max_horizontal("src_no", "dst_no").alias("other"),
+    )
+    parties = hostile.with_columns(pl.Series("group", group_of), *pair)
+    span = parties.group_by("group").agg(
+        pl.col("first_seen").min().alias("start"), pl.col("last_seen").max().alias("stop")
+    )
     parties = parties.select("group", "one", "other").unique().join(span, on="group")
-    counted = (
+    between = (
         table.filter(pl.col("label").is_in(NOT_HOSTILE))
         .select("first_seen", *pair)
         .join(parties, on=["one", "other"])
         .filter(pl.col("first_seen").is_between("start", "stop"))
-        .group_by("group")
-        .len()
     )
-    found = dict(counted.iter_rows())
-    return [found.get(position, 0) for position in range(len(members))]
-
-
-def _judge(flows: pl.DataFrame, ordinary: int) -> Group:
-    """A group of flows of one label, with pooled probability, evidence, attackers and victims."""
-    count = flows.height
-    p = flows["p"].to_numpy()
-    with np.errstate(divide="ignore"):
-        logits = np.clip(np.log(p) - np.log1p(-p), -_LOGIT_BOUND, _LOGIT_BOUND)
-    total = float(logits.sum())
-    evidence = total / count * np.log2(1 + count) + np.log(count / (count + ordinary))
-    sources, targets = _sides(flows)
-    return Group(
-        label=flows["label"][0],
-        probability=float(1 / (1 + np.exp(-total / (count + 1)))),
-        evidence=float(evidence),
-        rows=flows["row"].cast(pl.Int64).to_numpy(),
-        sources=sources,
-        targets=targets,
-    )
+    return np.bincount(between["group"].to_numpy(), minlength=int(group_of.max()) + 1)
 
 
 def _sides(flows: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -276,7 +288,8 @@ def _sides(flows: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     arp = flows.filter((pl.col("protocol") == "arp") & pl.col("src_mac").is_not_null())
     if flows["label"][0] == "spoof.arp" and not arp.is_empty():
-        return _ranked(arp["src_mac"]), _ranked(arp["dst"])
+        sender, told = (dict(arp[name].value_counts().iter_rows()) for name in ("src_mac", "dst"))
+        return _ranked(sender), _ranked(told)
     one, other = pl.min_horizontal("src_no", "dst_no"), pl.max_horizontal("src_no", "dst_no")
     pairs = flows.group_by(one.alias("one"), other.alias("other"), maintain_order=True).agg(
         pl.col("src").first(), pl.col("dst").first(), pl.len().alias("flows")
@@ -286,42 +299,76 @@ def _sides(flows: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     sources = {a: n for a, n in as_source.items() if n > as_target.get(a, 0)}
     targets = {a: n for a, n in as_target.items() if n > as_source.get(a, 0)}
     first_source, first_target = str(pairs["src"][0]), str(pairs["dst"][0])
-    return _by_count(sources or {first_source: 1}), _by_count(targets or {first_target: 1})
+    return _ranked(sources or {first_source: 1}), _ranked(targets or {first_target: 1})
 
 
-def _ranked(values: pl.Series) -> tuple[str, ...]:
-    return _by_count(dict(values.value_counts().iter_rows()))
+def _ranked(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """Hosts with most flows first, without the bystanders a few misjudged flows bring in.
+
+    Hosts with under a twentieth of the leader's flows are bystanders when all of them together are, too.
+    """
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    few = ranked[0][1] / 20
+    minor = sum(n for _, n in ranked if n < few)
+    return tuple(str(name) for name, n in ranked if n >= few or minor >= few)
 
 
-def _by_count(counts: dict[str, int]) -> tuple[str, ...]:
-    return tuple(str(name) for name, _ in sorted(counts.items(), key=lambda item: (-item[1], str(item[0]))))
-
-
-def _select(candidates: Sequence[Group], table: pl.DataFrame, floor: float, pad: int, minority: float) -> list[Group]:
+def _select(
+    candidates: Sequence[_Candidate], table: pl.DataFrame, floor: float, pad: int, minority: float
+) -> list[Group]:
     """The groups a person is told of: those over the floor, each with the small groups it explains."""
-    if not candidates:
-        return []
-    seen = table.select("first_seen", "last_seen", "src", "dst")
-    first, last = seen["first_seen"].to_numpy(), seen["last_seen"].to_numpy()
-    src, dst = seen["src"], seen["dst"]
+    first, last = table["first_seen"].to_numpy(), table["last_seen"].to_numpy()
     kept: list[Group] = []
-    hosts: list[_Reach] = []
-    for candidate in sorted(candidates, key=lambda g: (-len(g.rows), -g.evidence, int(g.rows[0]))):
-        start, ends = first[candidate.rows], list(zip(src[candidate.rows], dst[candidate.rows]))
-        for number, reach in enumerate(hosts):
-            if len(candidate.rows) > minority * reach.flows or kept[number].label == candidate.label:
-                continue
-            inside = (start >= reach.start - pad) & (start <= reach.stop + pad)
-            touching = np.fromiter((reach.has(a, b) for a, b in ends), dtype=bool, count=len(ends))
-            if (inside & touching).mean() > 0.5:
-                kept[number] = _take_in(kept[number], candidate)
-                break
-        else:
-            if candidate.evidence >= floor:
-                kept.append(candidate)
-                spans = int(start.min()), int(last[candidate.rows].max())
-                hosts.append(_Reach(len(candidate.rows), *spans, frozenset(frozenset(end) for end in ends), _hub(candidate)))
+    reaches: list[_Reach] = []
+    largest_first = sorted(candidates, key=lambda c: (-len(c.rows), -c.evidence, int(c.rows[0])))
+    for candidate in largest_first:
+        start = first[candidate.rows]
+        home = _home(candidate, start, table, kept, reaches, pad, minority)
+        if home is not None:
+            kept[home] = _take_in(kept[home], candidate)
+        elif candidate.evidence >= floor:
+            flows = table[candidate.rows]
+            sources, targets = _sides(flows)
+            kept.append(
+                Group(
+                    candidate.label,
+                    candidate.probability,
+                    candidate.evidence,
+                    candidate.rows,
+                    sources,
+                    targets,
+                )
+            )
+            span = int(start.min()) - pad, int(last[candidate.rows].max()) + pad
+            pairs = frozenset(map(frozenset, zip(flows["src"], flows["dst"], strict=True)))
+            reaches.append(_Reach(len(candidate.rows), *span, pairs, _hub(sources, targets)))
     return sorted(kept, key=lambda g: (int(first[g.rows].min()), g.label))
+
+
+def _home(
+    stray: _Candidate,
+    start: NDArray[np.int64],
+    table: pl.DataFrame,
+    kept: Sequence[Group],
+    reaches: Sequence[_Reach],
+    pad: int,
+    minority: float,
+) -> int | None:
+    """The much larger group of another label in whose time, and between whose parties, most of a group lies."""
+    begins, ends_at = int(start.min()), int(start.max())
+    ends: list[tuple[str, str]] = []
+    for number, reach in enumerate(reaches):
+        apart = ends_at < reach.start or begins > reach.stop
+        if apart or len(stray.rows) > minority * reach.flows or kept[number].label == stray.label:
+            continue
+        inside = (start >= reach.start) & (start <= reach.stop)
+        if inside.mean() <= 0.5:
+            continue
+        ends = ends or list(zip(table["src"][stray.rows], table["dst"][stray.rows], strict=True))
+        touching = np.fromiter((reach.has(*end) for end in ends), dtype=bool, count=len(ends))
+        if (inside & touching).mean() > 0.5:
+            return number
+    return None
 
 
 @dataclass(frozen=True)
@@ -338,16 +385,16 @@ class _Reach:
         return self.hub in (one, other) if self.hub else frozenset((one, other)) in self.pairs
 
 
-def _hub(found: Group) -> str | None:
+def _hub(sources: tuple[str, ...], targets: tuple[str, ...]) -> str | None:
     """The attacker of many or the victim of many: it alone tells what belongs to the incident."""
-    if len(found.sources) == 1 and len(found.targets) > 3:
-        return found.sources[0]
-    if len(found.targets) == 1 and len(found.sources) > 3:
-        return found.targets[0]
+    if len(sources) == 1 and len(targets) > 3:
+        return sources[0]
+    if len(targets) == 1 and len(sources) > 3:
+        return targets[0]
     return None
 
 
-def _take_in(found: Group, stray: Group) -> Group:
+def _take_in(found: Group, stray: _Candidate) -> Group:
     also = dict(found.also)
     also[stray.label] = also.get(stray.label, 0) + len(stray.rows)
     return replace(found, rows=np.sort(np.concatenate([found.rows, stray.rows])), also=also)

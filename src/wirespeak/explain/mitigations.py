@@ -65,7 +65,12 @@ def _values(source: str | None, target: str | None, port: int | None) -> dict[st
     """Every placeholder that can be filled."""
     values = {"tcp": "meta l4proto tcp", "udp": "meta l4proto udp", "at_port": "any"}
     if isinstance(port, int) and 0 < port < 65_536:
-        values |= {"port": str(port), "tcp": f"tcp dport {port}", "udp": f"udp dport {port}", "at_port": str(port)}
+        values |= {
+            "port": str(port),
+            "tcp": f"tcp dport {port}",
+            "udp": f"udp dport {port}",
+            "at_port": str(port),
+        }
     if host := valid_host(source):
         values |= {"source": host, "from": _match(host, "saddr")}
     host = valid_host(target)
@@ -90,7 +95,9 @@ def _match(host: str, side: str) -> str:
 def _countermeasure(entry: Mapping[str, Any], values: Mapping[str, str]) -> Countermeasure | None:
     body = _table(entry) if entry["kind"] == "nftables" else entry["text"]
     text = f"{_COMMENT[entry['kind']]} {entry['about']}\n{body}" if "about" in entry else body
-    if not set(_PLACEHOLDERS.findall(text)) <= values.keys() or (entry.get("family") == "arp" and "ether" not in values.get("from", "")):
+    if not set(_PLACEHOLDERS.findall(text)) <= values.keys() or (
+        entry.get("family") == "arp" and "ether" not in values.get("from", "")
+    ):
         return None
     return Countermeasure(entry["kind"], _PLACEHOLDERS.sub(lambda found: values[found[1]], text))
 

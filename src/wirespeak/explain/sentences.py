@@ -67,12 +67,17 @@ def _invent(random: Random) -> Record:
         "packets": packets,
         "bytes": packets * _number(random, 28, 1400),
         "duration": _real(random, 0.01, 900) if random.random() < 0.95 else 0.0,
-        **{name: _number(random, 2, 60_000) if random.random() < share else 1 for name, share in shares.items()},
+        **{
+            name: _number(random, 2, 60_000) if random.random() < share else 1
+            for name, share in shares.items()
+        },
     }
     if values["ports"] == 1:
         del values["ports"]
         if random.random() < 0.8:
-            values["port"] = random.choice((80, 443, 1883, 8883, 502, 5683, 22, 23, 53, random.randint(1, 65_535)))
+            values["port"] = random.choice(
+                (80, 443, 1883, 8883, 502, 5683, 22, 23, 53, random.randint(1, 65_535))
+            )
     totals = [fact(name, values[name]) for name in TOTALS if name in values]
     names = random.sample(grammar.speakable(), random.choice((1, 2, 3, 4, 4, 4)))
     return Record(label, (*totals, *(_invent_fact(name, random) for name in names)))

@@ -275,7 +275,9 @@ def _range(fact: Evidence) -> str:
 
 
 def _remedy(remedy: Mitigation) -> str:
-    ids = " ".join(f'<span class="id">{_shown(name)}</span>' for name in (remedy.capec_id, remedy.attack_id) if name)
+    ids = " ".join(
+        f'<span class="id">{_shown(name)}</span>' for name in (remedy.capec_id, remedy.attack_id) if name
+    )
     steps = "".join(f"<li>{_shown(step)}</li>" for step in remedy.steps)
     return f"<h3>{_shown(remedy.title)} {ids}</h3>\n<ol>{steps}</ol>\n{''.join(map(_countermeasure, remedy.countermeasures))}"
 
@@ -298,7 +300,9 @@ def _verdicts(overview: Overview) -> str:
 
 
 def _counts(title: str, items: Iterable[tuple[str, int]]) -> str:
-    rows = "".join(f"<tr><th scope='row'>{_shown(name)}</th><td class='number'>{n:,}</td></tr>" for name, n in items)
+    rows = "".join(
+        f"<tr><th scope='row'>{_shown(name)}</th><td class='number'>{n:,}</td></tr>" for name, n in items
+    )
     return f"<div><h2>{title}</h2><table>{rows}</table></div>"
 
 
@@ -380,7 +384,7 @@ def _span(seconds: float) -> str:
         return say(seconds, "seconds")
     whole = round(seconds)
     sizes = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    parts = []
+    parts: list[str] = []
     for size, unit in sizes:
         count, whole = divmod(whole, size)
         if count or parts:
@@ -395,7 +399,9 @@ def _cut(text: str, width: int) -> str:
 def _plain(text: str, *, lines: bool = False) -> str:
     """Text without control characters or bidirectional overrides: they are spelled out."""
     return "".join(
-        f"\\u{ord(letter):04x}" if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp", "Cs") and not (lines and letter == "\n") else letter
+        f"\\u{ord(letter):04x}"
+        if unicodedata.category(letter) in ("Cc", "Cf", "Zl", "Zp", "Cs") and not (lines and letter == "\n")
+        else letter
         for letter in text
     )
 
