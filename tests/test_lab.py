@@ -10,7 +10,8 @@ import pytest
 
 from wirespeak.errors import InputError, OptionError
 from wirespeak.lab.attacks.inject import ENCODINGS, SQLI, XSS
-from wirespeak.lab.attacks.tools import MOST_PACKETS, TOOLS, Strike
+from wirespeak.lab.attacks.tool import MOST_PACKETS, Strike
+from wirespeak.lab.attacks.tools import TOOLS
 from wirespeak.lab.draw import build_world
 from wirespeak.lab.scenario import parse_scenario, read_scenario
 from wirespeak.lab.truth import TruthRow, label_flows, read_truth, truth_csv

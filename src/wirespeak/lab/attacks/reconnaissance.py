@@ -1,0 +1,152 @@
+"""Scans of ports and sweeps of hosts."""
+
+from __future__ import annotations
+
+from wirespeak.lab.attacks.tool import Strike, own, tool
+
+
+@tool("recon.port_scan", package="nmap")
+def nmap_ports(
+    s: Strike, *, mode: str = "S", timing: int = 4, ports: str = "1-600", delay_ms: int = 0, options: str = ""
+) -> list[str]:
+    """mode S SYN, T connect, U UDP, N null, F FIN, X Xmas."""
+    pace = ["--scan-delay", f"{delay_ms}ms"] if delay_ms else ["--max-rate", "900"]
+    return [
+        "nmap",
+        f"-s{mode}",
+        f"-T{timing}",
+        "-n",
+        "-Pn",
+        "--max-retries",
+        "1",
+        *pace,
+        "-p",
+        ports,
+        *options.split(),
+        s.address,
+    ]
+
+
+@tool("recon.port_scan", package="nmap")
+def nmap_top_ports(s: Strike, *, how_many: int = 100, mode: str = "S", timing: int = 4) -> list[str]:
+    """The ports nmap finds open most often."""
+    return [
+        "nmap",
+        f"-s{mode}",
+        f"-T{timing}",
+        "-n",
+        "--max-retries",
+        "1",
+        "--max-rate",
+        "900",
+        "--top-ports",
+        str(how_many),
+        s.address,
+    ]
+
+
+@tool("recon.port_scan", package="hping3")
+def hping3_scan(s: Strike, *, ports: str = "1-500") -> list[str]:
+    """hping3's own scan mode."""
+    return ["hping3", "-S", "-n", "--scan", ports, s.address]
+
+
+@tool("recon.port_scan", package="masscan")
+def masscan_ports(s: Strike, *, ports: str = "1-800", rate: float = 300.0) -> list[str]:
+    """masscan on one host."""
+    return [
+        "masscan",
+        s.address,
+        "-p",
+        ports,
+        "--rate",
+        str(int(min(rate, 1000))),
+        "--wait",
+        "2",
+        "--interface",
+        "eth0",
+        "--adapter-ip",
+        s.attacker.address,
+        "--router-mac",
+        s.target.mac.replace(":", "-"),
+    ]
+
+
+@tool("recon.port_scan")
+def own_connect_scan(
+    s: Strike, *, ports: int = 300, first: int = 1, rate: float = 60.0, shuffled: bool = True
+) -> list[str]:
+    """Full connections to many ports, one after another."""
+    return own(
+        "requests",
+        "connect_scan",
+        targets=[s.address],
+        ports=list(range(first, first + min(ports, 2000))),
+        rate=min(rate, 600),
+        shuffled=shuffled,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("recon.sweep", package="nmap", reach="network")
+def nmap_sweep(s: Strike, *, mode: str = "PR", timing: int = 4, far: bool = False) -> list[str]:
+    """mode PR ARP, PE echo, PS SYN to 80 and 443, PA ACK. On the LAN all of them resolve each address by ARP."""
+    probe = {
+        "PR": ["-PR"],
+        "PE": ["-PE", "--disable-arp-ping"],
+        "PS": ["-PS80,443", "--disable-arp-ping"],
+        "PA": ["-PA80", "--disable-arp-ping"],
+    }[mode]
+    return [
+        "nmap",
+        "-sn",
+        "-n",
+        f"-T{timing}",
+        "--max-retries",
+        "1",
+        "--max-rate",
+        "300",
+        *probe,
+        str(s.swept(far)),
+    ]
+
+
+@tool("recon.sweep", package="fping", reach="network")
+def fping_sweep(s: Strike, *, interval_ms: int = 10, far: bool = False) -> list[str]:
+    """fping over the block."""
+    return ["fping", "-q", "-a", "-r", "0", "-i", str(interval_ms), "-g", str(s.swept(far))]
+
+
+@tool("recon.sweep", package="arp-scan", reach="network")
+def arp_scan(s: Strike, *, interval_ms: int = 10) -> list[str]:
+    """arp-scan over the block."""
+    return ["arp-scan", "-q", "-I", "eth0", "-i", str(interval_ms), "-r", "1", str(s.block)]
+
+
+@tool("recon.sweep", reach="network")
+def own_tcp_sweep(s: Strike, *, port: int = 80, rate: float = 30.0, far: bool = False) -> list[str]:
+    """A connection attempt to one port of every address, as worms look for victims."""
+    return own(
+        "requests",
+        "connect_scan",
+        targets=[str(a) for a in s.swept(far).hosts() if str(a) != s.attacker.address],
+        ports=[port],
+        rate=min(rate, 300),
+        shuffled=True,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("recon.sweep", reach="network")
+def own_arp_sweep(s: Strike, *, rate: float = 40.0, shuffled: bool = False) -> list[str]:
+    """Who has every address, one after another."""
+    return own(
+        "packets",
+        "arp_sweep",
+        targets=[str(a) for a in s.block.hosts() if str(a) != s.attacker.address],
+        rate=min(rate, 500),
+        shuffled=shuffled,
+        mac=s.attacker.mac,
+        address=s.attacker.address,
+        seed=s.random.getrandbits(32),
+    )

