@@ -113,6 +113,8 @@ def _as_command(verb: Verb) -> Callable[..., None]:
         except KeyboardInterrupt as interrupt:
             _complain("interrupted; nothing was written.")
             raise typer.Exit(130) from interrupt
+        for warning in outcome.warnings:
+            _complain(f"warning: {warning}")
         _print_record(outcome.card) if json_wanted else _print_summary(outcome)
 
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -19,7 +19,6 @@ from typer import Argument, Option
 from wirespeak.errors import InputError
 from wirespeak.interfaces.output import Outcome, Run, as_json, complete, folder, one_file
 from wirespeak.interfaces.progress import Say, quiet
-from wirespeak.records import RunCard
 
 if TYPE_CHECKING:
     import polars as pl
@@ -92,7 +91,7 @@ def demo(
         counts = run.counts
         _write_traffic("smart-bulb", hidden / "synthetic.pcap", run, minutes=3.0, seed=seed)
         run.counts = counts  # of the captures that were judged
-    return Outcome(_finished(run, output), _with_report(summary, output))
+    return run.done(output, _with_report(summary, output))
 
 
 def flows(
@@ -116,7 +115,7 @@ def flows(
     with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
         table = _read(inputs, run, idle=idle, active=active, progress=progress)
         tables.write(table, target)
-    return Outcome(_finished(run, output), f"{_said(run, 'packets', 'flows')}: {output}")
+    return run.done(output, f"{_said(run, 'packets', 'flows')}: {output}")
 
 
 def textify(
@@ -141,8 +140,9 @@ def textify(
     with one_file(output, run, name="examples.jsonl", suffixes=(".jsonl",)) as target:
         table = _read(inputs, run, idle=idle, active=active, progress=progress)
         labels = _labels(table, truth)
+        progress(f"writing {table.height:,} sentences")
         examples.write(table, labels, target, level=level, format=format)
-    return Outcome(_finished(run, output), f"{_said(run, 'packets', 'sentences')}: {output}")
+    return run.done(output, f"{_said(run, 'packets', 'sentences')}: {output}")
 
 
 def detect(
@@ -170,7 +170,7 @@ def detect(
             inputs, hidden, run, detector=detector, model=model, truth=truth, device=device, idle=idle, active=active,
             progress=progress,
         )  # fmt: skip
-    return Outcome(_finished(run, output), _with_report(summary, output))
+    return run.done(output, _with_report(summary, output))
 
 
 def generate(
@@ -199,7 +199,7 @@ def generate(
         progress(f"writing {minutes:g} minutes of {profile}")
         _write_traffic(profile, target, run, minutes=minutes, seed=seed, model=model)
     what = "flows" if output.suffix in TABLES else "packets"
-    return Outcome(_finished(run, output), f"{_said(run, 'conversations', what)}: {output}")
+    return run.done(output, f"{_said(run, 'conversations', what)}: {output}")
 
 
 def record(
@@ -236,7 +236,7 @@ def record(
     run.notes["recording"] = json.loads((output / "run.json").read_text("utf-8"))
     complete(output, run)
     said = f"{recording.packets:,} packets, {len(recording.attacks)} attacks in {recording.seconds:.0f} s: {output}"
-    return Outcome(_finished(run, output), said)
+    return run.done(output, said)
 
 
 def train(
@@ -270,9 +270,7 @@ def train(
         recipe = Recipe(schedule=Schedule(steps=steps), leave_out=leave_out, seed=seed)
         card = make_model(inputs, hidden, recipe, progress)
         run.count(taken=sum(card["training"]["examples"].values()), given=1)
-    return Outcome(
-        _finished(run, output), f"a model of {card['training']['parameters']:,} parameters: {output}"
-    )
+    return run.done(output, f"a model of {card['training']['parameters']:,} parameters: {output}")
 
 
 def list_models(
@@ -296,7 +294,7 @@ def list_models(
         f"{card.name:<12} {card.parameters:>11,} parameters {card.bytes / 1e6:>8.1f} MB  {card.folder}"
         for card in found
     ]
-    return Outcome(run.card(), "\n".join(lines) or "No model is at hand. Train one with 'wirespeak train'.")
+    return run.done(None, "\n".join(lines) or "No model is at hand. Train one with 'wirespeak train'.")
 
 
 def describe_model(
@@ -316,7 +314,7 @@ def describe_model(
     run = Run("models describe", {"name": name})
     card = find_card(name)
     run.count(taken=0, given=1)
-    return Outcome(run.card(), as_json(card.facts).rstrip())
+    return run.done(None, as_json(card.facts).rstrip())
 
 
 def bench(
@@ -341,7 +339,7 @@ def bench(
     lines = [
         f"{rate.what:<30} {rate.value:>12,.0f} {rate.per + '/s':<18} {rate.note}".rstrip() for rate in rates
     ]
-    return Outcome(_finished(run, output), "\n".join(lines))
+    return run.done(output, "\n".join(lines))
 
 
 def _judge(
@@ -402,7 +400,7 @@ def _read(inputs: list[Path], run: Run, *, idle: float, active: float, progress:
     run.count(taken=measured.packets, given=measured.flows.height, set_aside=measured.set_aside)
     run.notes["cut"] = measured.cut
     if measured.cut:
-        progress(f"warning: {measured.cut}")
+        run.warnings.append(measured.cut)
     return measured.flows
 
 
@@ -447,13 +445,6 @@ def _write_traffic(
         table = measure(decode(frames))
         tables.write(table, target)
         run.count(taken=written.conversations, given=table.height, set_aside=written.set_aside)
-
-
-def _finished(run: Run, output: Path) -> RunCard:
-    """The record of a run whose outputs are in place."""
-    if output.is_dir():
-        return run.card(sorted(child for child in output.iterdir() if child.is_file()))
-    return run.card([output])
 
 
 def _said(run: Run, taken: str, given: str) -> str:

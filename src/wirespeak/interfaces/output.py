@@ -45,10 +45,14 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a verb returns: the record of it, and what a person reads on the terminal (text or a rich renderable)."""
+    """What a verb returns: the record of it, and what a person reads on the terminal.
+
+    summary: text or a rich renderable; warnings: what went less well than one would wish, a line each.
+    """
 
     card: RunCard
     summary: Any = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -67,6 +71,7 @@ class Run:
     counts: dict[str, Any] = field(default_factory=lambda: {"in": 0, "out": 0, "set_aside": {}})
     scores: tuple[Score, ...] = ()
     notes: dict[str, Any] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
     def count(self, *, taken: int, given: int, set_aside: Mapping[str, int] | None = None) -> None:
@@ -84,6 +89,13 @@ class Run:
             scores=self.scores,
             seconds=round(time.monotonic() - self.began, 3),
         )
+
+    def done(self, output: Path | None, summary: Any) -> Outcome:
+        """The outcome, once all outputs are in place: a file, or all files of a folder."""
+        outputs = [output] if output else []
+        if output and output.is_dir():
+            outputs = sorted(child for child in output.iterdir() if child.is_file())
+        return Outcome(self.card(outputs), summary, tuple(self.warnings))
 
     def details(self, outputs: Sequence[Path]) -> dict[str, Any]:
         """What `run.json` keeps: the record, and what is needed to do the same again."""
