@@ -53,6 +53,12 @@ class BuildLibrary(build_ext):
 
 
 setup(
-    ext_modules=[Extension("wirespeak._native.library", SOURCES, depends=["src/wirespeak/_native/native.h"])],
+    ext_modules=[
+        Extension(
+            "wirespeak._native.library",
+            SOURCES,
+            depends=sorted(str(path) for path in Path("src/wirespeak/_native").glob("*.h")),
+        )
+    ],
     cmdclass={"build_ext": BuildLibrary},
 )

@@ -11,13 +11,6 @@
 
 enum { CLOSED_STAYS_S = 5 };
 
-struct flow_key {
-    uint8_t low[16], high[16]; /* the addresses in order; for ARP sender and target */
-    uint8_t mac[6];            /* of the sender, for ARP alone */
-    uint16_t low_port, high_port, vlan, protocol;
-    uint16_t family;
-};
-
 struct flow {
     uint32_t before, after; /* neighbours in the list of idle or of closed flows */
     uint32_t hash, event;
@@ -131,65 +124,7 @@ static void end_what_ran_out(struct meter *m) {
     }
 }
 
-/* ---- keys ----------------------------------------------------------------------------------------------- */
-
-/* Types that answer each other share a key (as in Community ID): the request's. */
-static uint8_t icmp_request_type(uint16_t protocol, uint8_t type) {
-    static const uint8_t pairs[][2] = {{0, 8}, {9, 10}, {14, 13}, {16, 15}, {18, 17}};
-    static const uint8_t pairs6[][2] = {{129, 128}, {131, 130}, {132, 130}, {134, 133}, {136, 135}, {140, 139}, {145, 144}};
-    for (size_t i = 0; protocol == ICMP && i < ARRAY_LENGTH(pairs); i++) {
-        if (pairs[i][0] == type) return pairs[i][1];
-    }
-    for (size_t i = 0; protocol == ICMP6 && i < ARRAY_LENGTH(pairs6); i++) {
-        if (pairs6[i][0] == type) return pairs6[i][1];
-    }
-    return type;
-}
-
-struct ends {
-    const uint8_t *src, *dst;
-    uint16_t src_port, dst_port; /* of TCP and UDP; for ICMP identifier and type */
-    uint16_t protocol, vlan;
-    uint8_t family;
-};
-
-/* The key of a conversation, the same whoever speaks; tells whether `src` is its low end. */
-static bool make_key(struct flow_key *key, const struct ends *ends) {
-    memset(key, 0, sizeof *key);
-    bool icmp = ends->protocol == ICMP || ends->protocol == ICMP6;
-    uint16_t src_port = ends->src_port, dst_port = icmp ? icmp_request_type(ends->protocol, (uint8_t)ends->dst_port) : ends->dst_port;
-    int order = memcmp(ends->src, ends->dst, 16);
-    bool src_is_low = order ? order < 0 : icmp || src_port <= dst_port;
-    memcpy(key->low, src_is_low ? ends->src : ends->dst, 16);
-    memcpy(key->high, src_is_low ? ends->dst : ends->src, 16);
-    key->low_port = src_is_low || icmp ? src_port : dst_port;
-    key->high_port = src_is_low || icmp ? dst_port : src_port;
-    key->vlan = ends->vlan;
-    key->protocol = ends->protocol;
-    key->family = ends->family;
-    return src_is_low;
-}
-
-static void make_arp_key(struct flow_key *key, const uint8_t *sender, const uint8_t *target, const uint8_t *mac, uint16_t vlan) {
-    memset(key, 0, sizeof *key);
-    memcpy(key->low, sender, 16);
-    memcpy(key->high, target, 16);
-    memcpy(key->mac, mac, 6);
-    key->vlan = vlan;
-    key->protocol = ARP;
-    key->family = 4;
-}
-
-static bool packet_key(struct flow_key *key, const struct packet *p) {
-    if (p->protocol == ARP) {
-        make_arp_key(key, p->src, p->dst, p->arp_sender_mac, p->vlan);
-        return true;
-    }
-    bool icmp = p->protocol == ICMP || p->protocol == ICMP6;
-    struct ends ends = {p->src, p->dst, icmp ? p->icmp_id : p->src_port, icmp ? p->icmp_type : p->dst_port,
-                        p->protocol, p->vlan, p->family};
-    return make_key(key, &ends);
-}
+/* ---- finding --------------------------------------------------------------------------------------------- */
 
 static bool same_flow(const void *owner, uint32_t index, const void *key) {
     return memcmp(&flow_at(owner, index)->key, key, sizeof(struct flow_key)) == 0;
@@ -442,7 +377,7 @@ static void add_packet(struct meter *m, uint32_t index, const struct packet *p, 
 
 static void answer_arp_request(struct meter *m, const struct packet *p) {
     struct flow_key key;
-    make_arp_key(&key, p->dst, p->src, p->arp_target_mac, p->vlan);
+    key_of_answered(&key, p);
     uint32_t index = find_flow(m, &key);
     if (index == NONE) return;
     struct flow *flow = flow_at(m, index);
@@ -453,9 +388,8 @@ static void answer_arp_request(struct meter *m, const struct packet *p) {
 static void blame_quoted_flow(struct meter *m, const struct packet *p) {
     bool unreachable = p->protocol == ICMP ? p->icmp_type == 3 : p->icmp_type == 1;
     if (!unreachable || p->quoted_protocol == NO_PROTOCOL) return;
-    struct ends ends = {p->quoted_src, p->quoted_dst, p->quoted_src_port, p->quoted_dst_port, p->quoted_protocol, p->vlan, p->family};
     struct flow_key key;
-    make_key(&key, &ends);
+    key_of_quoted(&key, p);
     uint32_t index = find_flow(m, &key);
     if (index == NONE) return;
     uint32_t event = flow_at(m, index)->event;
@@ -473,7 +407,7 @@ static bool meter_packet(struct meter *m, const struct packet *p, struct view da
     if (p->time_ns > m->clock) m->clock = p->time_ns;
     end_what_ran_out(m);
     struct flow_key key;
-    bool src_is_low = packet_key(&key, p);
+    bool src_is_low = key_of_packet(&key, p);
     uint32_t index = find_flow(m, &key);
     bool opens = p->protocol == TCP && (p->tcp_flags & (SYN | ACK)) == SYN;
     if (index != NONE && opens && flow_at(m, index)->closed) {

@@ -213,6 +213,20 @@ void table_remove(struct table *table, uint32_t hash, uint32_t index);
 
 uint64_t hash_bytes(const void *bytes, size_t size, uint64_t seed);
 
+/* ---- keys (keys.c) -------------------------------------------------------------------------------------- */
+
+/* Compared and hashed as bytes: it has no padding. */
+struct flow_key {
+    uint8_t low[16], high[16]; /* the addresses in order; for ARP sender and target */
+    uint8_t mac[6];            /* of the sender, for ARP alone */
+    uint16_t low_port, high_port, vlan, protocol;
+    uint16_t family;
+};
+
+bool key_of_packet(struct flow_key *key, const struct packet *packet);     /* whether its source is the low end */
+void key_of_quoted(struct flow_key *key, const struct packet *packet);     /* of the packet an ICMP error quotes */
+void key_of_answered(struct flow_key *key, const struct packet *packet);   /* of the request an ARP reply answers */
+
 /* ---- conversations (conversation.c) -------------------------------------------------------------------- */
 
 /* What is remembered of a flow's application between its packets. */

@@ -1,0 +1,161 @@
+/* HTTP/1 and RTSP: requests and responses, also in pieces. Sources: RFC 9112, RFC 7826. */
+#include "conversation.h"
+
+#include <stdlib.h>
+
+static const char *const METHODS[] = {
+    "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND", "SUBSCRIBE", "UNSUBSCRIBE",
+    "NOTIFY", "M-SEARCH", "PRI", "DESCRIBE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "ANNOUNCE", "RECORD", "GET_PARAMETER",
+    "SET_PARAMETER",
+};
+
+/* The size of the method and its space when a request begins here, else 0. */
+static size_t request_method(struct view v) {
+    if (read8(v, 0) < 'A' || read8(v, 0) > 'Z') return 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(METHODS); i++) {
+        size_t size = strlen(METHODS[i]);
+        if (!starts_with(v, METHODS[i]) || read8(v, size) != ' ') continue;
+        uint8_t first = read8(v, size + 1);
+        bool names_host = first == 'h' || first == 'r' || (METHODS[i][0] == 'C' && is_word(first));
+        return first == '/' || first == '*' || names_host ? size + 1 : 0;
+    }
+    return 0;
+}
+
+static bool is_response(struct view v) { return starts_with(v, "HTTP/1.") || starts_with(v, "RTSP/1."); }
+
+static bool has_word(struct view v, const char *word) {
+    size_t size = strlen(word);
+    for (size_t i = 0; i + size <= v.size; i++) {
+        if (memcmp(v.at + i, word, size) == 0) return true;
+    }
+    return false;
+}
+
+/* Where the header ends and the body begins, or 0 when the empty line is not here. */
+static size_t header_end(struct view v, bool at_line_start) {
+    if (at_line_start && read8(v, 0) == '\n') return 1;
+    if (at_line_start && read8(v, 0) == '\r' && read8(v, 1) == '\n') return 2;
+    for (size_t i = 0; i < v.size;) {
+        i += find_byte(view_from(v, i), '\n') + 1;
+        if (read8(v, i) == '\n') return i + 1;
+        if (read8(v, i) == '\r' && read8(v, i + 1) == '\n') return i + 2;
+    }
+    return 0;
+}
+
+static bool names_header(struct view line, const char *name) {
+    size_t size = strlen(name);
+    if (line.size < size) return false;
+    for (size_t i = 0; i < size; i++) {
+        if (lower(line.at[i]) != (uint8_t)name[i]) return false;
+    }
+    return true;
+}
+
+static uint64_t read_number(struct view v) {
+    size_t i = 0;
+    while (i < v.size && (v.at[i] == ' ' || v.at[i] == '\t')) i++;
+    uint64_t number = 0;
+    for (size_t digits = 0; i < v.size && is_digit(v.at[i]) && digits < 18; i++, digits++) number = number * 10 + (v.at[i] - '0');
+    return number;
+}
+
+static void read_header_lines(struct conversation *c, struct view header, bool *chunked) {
+    for (size_t i = 0; i < header.size;) {
+        struct view rest = view_from(header, i), line = view_first(rest, find_byte(rest, '\n'));
+        if (names_header(line, "content-length:")) c->body_left = read_number(view_from(line, 15));
+        if (names_header(line, "transfer-encoding:")) *chunked |= has_word(line, "chunked");
+        if (names_header(line, "authorization:")) c->has_credentials = 1;
+        i += line.size + 1;
+    }
+}
+
+static void keep_text(struct conversation *c, struct view piece, uint32_t room) {
+    size_t size = piece.size < room ? piece.size : room;
+    if (!size) return;
+    uint8_t *text = realloc(c->text, c->text_size + size);
+    if (!text) return; /* without memory the text is only shorter */
+    memcpy(text + c->text_size, piece.at, size);
+    c->text = text;
+    c->text_size += (uint32_t)size;
+}
+
+static void keep_body(struct conversation *c, struct view body) {
+    keep_text(c, body, TEXT_ROOM - (c->text_size - c->target_size));
+}
+
+void http_end(struct conversation *c, struct flow_row *row) {
+    struct view all = {c->text, c->text_size};
+    bool password = text_count(row, view_first(all, c->target_size), view_from(all, c->target_size));
+    row->logins += c->has_credentials || (c->is_post && password);
+    free(c->text);
+    c->text = NULL;
+    c->text_size = c->target_size = 0;
+    c->request = NO_REQUEST;
+}
+
+static bool ends_chunks(struct view body) {
+    return body.size >= 5 && memcmp(body.at + body.size - 5, "0\r\n\r\n", 5) == 0;
+}
+
+static void hear_body(struct conversation *c, struct flow_row *row, struct view body, uint64_t size) {
+    keep_body(c, body);
+    bool done = c->request == IN_CHUNKS ? ends_chunks(body) : c->body_left <= size;
+    c->body_left -= c->body_left < size ? c->body_left : size;
+    if (done) http_end(c, row);
+}
+
+static void hear_header(struct conversation *c, struct flow_row *row, const struct speech *s, bool continued) {
+    struct view v = s->payload;
+    bool at_line_start = continued && c->line_ended;
+    size_t end = header_end(v, at_line_start), first = at_line_start ? 0 : find_byte(v, '\n') + 1;
+    bool chunked = c->request == IN_CHUNKS;
+    read_header_lines(c, view_from(end ? view_first(v, end) : v, first), &chunked);
+    c->line_ended = v.size && v.at[v.size - 1] == '\n';
+    c->request = IN_HEADER;
+    if (!end && v.size < s->size) http_end(c, row); /* the capture cut it short, not the client */
+    if (!end) return;
+    c->request = chunked ? IN_CHUNKS : IN_BODY;
+    hear_body(c, row, view_from(v, end), s->size - end);
+}
+
+static void begin_request(struct conversation *c, struct flow_row *row, const struct speech *s, size_t method) {
+    if (c->request != NO_REQUEST) {
+        http_end(c, row);
+        row->unfinished_requests++;
+    }
+    count_message(row, s);
+    struct view rest = view_from(s->payload, method), line = view_first(rest, find_byte(rest, '\n'));
+    size_t target = find_byte(line, ' ');
+    if (target == line.size && target && line.at[target - 1] == '\r') target--;
+    c->is_post = starts_with(s->payload, "POST") || starts_with(s->payload, "PUT") || starts_with(s->payload, "PATCH");
+    c->has_credentials = 0;
+    c->body_left = 0;
+    c->request_side = s->backward;
+    keep_text(c, view_first(line, target), TEXT_ROOM);
+    c->target_size = c->text_size;
+    hear_header(c, row, s, false);
+}
+
+static void hear_response(struct flow_row *row, const struct speech *s) {
+    uint64_t status = read_number(view_from(s->payload, 8));
+    count_message(row, s);
+    row->errors += status >= 400 && status <= 599;
+    row->refusals += status == 401 || status == 403;
+}
+
+void http_hear(struct conversation *c, struct flow_row *row, const struct speech *s) {
+    size_t method = request_method(s->payload);
+    if (method) begin_request(c, row, s, method);
+    else if (is_response(s->payload)) hear_response(row, s);
+    else if (c->request == IN_HEADER && c->request_side == s->backward) hear_header(c, row, s, true);
+    else if (c->request != NO_REQUEST && c->request_side == s->backward) hear_body(c, row, s->payload, s->size);
+}
+
+bool http_speaks(struct view payload) { return request_method(payload) || is_response(payload); }
+
+bool http_is_rtsp(struct view payload) {
+    struct view line = view_first(payload, find_byte(payload, '\n'));
+    return has_word(line, "RTSP/1.") || has_word(line, "rtsp://");
+}
