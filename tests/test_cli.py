@@ -142,6 +142,17 @@ def test_the_same_input_gives_the_same_bytes(ending: str, good: Path, tmp_path: 
     assert (tmp_path / f"one{ending}").read_bytes() == (tmp_path / f"two{ending}").read_bytes()
 
 
+def test_a_table_of_flows_is_judged_as_its_capture_is(
+    good: Path, tmp_path: Path, wirespeak: Run, tiny_model: Path
+) -> None:
+    wirespeak("flows", good, "-o", tmp_path / "flows.csv")
+    for name, source in (("capture", good), ("table", tmp_path / "flows.csv")):
+        done = wirespeak("detect", source, "-o", tmp_path / name, "--model", tiny_model)
+        assert done.returncode == 0, done.stderr
+    one, other = ((tmp_path / name / "verdicts.parquet").read_bytes() for name in ("capture", "table"))
+    assert one == other
+
+
 @needs_root
 @pytest.mark.parametrize("options", ["size=64k", "size=64k,ro"], ids=["full", "read-only"])
 def test_an_output_that_cannot_be_written_says_what_to_do(

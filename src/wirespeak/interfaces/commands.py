@@ -81,7 +81,8 @@ def demo(
 ) -> Outcome:
     """Judge captures in the box, invent traffic, write a report.
 
-    Takes under a minute. The captures were recorded in Wirespeak's own lab and are labelled; the model never saw them.
+    Takes under a minute. The captures were recorded in Wirespeak's own lab and are labelled; the model never
+    saw them.
     """
     capture, truth = CAPTURES / "demo" / "capture.pcap", CAPTURES / "demo" / "truth.csv"
     run = Run("demo", {"output": output, "seed": seed}, [capture, truth], seed)
@@ -106,8 +107,8 @@ def flows(
 ) -> Outcome:
     """Turn captures into a table of flows.
 
-    One row for each conversation. The columns are described in docs/columns.md. A malformed packet is counted and set aside; a capture that
-    was cut off is read up to the cut.
+    One row for each conversation. The columns are described in docs/columns.md. A malformed packet is counted
+    and set aside; a capture that was cut off is read up to the cut.
     """
     from wirespeak.data import tables
 
