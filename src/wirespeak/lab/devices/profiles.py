@@ -35,6 +35,18 @@ def _start(d: Device, *, names: int = 4, clocks: int = 1) -> Life:
         d.every(r.uniform(60, 200), cloud.wake_up_lookups, how_many=2, first_s=r.uniform(20, 60)),
         d.every(r.uniform(50, 150), discovery.ask_neighbours, how_many=r.choice((1, 2, 5)), jitter=0.5),
         d.every(r.uniform(50, 200), discovery.renew_lease),
+        *(
+            [
+                d.every(
+                    r.uniform(15, 120),
+                    cloud.closed_port,
+                    address=d.gateway,
+                    port=r.choice((80, 80, 443, 8080)),
+                )
+            ]
+            if d.chance(0.25)
+            else []
+        ),
     ]
 
 
