@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import polars as pl
 import pytest
@@ -14,6 +14,7 @@ from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, t
 from polars.testing import assert_frame_equal
 
 from wirespeak.flow import Meter, measure
+from wirespeak.schema import FEATURES
 from wirespeak.wire import Frames, Packets, decode
 
 S = 1_000_000_000
@@ -227,6 +228,13 @@ class SlowMeter:
         times = [packet.time for packet, _ in flow.packets]
         gaps = [(later - sooner) / S for sooner, later in zip(times, times[1:], strict=False)]
         mean = sum(gaps) / len(gaps) if gaps else 0.0
+        times_of = {
+            side: [packet.time for packet, back in flow.packets if back == side] for side in (False, True)
+        }
+        tcp_packets = [(packet, back) for packet, back in flow.packets if packet.kind == "tcp"]
+        flagged = Counter(
+            (back, bit) for packet, back in tcp_packets for bit in (SYN, FIN, RST, PSH) if packet.flags & bit
+        )
         return {
             "flow_id": flow.number,
             "first_seen": times[0],
@@ -241,8 +249,20 @@ class SlowMeter:
             "iat_std_s": (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5 if gaps else 0.0,
             "iat_min_s": min(gaps, default=0.0),
             "iat_max_s": max(gaps, default=0.0),
+            "fwd_iat_mean_s": spread(times_of[False]),
+            "bwd_iat_mean_s": spread(times_of[True]),
+            "fwd_syn_packets": flagged[False, SYN],
+            "fwd_fin_packets": flagged[False, FIN],
+            "fwd_rst_packets": flagged[False, RST],
+            "bwd_rst_packets": flagged[True, RST],
+            "fwd_push_packets": flagged[False, PSH],
             **flow.context,
         }
+
+
+def spread(times: list[int]) -> float:
+    """The mean gap of ordered times, in seconds."""
+    return (times[-1] - times[0]) / (len(times) - 1) / S if len(times) > 1 else 0.0
 
 
 def made_traffic(seed: int, count: int, calm: float) -> list[Packet]:
@@ -309,3 +329,33 @@ def test_streaming_equals_batch(seed: int, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(packets)]
     pieces = [meter.push(packets.slice(start, stop)) for start, stop in zip(edges, edges[1:], strict=False)]
     assert_frame_equal(pl.concat([*pieces, meter.flush()]).sort("flow_id"), measure(packets))
+
+
+@given(seed=st.integers(0, 1 << 32))
+def test_who_and_when_change_no_feature(seed: int) -> None:
+    """Other addresses, MACs, client ports and another clock: every column a detector may see stays as it was."""
+    draw = random.Random(seed)
+    made = made_traffic(seed, 150, 1.0)
+    names = draw.sample(range(1, 255), len(HOSTS))
+    hosts = {
+        host: f"fe80::{name:x}" if ":" in host else f"192.168.7.{name}"
+        for host, name in zip(HOSTS, names, strict=True)
+    }
+    macs = {mac(number): mac(1000 - number) for number in range(10)} | {EVERYONE: EVERYONE}
+    ports = {40_000: draw.randrange(50_000, 60_000), 40_001: draw.randrange(60_001, 65_000)}
+    changed = [
+        replace(
+            packet,
+            time=packet.time + 86_400 * S,
+            src=hosts[packet.src],
+            dst=hosts[packet.dst],
+            src_port=ports.get(packet.src_port, packet.src_port),
+            dst_port=ports.get(packet.dst_port, packet.dst_port),
+            src_mac=macs[packet.src_mac],
+            dst_mac=macs[packet.dst_mac],
+        )
+        for packet in made
+    ]
+    assert_frame_equal(
+        measure(packets_of(changed)).select(FEATURES), measure(packets_of(made)).select(FEATURES)
+    )
