@@ -12,16 +12,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from wirespeak.errors import InputError
 from wirespeak.interfaces.output import Outcome, Run, as_json, complete, folder, one_file
 from wirespeak.interfaces.progress import Say, quiet
 
 if TYPE_CHECKING:
-    import polars as pl
     from rich.text import Text
 
 CAPTURES = Path(__file__).parent.parent / "lab" / "captures"
@@ -30,9 +28,13 @@ TABLES = (".parquet", ".csv", ".jsonl")
 Captures = Annotated[
     list[Path], Argument(metavar="IN...", help="Captures (pcap, pcapng) or flow tables.", show_default=False)
 ]
-Folder = Annotated[
-    Path, Option("--output", "-o", metavar="DIR", help="Folder for the results.", show_default=False)
-]
+
+
+def _output(metavar: str, help: str) -> Any:
+    return Option("--output", "-o", metavar=metavar, help=help, show_default=False)
+
+
+Folder = Annotated[Path, _output("DIR", "Folder for the results.")]
 Seed = Annotated[int, Option("--seed", metavar="N", help="Same input, options and seed: same bytes.")]
 Model = Annotated[
     str | None,
@@ -84,23 +86,23 @@ def demo(
     Takes under a minute. The captures were recorded in Wirespeak's own lab and are labelled; the model never
     saw them.
     """
+    from wirespeak.interfaces import findings, traffic
+
     capture, truth = CAPTURES / "demo" / "capture.pcap", CAPTURES / "demo" / "truth.csv"
     run = Run("demo", {"output": output, "seed": seed}, [capture, truth], seed)
     with folder(output, run) as hidden:
-        summary = _judge([capture], hidden, run, truth=truth, progress=progress)
+        summary = findings.write([capture], hidden, run, truth=truth, progress=progress)
         progress("writing traffic that never happened")
         counts = run.counts
-        _write_traffic("smart-bulb", hidden / "synthetic.pcap", run, minutes=3.0, seed=seed)
-        run.counts = counts  # of the captures that were judged
+        traffic.write("smart-bulb", hidden / "synthetic.pcap", run, minutes=3.0, seed=seed)
+        run.counts = counts  # those of the capture that was judged
     return run.done(output, _with_report(summary, output))
 
 
 def flows(
     inputs: Captures,
     *,
-    output: Annotated[
-        Path, Option("--output", "-o", metavar="PATH", help="A .parquet, .csv or .jsonl file, or a folder.")
-    ],
+    output: Annotated[Path, _output("PATH", "A .parquet, .csv or .jsonl file, or a folder.")],
     idle: Idle = 60.0,
     active: Active = 300.0,
     progress: Say = quiet,
@@ -111,10 +113,11 @@ def flows(
     and set aside; a capture that was cut off is read up to the cut.
     """
     from wirespeak.data import tables
+    from wirespeak.interfaces.reading import read
 
     run = Run("flows", {"inputs": inputs, "output": output, "idle": idle, "active": active}, inputs)
     with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
-        table = _read(inputs, run, idle=idle, active=active, progress=progress)
+        table = read(inputs, run, idle=idle, active=active, progress=progress)
         tables.write(table, target)
     return run.done(output, f"{_said(run, 'packets', 'flows')}: {output}")
 
@@ -122,7 +125,7 @@ def flows(
 def textify(
     inputs: Captures,
     *,
-    output: Annotated[Path, Option("--output", "-o", metavar="PATH", help="A .jsonl file, or a folder.")],
+    output: Annotated[Path, _output("PATH", "A .jsonl file, or a folder.")],
     level: Annotated[Level, Option("--level", help="How much of a flow a sentence says.")] = Level.compact,
     format: Annotated[Format, Option("--format", help="The keys of a line.")] = Format.instruction,
     truth: Truth = None,
@@ -134,13 +137,14 @@ def textify(
 
     One JSON line for each flow. With --truth the right label is the answer; without, the answer is null.
     """
+    from wirespeak.interfaces.reading import labels_of, read
     from wirespeak.text import examples
 
     options = {"inputs": inputs, "output": output, "level": level, "format": format, "truth": truth}
     run = Run("textify", {**options, "idle": idle, "active": active}, [*inputs, *_given(truth)])
     with one_file(output, run, name="examples.jsonl", suffixes=(".jsonl",)) as target:
-        table = _read(inputs, run, idle=idle, active=active, progress=progress)
-        labels = _labels(table, truth)
+        table = read(inputs, run, idle=idle, active=active, progress=progress)
+        labels = labels_of(table, truth)
         progress(f"writing {table.height:,} sentences")
         examples.write(table, labels, target, level=level, format=format)
     return run.done(output, f"{_said(run, 'packets', 'sentences')}: {output}")
@@ -163,11 +167,13 @@ def detect(
     Writes verdicts.parquet (one row a flow), incidents.json ([] when all is ordinary), report.html and
     run.json. With --truth the report shows how often the verdicts are right.
     """
+    from wirespeak.interfaces import findings
+
     options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "truth": truth}
     options |= {"device": device, "idle": idle, "active": active}
     run = Run("detect", options, [*inputs, *_given(truth), *_model_folder(model)])
     with folder(output, run) as hidden:
-        summary = _judge(
+        summary = findings.write(
             inputs, hidden, run, detector=detector, model=model, truth=truth, device=device, idle=idle, active=active,
             progress=progress,
         )  # fmt: skip
@@ -179,10 +185,7 @@ def generate(
     profile: Annotated[
         str, Option("--profile", metavar="NAME", help="Device or attack to imitate.", show_default=False)
     ],
-    output: Annotated[
-        Path,
-        Option("--output", "-o", metavar="PATH", help="A .pcap, .parquet, .csv or .jsonl file, or a folder."),
-    ],
+    output: Annotated[Path, _output("PATH", "A .pcap, .parquet, .csv or .jsonl file, or a folder.")],
     minutes: Annotated[
         float, Option("--minutes", metavar="M", help="How long the traffic lasts.", min=0.01)
     ] = 10.0,
@@ -192,13 +195,16 @@ def generate(
 ) -> Outcome:
     """Write traffic that never happened but could have.
 
-    Packets with real headers, real protocol bytes and the rhythm of the profile. A .pcap holds the packets, the others hold their flow table.
+    Packets with real headers, real protocol bytes and the rhythm of the profile. A .pcap holds the packets,
+    the others hold their flow table.
     """
+    from wirespeak.interfaces import traffic
+
     options = {"profile": profile, "output": output, "minutes": minutes, "seed": seed, "model": model}
     run = Run("generate", options, _model_folder(model), seed)
     with one_file(output, run, name=f"{profile}.pcap", suffixes=(".pcap", *TABLES)) as target:
         progress(f"writing {minutes:g} minutes of {profile}")
-        _write_traffic(profile, target, run, minutes=minutes, seed=seed, model=model)
+        traffic.write(profile, target, run, minutes=minutes, seed=seed, model=model)
     what = "flows" if output.suffix in TABLES else "packets"
     return run.done(output, f"{_said(run, 'conversations', what)}: {output}")
 
@@ -218,7 +224,8 @@ def record(
     """Record labelled traffic of devices and attack tools.
 
     Needs Linux, root and the Debian packages docs/lab.md names. All of it happens in network namespaces that
-    vanish at the end; nothing can leave them. Writes capture.pcap, truth.csv, hosts.csv, scenario.toml, run.json.
+    vanish at the end; nothing can leave them. Writes capture.pcap, truth.csv, hosts.csv, scenario.toml and
+    run.json.
     """
     from wirespeak.lab.recorder import record as record_scenario
 
@@ -290,7 +297,6 @@ def list_models(
     run = Run("models list", {"places": places})
     found = cards(places or ())
     run.count(taken=0, given=len(found))
-    run.notes["models"] = [{"name": card.name, "folder": str(card.folder), **card.facts} for card in found]
     lines = [
         f"{card.name:<12} {card.parameters:>11,} parameters {card.bytes / 1e6:>8.1f} MB  {card.folder}"
         for card in found
@@ -343,109 +349,8 @@ def bench(
     return run.done(output, "\n".join(lines))
 
 
-def _judge(
-    inputs: list[Path],
-    hidden: Path,
-    run: Run,
-    *,
-    detector: str = "language",
-    model: str | None = None,
-    truth: Path | None = None,
-    device: str = "auto",
-    idle: float = 60.0,
-    active: float = 300.0,
-    progress: Say = quiet,
-) -> Text:
-    """Judge, explain and report into the folder `hidden`. Returns what a person reads on the terminal."""
-    from wirespeak.detect import load_detector
-    from wirespeak.interfaces import findings, report
-
-    judge = load_detector(detector, model, device=device)
-    table = _read(inputs, run, idle=idle, active=active, progress=progress)
-    labels = _labels(table, truth)
-    found = findings.find(table, judge, progress=progress)
-    overview = report.survey(
-        found.flows,
-        found.verdicts,
-        name=", ".join(path.name for path in inputs),
-        packets=run.counts["in"],
-        set_aside=run.counts["set_aside"],
-        distinct=found.distinct,
-        truth=labels,
-        notes=[run.notes["cut"]] if run.notes.get("cut") else [],
-    )
-    findings.write(found, report.render(overview, found.incidents), hidden)
-    return report.summary(overview, found.incidents)
-
-
 def _with_report(summary: Text, output: Path) -> Text:
     return summary.append(f"\n\nReport: {output / 'report.html'}", style="bold")
-
-
-def _read(inputs: list[Path], run: Run, *, idle: float, active: float, progress: Say) -> pl.DataFrame:
-    """The flows of captures or tables, counted in `run`."""
-    from wirespeak.data import tables
-    from wirespeak.flow import read_flows
-
-    if all(path.suffix in TABLES for path in inputs):
-        table = tables.read(inputs)
-        run.count(taken=table.height, given=table.height)
-        return table
-    names = ", ".join(path.name for path in inputs[:3]) + (" and more" if len(inputs) > 3 else "")
-    measured = read_flows(
-        inputs,
-        idle_s=idle,
-        active_s=active,
-        progress=lambda done, all: progress(f"reading {names}", done / max(all, 1)),
-    )
-    run.count(taken=measured.packets, given=measured.flows.height, set_aside=measured.set_aside)
-    run.notes["cut"] = measured.cut
-    if measured.cut:
-        run.warnings.append(measured.cut)
-    return measured.flows
-
-
-def _labels(table: pl.DataFrame, truth: Path | None) -> list[str] | None:
-    """The true label of each flow, where there is a schedule of what happened."""
-    from wirespeak.lab.truth import label_flows, read_truth
-
-    return None if truth is None else label_flows(table, read_truth(_bytes_of(truth))).to_list()
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror}). Give the truth.csv of a recording."
-        ) from error
-
-
-def _write_traffic(
-    profile: str, target: Path, run: Run, *, minutes: float, seed: int, model: str | None = None
-) -> None:
-    """Let the model write `profile` and realise it as packets or, by the suffix of `target`, as their flow table."""
-    from wirespeak.data import tables
-    from wirespeak.flow import measure
-    from wirespeak.flow.realise import realise
-    from wirespeak.generate.language import LanguageGenerator
-    from wirespeak.lm import load_model
-    from wirespeak.wire import decode, write_pcap
-
-    written = LanguageGenerator(load_model(model)).write(profile, seconds=60 * minutes, seed=seed)
-    frames = realise(written.steps, seed=seed).frames
-    run.notes["written"] = {
-        "answers": written.answers,
-        "conversations": written.conversations,
-        "cut": written.cut,
-    }
-    if target.suffix == ".pcap":
-        write_pcap(target, frames)
-        run.count(taken=written.conversations, given=len(frames), set_aside=written.set_aside)
-    else:
-        table = measure(decode(frames))
-        tables.write(table, target)
-        run.count(taken=written.conversations, given=table.height, set_aside=written.set_aside)
 
 
 def _said(run: Run, taken: str, given: str) -> str:

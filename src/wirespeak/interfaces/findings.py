@@ -1,48 +1,65 @@
-"""From flows to what a person opens: `verdicts.parquet`, `incidents.json` and `report.html` in one folder."""
+"""From captures to what a person opens: `verdicts.parquet`, `incidents.json` and `report.html` in one folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import polars as pl
+from rich.text import Text
 
 from wirespeak import explain
-from wirespeak.contracts import Detector
+from wirespeak.detect import load_detector
 from wirespeak.detect.verdicts import judge
+from wirespeak.evaluate.agreement import agreement
+from wirespeak.interfaces import reading, report
+from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
-from wirespeak.records import Incident
 
 
-@dataclass(frozen=True)
-class Findings:
-    """What came of judging flows: row i of `verdicts` is about row i of `flows`. distinct: share of distinct sentences."""
-
-    flows: pl.DataFrame
-    verdicts: pl.DataFrame
-    incidents: list[Incident]
-    distinct: float | None
-
-
-def find(flows: pl.DataFrame, detector: Detector, *, progress: Say = quiet) -> Findings:
-    """Judge flows, gather incidents and explain them.
+def write(
+    inputs: Sequence[Path],
+    folder: Path,
+    run: Run,
+    *,
+    detector: str = "language",
+    model: str | None = None,
+    truth: Path | None = None,
+    device: str = "auto",
+    idle: float = 60.0,
+    active: float = 300.0,
+    progress: Say = quiet,
+) -> Text:
+    """Judge, explain and report into `folder`; count and score in `run`. Returns the summary for a terminal.
 
     The language model of a language detector also writes the explanations, and its card says how much
     evidence makes an incident; other detectors get plain sentences.
     """
-    progress(f"judging {flows.height:,} flows")
-    verdicts = judge(detector, flows)
-    progress("gathering and explaining incidents")
-    model = getattr(detector, "model", None)
-    card: dict[str, Any] = getattr(model, "card", {})
+    judging = load_detector(detector, model, device=device)
+    language = getattr(judging, "model", None)
+    card: dict[str, Any] = getattr(language, "card", {})
     known = {name: card[name] for name in ("evidence_floor", "reference") if name in card}
-    incidents = explain.find_incidents(flows, verdicts, detector=detector, model=model, **known)
-    return Findings(flows, verdicts, incidents, getattr(detector, "distinct", None))
 
+    flows = reading.read(inputs, run, idle=idle, active=active, progress=progress)
+    labels = reading.labels_of(flows, truth)
+    progress(f"judging {flows.height:,} flows")
+    verdicts = judge(judging, flows)
+    progress("gathering and explaining incidents")
+    incidents = explain.find_incidents(flows, verdicts, detector=judging, model=language, **known)
+    if labels is not None:
+        run.scores = agreement(labels, verdicts["canonical"].to_list())
 
-def write(found: Findings, page: str, folder: Path) -> None:
-    """Write the verdicts, the incidents and the page of the report into a folder."""
-    found.verdicts.write_parquet(folder / "verdicts.parquet", compression="zstd", statistics=True)
-    (folder / "incidents.json").write_text(explain.as_json(found.incidents), encoding="utf-8")
-    (folder / "report.html").write_text(page, encoding="utf-8")
+    overview = report.survey(
+        flows,
+        verdicts,
+        name=reading.title(inputs),
+        packets=run.counts["in"],
+        set_aside=run.counts["set_aside"],
+        distinct=getattr(judging, "distinct", None),
+        truth=labels,
+        notes=run.warnings,
+    )
+    verdicts.write_parquet(folder / "verdicts.parquet", compression="zstd", statistics=True)
+    (folder / "incidents.json").write_text(explain.as_json(incidents), encoding="utf-8")
+    (folder / "report.html").write_text(report.render(overview, incidents), encoding="utf-8")
+    return report.summary(overview, incidents)

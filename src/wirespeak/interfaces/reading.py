@@ -1,0 +1,57 @@
+"""What verbs read: captures or flow tables, and the schedule of what really happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from wirespeak.data import tables
+from wirespeak.errors import InputError
+from wirespeak.flow import read_flows
+from wirespeak.interfaces.output import Run
+from wirespeak.interfaces.progress import Say
+from wirespeak.lab.truth import label_flows, read_truth
+
+
+def read(inputs: Sequence[Path], run: Run, *, idle: float, active: float, progress: Say) -> pl.DataFrame:
+    """The flows of captures or of flow tables, counted in `run`."""
+    if all(path.suffix in tables.SUFFIXES for path in inputs):
+        table = tables.read(inputs)
+        run.count(taken=table.height, given=table.height)
+        return table
+    what = f"reading {title(inputs)}"
+    found = read_flows(
+        inputs, idle_s=idle, active_s=active, progress=lambda done, all: progress(what, done / max(all, 1))
+    )
+    run.count(taken=found.packets, given=found.flows.height, set_aside=found.set_aside)
+    run.notes["cut"] = found.cut
+    if found.cut:
+        run.warnings.append(found.cut)
+    return found.flows
+
+
+def labels_of(flows: pl.DataFrame, truth: Path | None) -> list[str] | None:
+    """The true label of each flow, None without a schedule. Raises InputError when that cannot be read."""
+    if truth is None:
+        return None
+    try:
+        schedule = read_truth(truth.read_bytes())
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"{truth}: cannot be read ({reason}). Give the truth.csv of a recording.") from error
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{truth}: not a schedule ({reason}). Give the truth.csv of a recording.") from error
+    return label_flows(flows, schedule).to_list()
+
+
+def title(inputs: Sequence[Path]) -> str:
+    """The names of the first inputs.
+
+    >>> title([Path("a/one.pcap"), Path("two.pcap"), Path("three.pcap")])
+    'one.pcap, two.pcap and 1 more'
+    """
+    shown = ", ".join(path.name for path in inputs[:2])
+    return f"{shown} and {len(inputs) - 2} more" if len(inputs) > 2 else shown
