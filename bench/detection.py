@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from wirespeak.contracts import Detector
-from wirespeak.data.sources.recording import LabelledFlows, read_recording
+from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.detect.language import LanguageDetector
 from wirespeak.detect.verdicts import judge
 from wirespeak.evaluate.metrics import bootstrap, calibration_error, macro_f1, per_label

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from wirespeak.data.sources.recording import LabelledFlows, read_recording
+from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.detect.language import LanguageDetector
 from wirespeak.flow import read_flows
 from wirespeak.interfaces.progress import Say, quiet

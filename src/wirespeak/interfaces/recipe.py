@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from wirespeak import __version__
-from wirespeak.data.sources.recording import LabelledFlows, read_recording
+from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, fit_temperature, judge_examples, softmax
 from wirespeak.detect.verdicts import judge
 from wirespeak.errors import InputError

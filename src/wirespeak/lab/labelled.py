@@ -29,8 +29,6 @@ def read_recording(
     skip: share of the packets at the start to leave out, as if the capture had begun later. Raises InputError
     when a part of the folder is missing or wrong.
     """
-    from wirespeak.lab.truth import label_flows, read_truth
-
     for part in ("capture.pcap", "truth.csv"):
         if not (folder / part).is_file():
             raise InputError(
