@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from wirespeak.errors import MissingPart, OutputError, WirespeakError, missing_extra
 from wirespeak.lab.attacks.tools import TOOLS
@@ -177,20 +177,32 @@ def _run_lab(scenario: Path, seed: int | None, hidden: Path, progress: Progress)
             if "error" in message:
                 raise WirespeakError(message["error"])
             if "recorded" in message:
-                hidden.mkdir()
-                with tarfile.open(fileobj=lab.stdout, mode="r|") as archive:
-                    archive.extractall(hidden, filter="data")
+                _unpack(lab.stdout, hidden)
                 return dict(message["recorded"])
             progress(message["progress"], message["doing"])
-        raise WirespeakError(
-            f"the lab ended before its recording was whole: {lab.stderr.read().decode(errors='replace').strip()[-600:] or 'it said nothing'}"
-        )
+        said = lab.stderr.read().decode(errors="replace").strip()[-600:] or "it said nothing"
+        if said.startswith("unshare:"):
+            raise MissingPart(
+                f"this machine does not let the lab make namespaces ({said}). Run it outside a restricted container."
+            )
+        raise WirespeakError(f"the lab ended before its recording was whole: {said}")
     finally:
         lab.kill()  # --kill-child: the lab's process 1 goes with it, and with that every process and namespace
         lab.stdin.close()
         lab.wait()
         lab.stdout.close()
         lab.stderr.close()
+
+
+def _unpack(stream: IO[bytes], folder: Path) -> None:
+    """The files of the recording, by their plain names."""
+    folder.mkdir()
+    with tarfile.open(fileobj=stream, mode="r|") as archive:
+        for entry in archive:
+            content = archive.extractfile(entry)
+            assert content is not None
+            with (folder / Path(entry.name).name).open("wb") as target:
+                shutil.copyfileobj(content, target, 1 << 20)
 
 
 def _run_card(scenario: Scenario, recording: Recording) -> dict[str, Any]:
