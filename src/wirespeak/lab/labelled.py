@@ -9,6 +9,7 @@ import polars as pl
 
 from wirespeak.errors import InputError
 from wirespeak.flow.meter import measure
+from wirespeak.lab.truth import label_flows, read_truth
 from wirespeak.wire import decode, read_frames
 
 
