@@ -48,10 +48,11 @@ def labels_of(flows: pl.DataFrame, truth: Path | None) -> list[str] | None:
 
 
 def title(inputs: Sequence[Path]) -> str:
-    """The names of the first inputs.
+    """The names of the first inputs; a recording's capture is called by its folder.
 
-    >>> title([Path("a/one.pcap"), Path("two.pcap"), Path("three.pcap")])
-    'one.pcap, two.pcap and 1 more'
+    >>> title([Path("lab/office/capture.pcap"), Path("two.pcap"), Path("three.pcap")])
+    'office, two.pcap and 1 more'
     """
-    shown = ", ".join(path.name for path in inputs[:2])
-    return f"{shown} and {len(inputs) - 2} more" if len(inputs) > 2 else shown
+    names = [path.parent.name if path.name == "capture.pcap" else path.name for path in inputs]
+    shown = ", ".join(names[:2])
+    return f"{shown} and {len(names) - 2} more" if len(names) > 2 else shown
