@@ -147,7 +147,7 @@ class _Stage:
         scene = Scene(
             turns=turns, client=client.address, server=server.address, client_mac=client.mac, points_to=self.cast.end(pointed_to).address,
             server_name=f"{talk.role}.example.com" if is_far(talk.role) else f"{talk.role}.home.arpa",
-            unix_s=self._start_s + talk.start_s, closes=talk.end == "close", random=random,
+            unix_s=self._start_s + talk.start_s, end=talk.end, random=random,
         )  # fmt: skip
         payloads = speak(talk.application, scene) if talk.end != "silent" or limit else []
         self.messages += len(payloads)
@@ -182,17 +182,15 @@ class _Stage:
             self.frames.append((time_s, frame))
 
     def _echo(self, talk: _Conversation, client: End, server: End, random: Random) -> None:
-        identifier, sequence, payload = random.randrange(1, 65536), 0, b""
-        for time_s, from_client, size in talk.messages:
-            if from_client:
-                sequence += 1
-                payload = random.randbytes(min(size, LARGEST_DATAGRAM))
-            source, target = (client, server) if from_client else (server, client)
-            rest = struct.pack("!HH", identifier, sequence & 0xFFFF)
-            kind = _ECHO if from_client else _ECHO_REPLY
-            self.frames.append(
-                (time_s, icmp(source, target, kind, 0, rest, payload, identifier=random.getrandbits(16)))
-            )
+        """Echo requests; the kernel asked answers each, unless it is silent."""
+        identifier = random.randrange(1, 65536)
+        wait_s = self.cast.turnaround_s(talk.role if talk.by_device else "device")
+        for number, (time_s, _, size) in enumerate(talk.messages):
+            rest, payload = struct.pack("!HH", identifier, (number + 1) & 0xFFFF), random.randbytes(min(size, LARGEST_DATAGRAM))
+            self.frames.append((time_s, icmp(client, server, _ECHO, 0, rest, payload, identifier=random.getrandbits(16))))
+            if talk.end != "silent":
+                answer = icmp(server, client, _ECHO_REPLY, 0, rest, payload, identifier=random.getrandbits(16))
+                self.frames.append((time_s + wait_s, answer))
 
     def _datagrams(
         self, talk: _Conversation, client: End, server: End, payloads: list[bytes], random: Random

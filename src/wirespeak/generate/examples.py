@@ -11,10 +11,12 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, ip_address, ip_network
 from pathlib import Path
 from random import Random
-from statistics import fmean
+
+import polars as pl
 
 from wirespeak.errors import InputError
 from wirespeak.generate.life import Life, count_words
@@ -29,9 +31,13 @@ ANSWER_WORDS = 200
 _PART = 12  # messages after which a pause ends a part of a connection
 _PAUSE_S = 1.0
 _MOST_MESSAGES = 24
+_MOST_STREAM = 5000
+_RUN_GAP_S = 0.5
 _ALIKE = 0.2  # sizes of messages that count as the same differ by less than this share
 _LEAST_RUN = 4
 _STRETCH = 0.03  # standard deviation of the factor all times of a further telling are multiplied by
+
+_Message = tuple[float, bool, int]  # seconds, outward, bytes
 
 
 @dataclass(frozen=True)
@@ -70,10 +76,15 @@ def examples(folder: Path, *, tellings: int = 1, seed: int = 0) -> list[Example]
     tellings: how often each life is told, from other starting points and, but for the first time, a little
     faster or slower as a whole, so that periods stay periods. Raises InputError for a folder that is no recording.
     """
-    found = []
-    for number, story in enumerate(stories(folder)):
-        for telling in range(tellings):
-            found += _tell(story, Random(f"{seed}:{number}:{telling}"), stretch=telling > 0)
+    return [example for story in stories(folder) for example in tell(story, tellings=tellings, seed=seed)]
+
+
+def tell(story: Story, *, tellings: int = 1, seed: int = 0) -> list[Example]:
+    """Windows over a life, the first of any length, so that tellings differ. See `examples`."""
+    found: list[Example] = []
+    for telling in range(tellings):
+        random = Random(f"{seed}:{story.profile}:{story.host}:{telling}")
+        found += _windows(story, random.gauss(1, _STRETCH) if telling else 1.0, random.randint(20, ANSWER_WORDS))
     return found
 
 
@@ -91,10 +102,18 @@ def stories(folder: Path) -> list[Story]:
             ordinary = tuple(talk for talk in recorded.talks if not any(_touches(attack, talk, host) for attack in attacks))
             told.append(Story(host.profile, host.address, ordinary))
         for profile, label in ATTACKS.items():
-            hostile = tuple(_as_attack(talk) for talk in recorded.talks if any(_waged(attack, talk, host, label) for attack in attacks))
+            hostile = [talk for talk in recorded.talks if any(_waged(attack, talk, host, label) for attack in attacks)]
             if hostile:
-                told.append(Story(profile, host.address, hostile))
+                told.append(Story(profile, host.address, tuple(_as_attack(talk, hostile[0].start_s) for talk in hostile)))
     return told
+
+
+def recorded_steps(story: Story) -> pl.DataFrame:
+    """A recorded life as packet steps (flow.realise.STEPS), at the precision of the script."""
+    life = Life(story.profile)
+    for life, _ in conversations(story):
+        pass
+    return life.steps(float("inf"))
 
 
 def conversations(story: Story, *, factor: float = 1.0) -> Iterator[tuple[Life, Conversation]]:
@@ -132,7 +151,7 @@ class _Part:
     """Messages of a talk told in one go. last: whether nothing of the talk comes after them."""
 
     talk: Talk
-    messages: list[tuple[float, bool, int]]
+    messages: list[_Message]
     first: bool = True
     last: bool = True
     again: Again | None = None
@@ -142,12 +161,11 @@ class _Part:
         return self.talk.start_s if self.first else self.messages[0][0]
 
 
-def _tell(story: Story, random: Random, *, stretch: bool) -> list[Example]:
-    """Windows over a life, the first of any length, so that tellings differ."""
+def _windows(story: Story, factor: float, limit: int) -> list[Example]:
+    """Prompts and answers, the first answer of at most `limit` words."""
     found: list[Example] = []
     prompt, answer, words = "", "", 0
-    limit = random.randint(20, ANSWER_WORDS)
-    for life, conversation in conversations(story, factor=random.gauss(1, _STRETCH) if stretch else 1.0):
+    for life, conversation in conversations(story, factor=factor):
         text = write([conversation])
         if answer and words + count_words(text) > limit:
             found.append(Example(prompt, answer))
@@ -165,7 +183,7 @@ def _cut(talks: tuple[Talk, ...]) -> list[_Part]:
     for talk in sorted(talks, key=lambda talk: talk.start_s):
         kind = (talk.role, talk.name_application())
         if talk.protocol != 6 or talk.start_s < busy_until.get(kind, 0.0):
-            parts.append(_Part(talk, talk.messages[: 10 * _MOST_MESSAGES], first=talk.begun))
+            parts.append(_Part(talk, talk.messages[:_MOST_STREAM], first=talk.begun))
             continue
         busy_until[kind] = talk.messages[-1][0] if talk.messages else talk.start_s
         parts += _parts(talk, starts)
@@ -173,7 +191,7 @@ def _cut(talks: tuple[Talk, ...]) -> list[_Part]:
 
 
 def _parts(talk: Talk, starts: list[float]) -> list[_Part]:
-    pieces: list[list[tuple[float, bool, int]]] = [[]]
+    pieces: list[list[_Message]] = [[]]
     for message in talk.messages:
         before = pieces[-1]
         if before and message[0] - before[-1][0] >= _PAUSE_S:
@@ -207,7 +225,7 @@ def _gather(talks: tuple[Talk, ...]) -> list[_Part]:
             part.again = _again(run)
             parts.append(part)
         else:
-            parts += [_Part(talk, talk.messages[: 10 * _MOST_MESSAGES]) for talk in run]
+            parts += [_Part(talk, talk.messages[:_MOST_STREAM]) for talk in run]
     return parts
 
 
@@ -251,56 +269,63 @@ def _timed(conversation: Conversation, part: _Part, life: Life, factor: float) -
     now_s = part.start_s * factor
     wait_s = round_time(max(0.0, now_s - life.reference_s(conversation)))
     steps: list[Step] = []
-    for run in _runs(part.messages):
+    for run in _runs(part.messages, stream=part.talk.protocol == 17):
         gap_s = round_time(max(0.0, run[0][0] * factor - now_s))
-        size = round_size(round(fmean(message[2] for message in run)))
+        now_s += gap_s
         if len(run) == 1:
-            steps.append(Step(run[0][1], size, gap_s))
-            now_s += gap_s
+            steps.append(Step(run[0][1], round_size(run[0][2]), gap_s))
             continue
-        steps.append(Step(run[0][1], size, gap_s))
+        sizes = [message[2] for message in run]
+        low, spread = round_size(min(sizes)), round_size(max(sizes) - min(sizes))
         every_s = round_time((run[-1][0] - run[0][0]) * factor / (len(run) - 1))
-        steps.append(Step(run[0][1], size, every_s, round_size(len(run) - 1)))
-        now_s += gap_s + every_s * steps[-1].times
+        steps.append(Step(run[0][1], round_size(run[0][2]), gap_s))
+        steps.append(Step(run[0][1], low, every_s, round_size(len(run) - 1), spread))
+        now_s += every_s * steps[-1].times
     end_s = 0.0 if conversation.end in (MORE, "left", "silent", "refused", "half", "probed") else round_time(max(0.0, part.talk.end_s * factor - now_s))
     return replace(conversation, wait_s=wait_s, steps=tuple(steps[:_MOST_MESSAGES]), end_s=end_s)
 
 
-def _runs(messages: list[tuple[float, bool, int]]) -> Iterator[list[tuple[float, bool, int]]]:
-    """Streams of four and more messages one way, of about one size and close together; all else one by one."""
-    run: list[tuple[float, bool, int]] = []
+def _runs(messages: list[_Message], *, stream: bool) -> Iterator[list[_Message]]:
+    """Four and more messages one way, close together and of about one size (in a stream: any size); else one by one."""
+    run: list[_Message] = []
     for message in messages:
-        follows = run and message[1] == run[0][1] and message[0] - run[-1][0] < 0.5 and abs(message[2] - run[0][2]) <= _ALIKE * run[0][2]
-        if not follows:
+        follows = run and message[1] == run[0][1] and message[0] - run[-1][0] < _RUN_GAP_S
+        if not follows or not (stream or abs(message[2] - run[0][2]) <= _ALIKE * run[0][2]):
             yield from [run] if len(run) >= _LEAST_RUN else [[each] for each in run]
             run = []
         run.append(message)
     yield from [run] if len(run) >= _LEAST_RUN else [[each] for each in run]
 
 
-def _as_attack(talk: Talk) -> Talk:
-    """The victim is called that, whoever it is; hosts swept for are `host1` and up."""
-    far = talk.role in ("group", "broadcast", "gateway") and talk.application == "dns"
-    return talk if far else replace(talk, role="target" if talk.protocol != 256 else "host1")
+def _as_attack(talk: Talk, start_s: float) -> Talk:
+    """Counted from the attack's first packet; the victim is called `target`, hosts looked for are `host1` and up."""
+    messages = [(time_s - start_s, outward, size) for time_s, outward, size in talk.messages]
+    role = "target" if talk.protocol != 256 or talk.application == "claim" else "host1"
+    return replace(talk, role=role, start_s=talk.start_s - start_s, end_s=talk.end_s - start_s, messages=messages)
 
 
 def _waged(attack: Attack, talk: Talk, host: Host, label: str) -> bool:
     """Whether the host wages this attack with this talk."""
-    by_host = _is(attack.src, host.address, host.mac) or (attack.src.startswith("!") and talk.spoofed)
-    return attack.label == label and by_host and talk.by_device and _in_time(attack, talk) and _is(attack.dst, talk.peer, "")
+    if attack.label != label or not talk.by_device or not _in_time(attack, talk) or not _is(attack.dst, talk.peer, ""):
+        return False
+    if label == "spoof.arp" and talk.protocol != 256:
+        return False
+    return _is(attack.src, host.address, host.mac) or (attack.src.startswith("!") and talk.spoofed)
 
 
 def _touches(attack: Attack, talk: Talk, host: Host) -> bool:
     """Whether an attack's row may claim this talk of the host, in either direction."""
+    if not _in_time(attack, talk):
+        return False
     there = _is(attack.src, host.address, host.mac) and _is(attack.dst, talk.peer, "")
-    back = _is(attack.dst, host.address, host.mac) and _is(attack.src, talk.peer, "")
-    return _in_time(attack, talk) and (there or back)
+    return there or (_is(attack.dst, host.address, host.mac) and _is(attack.src, talk.peer, ""))
 
 
 def _in_time(attack: Attack, talk: Talk) -> bool:
     return attack.start_s <= talk.start_s <= attack.end_s
 
 
+@cache
 def _is(end: str, address: str, mac: str) -> bool:
     """Whether an end of a truth row (address, CIDR, !CIDR, MAC or *) means this host."""
     if end == "*":

@@ -30,7 +30,7 @@ def count_words(text: str) -> int:
 
 @dataclass
 class _Clock:
-    last_s: float  # when the kind last began
+    last_s: float  # when the kind last began or went on
     open: _Placed | None = None  # its connection that goes on
 
 
@@ -98,7 +98,7 @@ class Life:
             self._placed.append(placed)
         self._speak(placed, conversation, start_s)
         last_s = self._repeat(conversation, start_s)
-        clock.last_s = clock.last_s if conversation.continues else last_s
+        clock.last_s = last_s
         if conversation.end == MORE or clock.open is placed:
             clock.open = placed if conversation.end == MORE else None
         self.now_s = max(self.now_s, last_s)
@@ -111,9 +111,9 @@ class Life:
 
     def _speak(self, placed: _Placed, conversation: Conversation, time_s: float) -> None:
         for step in conversation.steps:
-            for _ in range(step.times):
+            for size in step.sizes():
                 time_s += step.gap_s
-                placed.messages.append((time_s, step.outward, step.size))
+                placed.messages.append((time_s, step.outward, size))
         placed.tail_s = time_s if conversation.end == MORE else time_s + conversation.end_s
         placed.end = "left" if conversation.end == MORE else conversation.end
 

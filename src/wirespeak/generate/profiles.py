@@ -35,5 +35,5 @@ def profile_name(name: str) -> str:
     plain = name.lower().removeprefix("smart-")
     plain = _ALSO.get(plain, plain)
     if plain not in PROFILES:
-        raise unknown_name("profile", name, [*PROFILES, *_ALSO])
+        raise unknown_name("profile", plain, [*PROFILES, *_ALSO])
     return plain

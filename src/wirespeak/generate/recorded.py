@@ -24,6 +24,7 @@ _BY_PORT = {(kind.protocol, kind.port): name for name, kind in APPLICATIONS.item
 # Hosts beyond the gateway are numbered as they appear, name servers and clocks apart from all others.
 _FAR_ROLES = {"dns": "resolver", "ntp": "clock"}
 _MOST_FAR = 9
+_LEAST_BYTES = {"dns": 17, "mdns": 17, "ntp": 48, "stun": 20, "coap": 4, "dhcp": 240, "snmp": 20}
 
 
 @dataclass(frozen=True)
@@ -156,8 +157,11 @@ class Recorded:
         talk = self._live.get(key)
         if talk is None or time_s - talk.last_s > IDLE_S:
             talk = self._open(key, time_s, peer, _ICMP, None, by_device)
-            talk.application = "icmp"
-        talk.say(time_s, outward, int(row["payload_bytes"]))
+            talk.application, talk.end = "icmp", "silent"
+        if kind == _ECHO:
+            talk.say(time_s, outward, int(row["payload_bytes"]))
+        else:
+            talk.end = "left"
 
     def _ports(self, packets: Packets, row: np.void, time_s: float, outward: bool, source: int, target: int) -> None:
         protocol, peer = int(row["protocol"]), target if outward else source
@@ -181,7 +185,9 @@ class Recorded:
         if protocol == _TCP:
             self._segment(talk, packets, row, time_s, outward, flags, size)
         else:
-            talk.application = talk.application or _BY_PORT.get(("udp", talk.port), "udp")
+            name = _BY_PORT.get(("udp", talk.port), "udp")
+            fits = size >= _LEAST_BYTES.get(name, 1) and not (name == "stun" and size % 4)
+            talk.application = talk.application or (name if fits else "udp")
             talk.say(time_s, outward, size)
 
     def _first_segment(self, talk: Talk, flags: int, near: int, far: int) -> None:
@@ -209,7 +215,7 @@ class Recorded:
             if talk.end == "half" and by_opener:
                 talk.end = "left"
             if size and talk.is_new(outward, int(row["tcp_sequence"]), size):
-                talk.application = talk.application or _by_content(packets, row)
+                talk.application = _by_content(packets, row, talk.application)
                 talk.say(time_s, outward, size)
             if flags & _FIN and talk.end == "left":
                 talk.end, talk.end_s = "close" if outward else "closed", time_s
@@ -237,10 +243,14 @@ class Recorded:
         return known.setdefault(peer, f"{name}{len(known) % _MOST_FAR + 1}")
 
 
-def _by_content(packets: Packets, row: np.void) -> str:
-    """The application a TCP payload belongs to, by its first bytes."""
+def _by_content(packets: Packets, row: np.void, so_far: str) -> str:
+    """The application of a TCP talk by a payload's first bytes: settled by the first, but for a refused login."""
+    if so_far and so_far != "http":
+        return so_far
     start = int(row["payload_offset"])
     data = packets.data[start : start + min(64, int(row["payload_captured"]))].tobytes()
+    if so_far:
+        return "login" if data[:7] == b"HTTP/1." and data[9:12] in (b"401", b"403") else so_far
     if data[:2] == b"\x16\x03":
         return "tls"
     if data[:1] == b"\x10" and data[4:8] in (b"MQTT", b"MQIs"):

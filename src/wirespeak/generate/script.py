@@ -22,10 +22,12 @@ from wirespeak.wire.craft import APPLICATIONS
 MORE = "more"  # the end of a part of a connection that goes on in a later conversation
 OVER = ("same", "ports", "hosts", "sources")
 MOST_STEPS = 64
-MOST_TIMES = 9999
+_GOLDEN = 0.6180339887498949
+MOST_TIMES = 10_000
+MOST_BYTES = 20_000_000
 _NEVER_ANSWERED = ("refused", "silent", "half", "probed")
 _TCP_ENDS = tuple(end for end in ENDS if end != "unreachable")
-_OTHER_ENDS = ("unreachable", "left")
+_OTHER_ENDS = {"udp": ("unreachable", "left"), "icmp": ("silent", "left"), "arp": ("left",)}
 _WORD = re.compile(r"([a-z]{2})(?:([A-Z])(\d(?:\.\d{1,2})?)|(\d{1,2}))")
 _ROLE = re.compile(r"[a-z]+[0-9]{0,3}")
 _DECADE_ZERO = ord("J")
@@ -33,12 +35,20 @@ _DECADE_ZERO = ord("J")
 
 @dataclass(frozen=True)
 class Step:
-    """One message, `gap_s` after the one before it (or the conversation's start); `times` in a row."""
+    """One message, `gap_s` after the one before it (or the conversation's start); `times` in a row.
+
+    Of several in a row the sizes are spread evenly over `size` to `size + spread`.
+    """
 
     outward: bool
     size: int
     gap_s: float = 0.0
     times: int = 1
+    spread: int = 0
+
+    def sizes(self) -> list[int]:
+        """The size of each message: steps of the golden ratio fill the range evenly and in no visible order."""
+        return [self.size + int((self.spread + 1) * (number * _GOLDEN % 1)) for number in range(self.times)]
 
 
 @dataclass(frozen=True)
@@ -54,7 +64,7 @@ class Again:
 class Conversation:
     """What a device and one peer have to say to each other at a time.
 
-    wait_s: since its kind (role and application) last began, see `Clocks`; for one that `continues`, since the
+    wait_s: since its kind (role and application) last began or went on; for one that `continues`, since the
     last step of the open connection. port: None for the application's own. end: one of ENDS, or MORE.
     end_s: from the last step to the end.
     """
@@ -109,12 +119,13 @@ def parse(text: str) -> list[Conversation]:
 def check(conversation: Conversation) -> None:
     """Raise InputError where no protocol or no kernel could have this conversation."""
     kind, name = APPLICATIONS[conversation.application], conversation.application
-    allowed = (*(_TCP_ENDS if kind.protocol == "tcp" else _OTHER_ENDS), MORE)
-    if conversation.end not in allowed:
+    if conversation.end not in (*_OTHER_ENDS.get(kind.protocol, _TCP_ENDS), MORE):
         raise InputError(f"{name} does not end with '{conversation.end}'.")
     if kind.port is None and conversation.port is None:
         raise InputError(f"{name} needs a port.")
-    if conversation.end in _NEVER_ANSWERED and any(step.size or step.outward != conversation.by_device for step in conversation.steps):
+    if kind.protocol == "icmp" and any(step.outward != conversation.by_device for step in conversation.steps):
+        raise InputError("echoes are answered by themselves.")
+    if kind.protocol == "tcp" and conversation.end in _NEVER_ANSWERED and any(step.size or step.outward != conversation.by_device for step in conversation.steps):
         raise InputError(f"a connection that is {conversation.end} carries no messages.")
     if not conversation.steps and (kind.protocol != "tcp" or conversation.continues):
         raise InputError(f"{name} without a message.")
@@ -136,6 +147,7 @@ def _words(conversation: Conversation) -> list[str]:
         words += _time("af", step.gap_s)
         words.append(_count("up" if step.outward else "dn", step.size))
         words += [_count("ti", step.times)] if step.times > 1 else []
+        words += [_count("sp", step.spread)] if step.spread else []
     if conversation.end != "left" or conversation.end_s:
         words += [*_time("af", conversation.end_s), conversation.end]
     if conversation.again:
@@ -186,7 +198,10 @@ class _Reader:
         if key not in ("up", "dn") or not _WORD.fullmatch(self._next()):
             return None
         size = round(self._number(key))
-        return Step(key == "up", size, gap_s, max(1, round(self._number("ti"))))
+        times, spread = round(self._number("ti")) or 1, round(self._number("sp"))
+        if times > MOST_TIMES or size > MOST_BYTES or spread and times == 1:
+            raise InputError(f"{times} messages of {size} to {size + spread} bytes are not what a script may ask for.")
+        return Step(key == "up", size, gap_s, times, spread)
 
     def _again(self) -> Again | None:
         times = round(self._number("an"))

@@ -12,7 +12,7 @@ from wirespeak.errors import InputError
 from wirespeak.wire.craft.coap import coap
 from wirespeak.wire.craft.datagrams import dhcp, ntp, plain, stun, syslog
 from wirespeak.wire.craft.dns import dns, mdns
-from wirespeak.wire.craft.http import http, rtsp, ssdp
+from wirespeak.wire.craft.http import http, login, rtsp, ssdp
 from wirespeak.wire.craft.modbus import modbus
 from wirespeak.wire.craft.mqtt import mqtt
 from wirespeak.wire.craft.scene import Craft, Scene, Turn
@@ -51,6 +51,7 @@ APPLICATIONS: dict[str, Application] = {
     "dns": Application("udp", 53, dns),
     "http": Application("tcp", 80, http, joined=True),
     "icmp": Application("icmp", 0),
+    "login": Application("tcp", 80, login, joined=True),
     "mdns": Application("udp", 5353, mdns, group="224.0.0.251"),
     "modbus": Application("tcp", 502, modbus),
     "mqtt": Application("tcp", 1883, mqtt),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from random import Random
 
 from wirespeak.wire.craft.scene import Scene, hexadecimal, letters, reading
@@ -19,6 +20,20 @@ def http(scene: Scene) -> list[bytes]:
         else _response(turn.size, scene.random)
         for turn in scene.turns
     ]
+
+
+def login(scene: Scene) -> list[bytes]:
+    """HTTP requests with a name and a password, all of them refused."""
+    said = []
+    for turn in scene.turns:
+        secret = b64encode(f"admin:{letters(6, scene.random)}".encode()).decode()
+        request = f"GET / HTTP/1.1\r\nHost: {scene.server}\r\nAuthorization: Basic {secret}\r\n"
+        refusal = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: "
+        if turn.from_client:
+            said.append(_padded(request, turn.size))
+        else:
+            said.append(_with_body(refusal, max(turn.size, len(refusal) + 5), scene.random))
+    return said
 
 
 def _request(size: int, path: str, host: str, random: Random) -> bytes:

@@ -9,6 +9,7 @@ from wirespeak.wire.craft.scene import Scene, letters, reading
 
 _CONNECT, _CONNACK, _PUBLISH, _PUBACK, _PUBREC, _PUBREL, _PUBCOMP = 0x10, 0x20, 0x30, 0x40, 0x50, 0x62, 0x70
 _SUBSCRIBE, _SUBACK, _PINGREQ, _PINGRESP, _DISCONNECT = 0x82, 0x90, 0xC0, 0xD0, 0xE0
+_NOT_AUTHORISED = 5
 _LEAST = {
     _CONNECT: 14,
     _PUBLISH: 5,
@@ -33,14 +34,16 @@ def mqtt(scene: Scene) -> list[bytes]:
     """
     topic = f"home/{letters(6, scene.random)}/state"
     plan = _plan(scene)
-    return [_encode(packet, turn.size, topic, scene.random) for packet, turn in zip(plan, scene.turns)]
+    # A broker that hangs up right after its first word has refused the login.
+    code = _NOT_AUTHORISED if len(plan) == 2 and scene.end in ("closed", "aborted") else 0
+    return [_encode(packet, turn.size, topic, code, scene.random) for packet, turn in zip(plan, scene.turns)]
 
 
 def _plan(scene: Scene) -> list[_Packet]:
     packets: list[_Packet] = []
     unanswered: dict[bool, list[_Packet]] = {True: [], False: []}
     for number, turn in enumerate(scene.turns):
-        taking_leave = scene.closes and number == len(scene.turns) - 1
+        taking_leave = scene.end == "close" and number == len(scene.turns) - 1
         packet = _next(packets, turn.from_client, turn.size, unanswered[not turn.from_client], taking_leave)
         if packet.kind == _PUBLISH:
             packet.identifier = number % 65535 + 1
@@ -79,14 +82,14 @@ def _acknowledge(packet: _Packet, kind: int, *, quality: int) -> _Packet:
     return _Packet(kind, packet.identifier, answers=packet)
 
 
-def _encode(packet: _Packet, size: int, topic: str, random: Random) -> bytes:
+def _encode(packet: _Packet, size: int, topic: str, code: int, random: Random) -> bytes:
     identifier = packet.identifier.to_bytes(2, "big")
-    room = _remaining(max(size, _LEAST.get(packet.kind, 0)))
+    room = _remaining(max(size, _LEAST.get(packet.kind, 2)))
     match packet.kind:
         case 0x10:  # CONNECT
             body = _connect(room, random)
-        case 0x20:  # CONNACK, accepted
-            body = b"\0\0"
+        case 0x20:  # CONNACK
+            body = bytes([0, code])
         case 0x30:  # PUBLISH
             extra = identifier if packet.quality else b""
             name = topic[: max(1, (room - len(extra) - 2) // 2)]
@@ -106,14 +109,13 @@ def _encode(packet: _Packet, size: int, topic: str, random: Random) -> bytes:
 
 
 def _connect(room: int, random: Random) -> bytes:
-    """Version 4, clean session, keepalive 60 s; what is left is identifier, then user name, then password."""
+    """Version 4, clean session, keepalive 60 s; then an identifier, a name and a password share the room."""
     room -= 12
-    if room < 32:
-        flags, texts = 0x02, [letters(room, random)]
-    else:
-        user = 8 + random.randrange(4)
-        flags, texts = 0xC2, [letters(12, random), letters(user, random), letters(room - 16 - user, random)]
-    return b"\0\4MQTT\4" + bytes([flags, 0, 60]) + b"".join(map(_text, texts))
+    if room < 12:
+        return b"\0\4MQTT\4\2\0\x3c" + _text(letters(room, random))
+    room -= 4
+    parts = (room - 2 * (room // 3), room // 3, room // 3)
+    return b"\0\4MQTT\4\xc2\0\x3c" + b"".join(_text(letters(part, random)) for part in parts)
 
 
 def _text(text: str) -> bytes:

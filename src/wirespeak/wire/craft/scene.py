@@ -36,7 +36,7 @@ class Scene:
     """A conversation before it has words.
 
     client and server are IPv4 addresses; the client opened the conversation. points_to: the address a name
-    server should answer with. closes: the client takes its leave in good order after the last turn.
+    server should answer with. end: how it ends, see flow.realise.ENDS.
     """
 
     turns: tuple[Turn, ...]
@@ -46,7 +46,7 @@ class Scene:
     server_name: str
     points_to: str
     unix_s: float
-    closes: bool
+    end: str
     random: Random
 
 
