@@ -1,8 +1,9 @@
 """Verdicts that belong together: one flood of 57,611 flows is one incident.
 
 The rule. Hostile verdicts join when their canonical label agrees, they share an address (in either role,
-so that a victim's answers belong to the attack) and the time between them is at most `gap_s`. Joining is
-transitive, so a flood from thousands of forged sources meets at its target.
+so that a victim's answers belong to the attack) and one begins within `gap_s` of the other, or while it lasts.
+Joining is transitive, so a flood from thousands of forged sources meets at its target. What a single verdict
+is joined under is settled among its neighbours first (`surroundings`).
 
 The evidence of a group, in nats, decides whether a person is told:
 
@@ -26,6 +27,8 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from wirespeak.explain.surroundings import settle
 
 NOT_HOSTILE = ("normal",)
 _LOGIT_BOUND = 7.0
@@ -77,7 +80,9 @@ def group(
     minority: a group is taken in by another when it has at most this share of the other's flows.
     """
     table = _prepare(flows, verdicts)
-    return _select(_gather(table, gap_s), table, evidence_floor, round(pad_s * _SECOND), minority)
+    return _select(
+        _gather(table, gap_s), table, evidence_floor, round(pad_s * _SECOND), round(gap_s * _SECOND), minority
+    )
 
 
 def fit_floor(
@@ -107,7 +112,9 @@ def fit_floor(
     for floor in floors:
         found = false = 0
         for table, candidates, attacks in parts:
-            groups = _select(candidates, table, floor, round(pad_s * _SECOND), minority)
+            groups = _select(
+                candidates, table, floor, round(pad_s * _SECOND), round(gap_s * _SECOND), minority
+            )
             once, wrong = _tally(groups, attacks)
             found, false = found + once, false + wrong
         marks.append((found - false, found, false))
@@ -134,7 +141,7 @@ def _attacks(flows: pl.DataFrame, truth: Sequence[str], gap_s: float) -> list[tu
     certain = pl.DataFrame(
         {"canonical": list(truth), "probability": 0.999}, schema_overrides={"canonical": pl.String}
     )
-    return [(a.label, set(a.rows.tolist())) for a in _gather(_prepare(flows, certain), gap_s)]
+    return [(a.label, set(a.rows.tolist())) for a in _gather(_prepare(flows, certain, settled=True), gap_s)]
 
 
 def _tally(groups: Sequence[Group], attacks: Sequence[tuple[str, set[int]]]) -> tuple[int, int]:
@@ -164,8 +171,11 @@ def _runs(flags: Sequence[bool]) -> list[tuple[int, int]]:
     return runs
 
 
-def _prepare(flows: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
-    """The columns grouping needs, addresses as numbers, one row a flow."""
+def _prepare(flows: pl.DataFrame, verdicts: pl.DataFrame, *, settled: bool = False) -> pl.DataFrame:
+    """What grouping needs of each flow: addresses as numbers, the label to join it under, whether it stands alone.
+
+    settled: take the verdicts as they are.
+    """
     if flows.height != verdicts.height:
         raise ValueError(
             f"{verdicts.height} verdicts for {flows.height} flows; pass one verdict a flow, in order"
@@ -176,65 +186,102 @@ def _prepare(flows: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
     )
     names = pl.concat([table["src"], table["dst"]]).fill_null("").unique().sort()
     code = pl.int_range(len(names), dtype=pl.Int64, eager=True)
-    number = {"old": names, "new": code}
-    return table.with_row_index("row").with_columns(
-        pl.col(side).fill_null("").replace_strict(**number, return_dtype=pl.Int64).alias(f"{side}_no")
-        for side in ("src", "dst")
+    table = table.with_row_index("row").with_columns(
+        *(
+            pl.col(side).fill_null("").replace_strict(names, code, return_dtype=pl.Int64).alias(f"{side}_no")
+            for side in ("src", "dst")
+        ),
+        pl.col("label").alias("join"),
+        pl.lit(False).alias("alone"),
+    )
+    return table if settled or table.is_empty() else _settled(table)
+
+
+def _settled(table: pl.DataFrame) -> pl.DataFrame:
+    kinds = [NOT_HOSTILE[0], *sorted(set(table["label"].drop_nulls()) - set(NOT_HOSTILE))]
+    # A flow without an answer says nothing about its neighbours; it counts as ordinary among them.
+    answers = table["label"].fill_null(NOT_HOSTILE[0])
+    labels = answers.replace_strict(kinds, range(len(kinds)), return_dtype=pl.Int64).to_numpy()
+    time_ms = (table["first_seen"] // 1_000_000).to_numpy()
+    joined, alone = settle(
+        labels, table["src_no"].to_numpy(), table["dst_no"].to_numpy(), time_ms, len(kinds)
+    )
+    join = pl.Series("join", np.array(kinds, dtype=object)[joined], dtype=pl.String)
+    return table.with_columns(
+        pl.when(pl.col("label").is_not_null()).then(join).alias("join"), pl.Series("alone", alone)
     )
 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A connected group of hostile flows of one label; rows in order of time."""
+    """A connected group of hostile flows; rows in order of time. flows: how many were judged `label` themselves."""
 
     label: str
     rows: NDArray[np.int64]
+    flows: int
     probability: float
     evidence: float
+    alone: bool
 
 
 def _gather(table: pl.DataFrame, gap_s: float) -> list[_Candidate]:
     """Every connected group of hostile flows, with its evidence."""
-    hostile = table.filter(pl.col("label").is_not_null() & ~pl.col("label").is_in(NOT_HOSTILE)).sort(
+    hostile = table.filter(pl.col("join").is_not_null() & ~pl.col("join").is_in(NOT_HOSTILE)).sort(
         "first_seen", "row"
     )
     if hostile.is_empty():
         return []
-    root = _connect(*_address_runs(hostile, round(gap_s * _SECOND)))
-    _, first, group_of, flows = np.unique(root, return_index=True, return_inverse=True, return_counts=True)
+    gap = round(gap_s * _SECOND)
+    own = (hostile["label"] == hostile["join"]).to_numpy()
     p = hostile["p"].to_numpy()
     with np.errstate(divide="ignore"):
         logits = np.clip(np.log(p) - np.log1p(-p), -_LOGIT_BOUND, _LOGIT_BOUND)
-    total = np.bincount(group_of, logits)
-    share = flows / (flows + _ordinary_between(table, hostile, group_of))
+    _, first, group_of, size = np.unique(
+        _components(hostile, gap), return_index=True, return_inverse=True, return_counts=True
+    )
+    flows = np.maximum(1, np.bincount(group_of, own).astype(np.int64))
+    total = np.bincount(group_of, logits * own)
+    share = size / (size + _ordinary_between(table, hostile, group_of))
     evidence = total / flows * np.log2(1 + flows) + np.log(share)
     probability = 1 / (1 + np.exp(-total / (flows + 1)))
-    rows = np.split(hostile["row"].to_numpy()[np.argsort(group_of, kind="stable")], np.cumsum(flows)[:-1])
-    labels = hostile["label"].gather(first)
-    return [
-        _Candidate(*parts)
-        for parts in zip(labels, rows, probability.tolist(), evidence.tolist(), strict=True)
-    ]
+    rows = np.split(hostile["row"].to_numpy()[np.argsort(group_of, kind="stable")], np.cumsum(size)[:-1])
+    labels = hostile["join"].gather(first)
+    alone = hostile["alone"].gather(first)
+    parts = (labels, rows, flows.tolist(), probability.tolist(), evidence.tolist(), alone)
+    return [_Candidate(*each) for each in zip(*parts, strict=True)]
+
+
+def _components(hostile: pl.DataFrame, gap: int) -> NDArray[np.int64]:
+    """A number for the group of each flow. Flows that stand alone are grouped apart and bridge nothing."""
+    alone = hostile["alone"].to_numpy()
+    group_of = np.empty(hostile.height, dtype=np.int64)
+    for part, offset in ((~alone, 0), (alone, 2 * hostile.height)):
+        if part.any():
+            group_of[part] = _connect(*_address_runs(hostile.filter(part), gap)) + offset
+    return group_of
 
 
 def _address_runs(hostile: pl.DataFrame, gap: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each flow the run its source belongs to and the run its target belongs to.
 
-    A run is a maximal series of flows of one label that touch one address, in either role, with no pause
-    longer than `gap` between the end of all earlier ones and the start of the next.
+    A run is a maximal series of flows of one label that touch one address, in either role, each of which
+    begins within `gap` of the beginning of an earlier one, or while an earlier one lasts.
     """
     ends = [
         hostile.select(
-            "label", "first_seen", "last_seen", pl.col(f"{side}_no").alias("address")
+            "join",
+            "first_seen",
+            pl.max_horizontal("last_seen", pl.col("first_seen") + gap).alias("until"),
+            pl.col(f"{side}_no").alias("address"),
         ).with_row_index("flow")
         for side in ("src", "dst")
     ]
     both = pl.concat([end.with_columns(pl.lit(side).alias("side")) for side, end in enumerate(ends)])
-    key = ["label", "address"]
+    key = ["join", "address"]
     both = both.sort(*key, "first_seen", "flow").with_columns(
-        pl.col("last_seen").cum_max().shift(1).over(key).alias("until"),
+        pl.col("until").cum_max().shift(1).over(key).alias("until")
     )
-    opens = (pl.col("until").is_null() | (pl.col("first_seen") - pl.col("until") > gap)).cast(pl.Int64)
+    opens = (pl.col("until").is_null() | (pl.col("first_seen") > pl.col("until"))).cast(pl.Int64)
     both = both.with_columns(opens.cum_sum().alias("run")).sort("side", "flow")
     runs = both["run"].to_numpy()
     return runs[: hostile.height], runs[hostile.height :]
@@ -287,7 +334,7 @@ def _sides(flows: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     message is the one thing it lies about, so ARP spoofing is charged to the link-layer address.
     """
     arp = flows.filter((pl.col("protocol") == "arp") & pl.col("src_mac").is_not_null())
-    if flows["label"][0] == "spoof.arp" and not arp.is_empty():
+    if flows["join"][0] == "spoof.arp" and not arp.is_empty():
         sender, told = (dict(arp[name].value_counts().iter_rows()) for name in ("src_mac", "dst"))
         return _ranked(sender), _ranked(told)
     one, other = pl.min_horizontal("src_no", "dst_no"), pl.max_horizontal("src_no", "dst_no")
@@ -314,87 +361,97 @@ def _ranked(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _select(
-    candidates: Sequence[_Candidate], table: pl.DataFrame, floor: float, pad: int, minority: float
+    candidates: Sequence[_Candidate], table: pl.DataFrame, floor: float, pad: int, gap: int, minority: float
 ) -> list[Group]:
     """The groups a person is told of: those over the floor, each with the small groups it explains."""
-    first, last = table["first_seen"].to_numpy(), table["last_seen"].to_numpy()
-    kept: list[Group] = []
-    reaches: list[_Reach] = []
-    largest_first = sorted(candidates, key=lambda c: (-len(c.rows), -c.evidence, int(c.rows[0])))
-    for candidate in largest_first:
+    first = table["first_seen"].to_numpy()
+    opened: list[_Opened] = []
+    order = sorted(candidates, key=lambda c: (c.alone, -len(c.rows), -c.evidence, int(c.rows[0])))
+    for candidate in order:
         start = first[candidate.rows]
-        home = _home(candidate, start, table, kept, reaches, pad, minority)
-        if home is not None:
-            kept[home] = _take_in(kept[home], candidate)
+        if candidate.alone and candidate.evidence < floor:
+            continue
+        near = [one for one in opened if one.start - gap <= start.max() and start.min() <= one.stop + gap]
+        ends = (
+            list(zip(table["src"][candidate.rows], table["dst"][candidate.rows], strict=True)) if near else []
+        )
+        home = next((one for one in near if one.explains(candidate, start, ends, pad, minority)), None)
+        if home:
+            home.take_in(candidate)
         elif candidate.evidence >= floor:
-            flows = table[candidate.rows]
-            sources, targets = _sides(flows)
-            kept.append(
-                Group(
-                    candidate.label,
-                    candidate.probability,
-                    candidate.evidence,
-                    candidate.rows,
-                    sources,
-                    targets,
-                )
-            )
-            span = int(start.min()) - pad, int(last[candidate.rows].max()) + pad
-            pairs = frozenset(map(frozenset, zip(flows["src"], flows["dst"], strict=True)))
-            reaches.append(_Reach(len(candidate.rows), *span, pairs, _hub(sources, targets)))
-    return sorted(kept, key=lambda g: (int(first[g.rows].min()), g.label))
+            opened.append(_Opened.of(candidate, table[candidate.rows]))
+    return sorted((one.group for one in opened), key=lambda g: (int(first[g.rows].min()), g.label))
 
 
-def _home(
-    stray: _Candidate,
-    start: NDArray[np.int64],
-    table: pl.DataFrame,
-    kept: Sequence[Group],
-    reaches: Sequence[_Reach],
-    pad: int,
-    minority: float,
-) -> int | None:
-    """The much larger group of another label in whose time, and between whose parties, most of a group lies."""
-    begins, ends_at = int(start.min()), int(start.max())
-    ends: list[tuple[str, str]] = []
-    for number, reach in enumerate(reaches):
-        apart = ends_at < reach.start or begins > reach.stop
-        if apart or len(stray.rows) > minority * reach.flows or kept[number].label == stray.label:
-            continue
-        inside = (start >= reach.start) & (start <= reach.stop)
-        if inside.mean() <= 0.5:
-            continue
-        ends = ends or list(zip(table["src"][stray.rows], table["dst"][stray.rows], strict=True))
-        touching = np.fromiter((reach.has(*end) for end in ends), dtype=bool, count=len(ends))
-        if (inside & touching).mean() > 0.5:
-            return number
-    return None
+@dataclass
+class _Opened:
+    """An incident on its way: when most of its flows begin and between whom.
 
+    hub: the attacker of many or the victim of many, who alone tells what belongs to it; hosts: how many
+    stand on the other side.
+    """
 
-@dataclass(frozen=True)
-class _Reach:
-    """When and between whom an incident happened; `hub` is the one host on its narrow side."""
-
+    group: Group
     flows: int
     start: int
     stop: int
     pairs: frozenset[frozenset[str]]
     hub: str | None
+    hosts: int
 
-    def has(self, one: str, other: str) -> bool:
-        return self.hub in (one, other) if self.hub else frozenset((one, other)) in self.pairs
+    @classmethod
+    def of(cls, candidate: _Candidate, flows: pl.DataFrame) -> _Opened:
+        sources, targets = _sides(flows)
+        narrow, wide = sorted((sources, targets), key=len)
+        counts = flows["label"].value_counts().iter_rows()
+        group = Group(
+            label=candidate.label,
+            probability=candidate.probability,
+            evidence=candidate.evidence,
+            rows=candidate.rows,
+            sources=sources,
+            targets=targets,
+            also={label: n for label, n in counts if label != candidate.label},
+        )
+        pairs = frozenset(map(frozenset, zip(flows["src"], flows["dst"], strict=True)))
+        # An odd flow long before or after the rest must not make the incident look that long.
+        start, stop = (int(end) for end in np.quantile(flows["first_seen"].to_numpy(), (0.02, 0.98)))
+        hub = narrow[0] if len(narrow) == 1 and len(wide) > 3 else None
+        return cls(group, flows.height, start, stop, pairs, hub, len(wide))
 
+    def explains(
+        self,
+        stray: _Candidate,
+        start: NDArray[np.int64],
+        ends: Sequence[tuple[str, str]],
+        pad: int,
+        minority: float,
+    ) -> bool:
+        """Whether another group is part of this incident.
 
-def _hub(sources: tuple[str, ...], targets: tuple[str, ...]) -> str | None:
-    """The attacker of many or the victim of many: it alone tells what belongs to the incident."""
-    if len(sources) == 1 and len(targets) > 3:
-        return sources[0]
-    if len(targets) == 1 and len(sources) > 3:
-        return targets[0]
-    return None
+        One of the same label that stands alone is, when it shares an address. One of another label is, when it
+        is small and most of it lies in this incident's time and between its parties. Around a hub such strays
+        must be spread over the other side as the incident is: eighteen flows of one client to the victim of a
+        forged flood are that client's own doing.
+        """
+        if stray.label == self.group.label:
+            hosts = {host for pair in self.pairs for host in pair}
+            return stray.alone and any(host in hosts for end in ends for host in end)
+        if len(stray.rows) > minority * self.flows:
+            return False
+        inside = (start >= self.start - pad) & (start <= self.stop + pad)
+        if self.hub is None:
+            touching = [frozenset(end) in self.pairs for end in ends]
+        else:
+            touching = [self.hub in end for end in ends]
+            others = {host for end in ends for host in end if host != self.hub}
+            if len(ends) > len(others) * (2 * self.flows / self.hosts + 1):
+                return False
+        return bool((inside & np.array(touching)).mean() > 0.5)
 
-
-def _take_in(found: Group, stray: _Candidate) -> Group:
-    also = dict(found.also)
-    also[stray.label] = also.get(stray.label, 0) + len(stray.rows)
-    return replace(found, rows=np.sort(np.concatenate([found.rows, stray.rows])), also=also)
+    def take_in(self, stray: _Candidate) -> None:
+        rows = np.sort(np.concatenate([self.group.rows, stray.rows]))
+        also = dict(self.group.also)
+        if stray.label != self.group.label:
+            also[stray.label] = also.get(stray.label, 0) + len(stray.rows)
+        self.group = replace(self.group, rows=rows, also=also)
