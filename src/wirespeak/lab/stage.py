@@ -13,21 +13,21 @@ import csv
 import io
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tarfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from wirespeak.errors import WirespeakError
 from wirespeak.lab.attacks.tool import Strike
 from wirespeak.lab.attacks.tools import TOOLS
+from wirespeak.lab.capture import start_capture, stop_capture
 from wirespeak.lab.draw import build_world
-from wirespeak.lab.network import BRIDGE, build_network, inside, run, start_links
+from wirespeak.lab.network import build_network, inside, run, start_links
 from wirespeak.lab.scenario import Attack, Scenario, read_scenario
 from wirespeak.lab.servers.daemons import write_passwords
 from wirespeak.lab.truth import TruthRow, truth_csv
@@ -35,6 +35,7 @@ from wirespeak.lab.world import World
 
 FOLDER = Path("/run/lab")
 LARGEST_CAPTURE = 100 << 20
+_TOO_SOON_NS = 300_000_000
 _LINGER_S = {"mac": 60.0}  # a poisoned cache outlives the poisoner
 
 
@@ -48,6 +49,13 @@ class Played:
     row: TruthRow
     status: int | None
     last_line: str
+
+    def told(self) -> dict[str, Any]:
+        """What run.json says of it."""
+        return {
+            **{key: value for key, value in asdict(self).items() if key != "row"},
+            "label": self.row.label,
+        }
 
 
 class Stage:
@@ -96,7 +104,7 @@ class Stage:
             while (left := self.scenario.seconds - (time.monotonic() - self.start)) > 0:
                 tell(progress=1 - left / self.scenario.seconds, doing=self._doing())
                 await asyncio.sleep(min(1.0, left))
-                self._check(capture)
+                self._check(capture, parts)
             played = list(await asyncio.gather(*parts))
         finally:
             for part in parts:
@@ -114,7 +122,11 @@ class Stage:
             or "ordinary traffic"
         )
 
-    def _check(self, capture: asyncio.subprocess.Process) -> None:
+    def _check(self, capture: asyncio.subprocess.Process, parts: list[asyncio.Task[Played]]) -> None:
+        """Raise WirespeakError when something that should run has stopped."""
+        for part in parts:
+            if part.done():
+                part.result()
         for name, process in self.hosts.items():
             if process.returncode is not None:
                 raise WirespeakError(f"the lab's host {name} stopped early: {_tail(FOLDER / f'{name}.log')}")
@@ -149,6 +161,8 @@ class Stage:
                 env=_environment(command),
             )
         await _finish(process, attack.seconds + (14 if tool.reach == "mac" else 2))
+        if process.returncode and time.time_ns() - start_ns < _TOO_SOON_NS:
+            raise WirespeakError(f"{attack.tool} stopped as soon as it started: {_tail(log)}")
         end_ns = time.time_ns() + int(_LINGER_S.get(tool.reach, 1.0) * 1e9)
         return Played(
             attack.tool,
@@ -193,55 +207,14 @@ async def _finish(process: asyncio.subprocess.Process, seconds: float) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-async def start_capture(path: Path) -> asyncio.subprocess.Process:
-    """Start tcpdump on the bridge and wait until it listens."""
-    command = ("tcpdump", "-i", BRIDGE, "-n", "-U", "-s", "0", "-B", "16384", "-Z", "root", "-w", str(path))
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None
-    while line := (await asyncio.wait_for(process.stderr.readline(), 10)).decode():
-        if "listening on" in line:
-            return process
-    raise WirespeakError("tcpdump did not start to listen on the lab's bridge.")
-
-
-async def stop_capture(process: asyncio.subprocess.Process) -> dict[str, int]:
-    """Stop tcpdump cleanly. Returns its counts of packets: captured, received, dropped."""
-    await asyncio.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    _, told = await asyncio.wait_for(process.communicate(), 30)
-    counts = {
-        word: int(number)
-        for number, word in re.findall(r"(\d+) packets? (captured|received|dropped)", told.decode())
-    }
-    return {"captured": counts.get("captured", 0), "dropped": counts.get("dropped", 0)}
-
-
 def _make_key(folder: Path) -> None:
-    run(
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        "/CN=cloud.example",
-        "-keyout",
-        str(folder / "key.pem"),
-        "-out",
-        str(folder / "cert.pem"),
-    )
+    how = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30 -subj /CN=cloud.example"
+    run("sh", "-c", f"openssl req {how} -keyout {folder}/key.pem -out {folder}/cert.pem")
 
 
 def _tail(log: Path) -> str:
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return " | ".join(lines[:2] + lines[-2:])[-1500:] if lines else ""
+    return " | ".join(lines[-2:])[-400:]
 
 
 def _hosts_csv(world: World) -> str:
@@ -279,17 +252,22 @@ async def _record(path: Path, seed: int | None) -> None:
     stage = Stage(scenario, replace(build_world(scenario), folder=str(FOLDER)))
     await stage.build()
     played, counts = await stage.perform()
+    capture = FOLDER / "capture.pcap"
     result = {
-        "packets": counts["captured"], "dropped": counts["dropped"], "bytes": (FOLDER / "capture.pcap").stat().st_size, "seed": scenario.seed,
-        "hosts": len(stage.world.hosts), "attacks": [{"tool": part.tool, "label": part.row.label, "attacker": part.attacker, "target": part.target, "status": part.status, "last_line": part.last_line} for part in played],
-    }  # fmt: skip
+        "packets": counts["captured"],
+        "dropped": counts["dropped"],
+        "bytes": capture.stat().st_size,
+        "seed": scenario.seed,
+        "hosts": len(stage.world.hosts),
+        "attacks": [part.told() for part in played],
+    }
     tell(recorded=result)
     texts = {
         "truth.csv": truth_csv([part.row for part in played]),
         "hosts.csv": _hosts_csv(stage.world),
         "scenario.toml": path.read_text(encoding="utf-8"),
     }
-    _hand_over(sys.stdout.buffer, texts, FOLDER / "capture.pcap")
+    _hand_over(sys.stdout.buffer, texts, capture)
 
 
 async def _main() -> int:
@@ -306,4 +284,4 @@ async def _main() -> int:
 if __name__ == "__main__":
     status = asyncio.run(_main())
     sys.stdout.buffer.flush()
-    os._exit(status)
+    os._exit(status)  # the kernel ends every other process of the lab
