@@ -19,12 +19,30 @@ from numpy.typing import NDArray
 from wirespeak.contracts import Generator, LanguageModel
 from wirespeak.errors import InputError, ModelError, OptionError
 from wirespeak.flow.realise import realise
-from wirespeak.generate import DEVICES, PROFILES, LanguageGenerator, Story, compare, profile_name, recorded_steps, stories
+from wirespeak.generate import (
+    DEVICES,
+    PROFILES,
+    LanguageGenerator,
+    Story,
+    compare,
+    profile_name,
+    recorded_steps,
+    stories,
+)
 from wirespeak.generate.examples import examples, tell
 from wirespeak.generate.life import Life
 from wirespeak.generate.recorded import Talk
 from wirespeak.generate.script import (
-    MORE, OVER, Again, Conversation, Step, check, parse, round_size, round_time, write,
+    MORE,
+    OVER,
+    Again,
+    Conversation,
+    Step,
+    check,
+    parse,
+    round_size,
+    round_time,
+    write,
 )  # fmt: skip
 from wirespeak.text.ask import Example
 from wirespeak.wire import write_pcap
@@ -79,7 +97,9 @@ def test_a_wait_counts_from_the_last_of_its_kind() -> None:
     table = life.steps(100)
     opened = table.filter(pl.col("event") == "open").select("application", "time_s").rows()
     assert opened == [("mqtt", 5.0), ("dns", 6.0), ("dns", 36.0)]
-    assert table.filter(pl.col("application") == "mqtt")["time_s"].to_list() == pytest.approx([5, 5.005, 5.01, 15.01, 15.011])
+    assert table.filter(pl.col("application") == "mqtt")["time_s"].to_list() == pytest.approx(
+        [5, 5.005, 5.01, 15.01, 15.011]
+    )
     assert life.prompt().startswith("write bulb: hub mqtt agK2, gateway dns ag0:")
     with pytest.raises(InputError, match="no mqtt connection with hub is open"):
         life.add(parse(" go hub mqtt up80;")[0])
@@ -102,7 +122,7 @@ def bulb(seed: int, *, seconds: float = 400) -> Story:
         ntp = Talk(at + 0.1, "203.0.113.1", "clock1", 17, 123, True, application="ntp")
         ntp.messages = [(at + 0.1, True, 48), (at + 0.15, False, 48)]
         talks += [dns, ntp]
-    return Story("bulb", str(seed), tuple([mqtt, *talks]))
+    return Story("bulb", str(seed), (mqtt, *talks))
 
 
 class StandIn:
@@ -122,13 +142,25 @@ class StandIn:
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[np.float32]:
         raise NotImplementedError
 
-    def generate(self, prompts: Sequence[str], *, max_tokens: int, stop: str = "\n", temperature: float = 0.0, seed: int = 0) -> list[str]:
+    def generate(
+        self,
+        prompts: Sequence[str],
+        *,
+        max_tokens: int,
+        stop: str = "\n",
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> list[str]:
         return [self._go_on(prompt, Random(f"{seed}:{prompt}")) for prompt in prompts]
 
     def _go_on(self, prompt: str, random: Random) -> str:
         said = self._conversations(prompt)
         for _ in range(5):
-            said.append(random.choice(next(found for length in (2, 1, 0) if (found := self._after.get(self._key(said, length))))))
+            said.append(
+                random.choice(
+                    next(found for length in (2, 1, 0) if (found := self._after.get(self._key(said, length))))
+                )
+            )
         return "".join(f"{text};" for text in said[-5:])
 
     @staticmethod
@@ -157,7 +189,7 @@ def test_examples_say_exactly_what_happened(told: list[Story]) -> None:
     truth = sorted(message for talk in told[0].talks for message in talk.messages)
     assert found["outward"].to_list() == [outward for _, outward, _ in truth]
     assert found["size"].to_list() == [size for _, _, size in truth]
-    assert max(abs(one - other[0]) for one, other in zip(found["time_s"], truth)) < 0.12
+    assert max(abs(one - other[0]) for one, other in zip(found["time_s"], truth, strict=True)) < 0.12
 
 
 def test_a_model_that_learnt_writes_traffic_like_the_recordings(told: list[Story], tmp_path: Path) -> None:
@@ -175,7 +207,21 @@ def test_a_model_that_learnt_writes_traffic_like_the_recordings(told: list[Story
 
 
 def test_a_model_that_learnt_something_else_fails_the_comparison(told: list[Story]) -> None:
-    hurried = [replace(story, talks=tuple(replace(t, messages=[(at / 7, not out, 3 * size) for at, out, size in t.messages], start_s=t.start_s / 7, by_device=False) for t in story.talks)) for story in told]
+    hurried = [
+        replace(
+            story,
+            talks=tuple(
+                replace(
+                    t,
+                    messages=[(at / 7, not out, 3 * size) for at, out, size in t.messages],
+                    start_s=t.start_s / 7,
+                    by_device=False,
+                )
+                for t in story.talks
+            ),
+        )
+        for story in told
+    ]
     recorded = [recorded_steps(story) for story in told]
     outcome = compare(recorded_steps(hurried[0]), recorded)
     assert not outcome.holds
@@ -205,10 +251,14 @@ def test_profiles_by_the_names_people_use() -> None:
         profile_name("smart-bulp")
 
 
-@pytest.mark.parametrize("folder", sorted(path.parent for path in CAPTURES.glob("*/hosts.csv")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder", sorted(path.parent for path in CAPTURES.glob("*/hosts.csv")), ids=lambda path: path.name
+)
 def test_recordings_become_examples_and_packets_again(folder: Path) -> None:
     found = examples(folder)
-    assert found and {example.prompt.split(":")[0].removeprefix("write ") for example in found} <= set(PROFILES)
+    assert found and {example.prompt.split(":")[0].removeprefix("write ") for example in found} <= set(
+        PROFILES
+    )
     for example in found:
         assert write(parse(example.answer)) == example.answer
     for story in stories(folder)[:4]:
@@ -227,6 +277,8 @@ def test_the_model_in_the_box_writes_traffic_like_the_recordings() -> None:
     folders = [path.parent for path in CAPTURES.glob("*/hosts.csv")]
     if not (IN_THE_BOX / "model.onnx").is_file() or not folders:
         pytest.skip("the model in the box, or the recordings beside it, are not here yet")
-    recorded = [recorded_steps(story) for folder in folders for story in stories(folder) if story.profile == "bulb"]
+    recorded = [
+        recorded_steps(story) for folder in folders for story in stories(folder) if story.profile == "bulb"
+    ]
     steps = LanguageGenerator(load_model(threads=1)).sample("bulb", seconds=180, seed=7)
     assert compare(steps, recorded).holds

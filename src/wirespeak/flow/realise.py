@@ -24,6 +24,7 @@ from wirespeak.wire.craft.packets import BROADCAST_MAC, SYN, End, arp, icmp, udp
 
 START_NS = 1_767_225_600_000_000_000  # 2026-01-01T00:00:00Z, unless the caller says otherwise
 LARGEST_DATAGRAM = 1472  # bytes of UDP or ICMP payload in one Ethernet frame
+LARGEST_MESSAGE = 20_000_000
 _ETHERNET = 1
 _ECHO, _ECHO_REPLY, _UNREACHABLE = 8, 0, 3
 
@@ -44,6 +45,7 @@ STEPS: dict[str, Any] = {
 # refused: SYN answered by RST; silent: nothing comes back; half: SYN, SYN-ACK, no more; probed: SYN, SYN-ACK, RST
 # by the device; unreachable: a datagram answered by ICMP; left: still open, or (not TCP) no end to speak of.
 ENDS = ("close", "closed", "reset", "aborted", "refused", "silent", "half", "probed", "unreachable", "left")
+NEVER_ANSWERED = ("refused", "silent", "half", "probed")  # TCP: no connection came of it
 
 
 @dataclass(frozen=True)
@@ -142,16 +144,21 @@ class _Stage:
     def _words(
         self, talk: _Conversation, client: End, server: End, pointed_to: str, random: Random
     ) -> list[bytes]:
-        limit = LARGEST_DATAGRAM if APPLICATIONS[talk.application].protocol == "udp" else None
-        turns = tuple(Turn(from_client, min(size, limit or size)) for _, from_client, size in talk.messages)
+        """The payload of each message; a connection nobody answers never gets to speak."""
+        if talk.end in NEVER_ANSWERED and APPLICATIONS[talk.application].protocol == "tcp":
+            return []
+        most = LARGEST_DATAGRAM if APPLICATIONS[talk.application].protocol == "udp" else LARGEST_MESSAGE
+        turns = tuple(Turn(from_client, min(size, most)) for _, from_client, size in talk.messages)
         scene = Scene(
             turns=turns, client=client.address, server=server.address, client_mac=client.mac, points_to=self.cast.end(pointed_to).address,
             server_name=f"{talk.role}.example.com" if is_far(talk.role) else f"{talk.role}.home.arpa",
             unix_s=self._start_s + talk.start_s, end=talk.end, random=random,
         )  # fmt: skip
-        payloads = speak(talk.application, scene) if talk.end != "silent" or limit else []
+        payloads = speak(talk.application, scene)
         self.messages += len(payloads)
-        self.adjusted += sum(len(payload) != size for payload, (_, _, size) in zip(payloads, talk.messages))
+        self.adjusted += sum(
+            len(payload) != size for payload, (_, _, size) in zip(payloads, talk.messages, strict=True)
+        )
         return payloads
 
     def _meet(self, talk: _Conversation, peer: End) -> None:
@@ -186,10 +193,17 @@ class _Stage:
         identifier = random.randrange(1, 65536)
         wait_s = self.cast.turnaround_s(talk.role if talk.by_device else "device")
         for number, (time_s, _, size) in enumerate(talk.messages):
-            rest, payload = struct.pack("!HH", identifier, (number + 1) & 0xFFFF), random.randbytes(min(size, LARGEST_DATAGRAM))
-            self.frames.append((time_s, icmp(client, server, _ECHO, 0, rest, payload, identifier=random.getrandbits(16))))
+            rest, payload = (
+                struct.pack("!HH", identifier, (number + 1) & 0xFFFF),
+                random.randbytes(min(size, LARGEST_DATAGRAM)),
+            )
+            self.frames.append(
+                (time_s, icmp(client, server, _ECHO, 0, rest, payload, identifier=random.getrandbits(16)))
+            )
             if talk.end != "silent":
-                answer = icmp(server, client, _ECHO_REPLY, 0, rest, payload, identifier=random.getrandbits(16))
+                answer = icmp(
+                    server, client, _ECHO_REPLY, 0, rest, payload, identifier=random.getrandbits(16)
+                )
                 self.frames.append((time_s + wait_s, answer))
 
     def _datagrams(
@@ -201,7 +215,7 @@ class _Stage:
         if talk.application == "dhcp":
             sender, asked = End(client.mac, "0.0.0.0"), End(BROADCAST_MAC, "255.255.255.255")
         frame = b""
-        for (time_s, from_client, _), payload in zip(talk.messages, payloads):
+        for (time_s, from_client, _), payload in zip(talk.messages, payloads, strict=True):
             identifier = random.getrandbits(16)
             if from_client:
                 frame = udp(sender, asked, client_port, talk.port, payload, identifier=identifier)
@@ -225,7 +239,7 @@ class _Stage:
         kind = APPLICATIONS[talk.application]
         lone = talk.application in ("fin", "null", "xmas")
         answer_s = talk.start_s + turnarounds[1]
-        if lone or talk.end in ("refused", "silent", "half", "probed"):
+        if lone or talk.end in NEVER_ANSWERED:
             for time_s in (talk.start_s, *(time_s for time_s, _, _ in talk.messages)):
                 connection.probe(time_s, kind.flags if lone else SYN)
             if talk.end == "refused":
@@ -237,7 +251,7 @@ class _Stage:
         else:
             messages = [
                 Message(time_s, from_client, payload)
-                for (time_s, from_client, _), payload in zip(talk.messages, payloads)
+                for (time_s, from_client, _), payload in zip(talk.messages, payloads, strict=True)
             ]
             connection.talk(talk.start_s, messages, end=talk.end, end_s=talk.end_s)
         self.frames += connection.frames

@@ -43,9 +43,13 @@ def compare(generated: pl.DataFrame, recorded: Sequence[pl.DataFrame]) -> Compar
     """Measure a generated life against recorded ones of its profile. Raises InputError for fewer than LEAST_LIVES."""
     lives = [_Habits.of(life) for life in recorded if not life.is_empty()]
     if len(lives) < LEAST_LIVES:
-        raise InputError(f"{len(lives)} recorded lives set no bound; at least {LEAST_LIVES} are needed. Record more.")
+        raise InputError(
+            f"{len(lives)} recorded lives set no bound; at least {LEAST_LIVES} are needed. Record more."
+        )
     among = [_distances(life, [other for other in lives if other is not life]) for life in lives]
-    bounds = {name: min(1.0, max(_LEAST_BOUND, _SLACK * max(each[name] for each in among))) for name in DISTANCES}
+    bounds = {
+        name: min(1.0, max(_LEAST_BOUND, _SLACK * max(each[name] for each in among))) for name in DISTANCES
+    }
     own = _Habits.of(generated)
     values = _distances(own, lives)
     return Comparison(tuple(Score(name, values[name], n=own.talks) for name in DISTANCES), bounds)
@@ -63,16 +67,22 @@ class _Habits:
     @classmethod
     def of(cls, steps: pl.DataFrame) -> _Habits:
         opened = steps.filter(pl.col("event") == "open").sort("time_s")
-        kinds = opened.group_by("application", "opened_by_device").agg(pl.len(), pl.col("time_s").diff().drop_nulls().alias("gaps"))
+        kinds = opened.group_by("application", "opened_by_device").agg(
+            pl.len(), pl.col("time_s").diff().drop_nulls().alias("gaps")
+        )
         said = steps.filter(pl.col("event") == "message").with_columns(
             pl.int_range(pl.len()).over("conversation").alias("number"),
             pl.col("time_s").diff().over("conversation", "outward").alias("pause"),
         )
-        pauses = said.filter(pl.col("pause") >= _PAUSE_S).group_by("application", "opened_by_device").agg("pause")
+        pauses = (
+            said.filter(pl.col("pause") >= _PAUSE_S).group_by("application", "opened_by_device").agg("pause")
+        )
         sizes = said.filter(pl.col("number") < _OF_ONE_TALK).group_by("application", "outward").agg("size")
         gaps = {(row[0], row[1]): np.array(row[3]) for row in kinds.iter_rows()}
         for application, by_device, values in pauses.iter_rows():
-            gaps[application, by_device] = np.concatenate([gaps.get((application, by_device), np.zeros(0)), np.array(values)])
+            gaps[application, by_device] = np.concatenate(
+                [gaps.get((application, by_device), np.zeros(0)), np.array(values)]
+            )
         return cls(
             opened.height,
             {(row[0], row[1]): row[2] / max(1, opened.height) for row in kinds.iter_rows()},
@@ -82,25 +92,53 @@ class _Habits:
 
 
 def _distances(life: _Habits, others: Sequence[_Habits]) -> dict[str, float]:
-    share = {kind: float(np.mean([other.share.get(kind, 0.0) for other in others])) for other in others for kind in other.share}
+    share = {
+        kind: float(np.mean([other.share.get(kind, 0.0) for other in others]))
+        for other in others
+        for kind in other.share
+    }
     gaps = _pooled([other.gaps for other in others])
     sizes = _pooled([other.sizes for other in others])
     kinds = {*share, *life.share}
     return {
         "mix": sum(abs(share.get(kind, 0.0) - life.share.get(kind, 0.0)) for kind in kinds) / 2,
-        "periods": _weighted({kind: _furthest(np.log10(life.gaps[kind] + 1e-3), np.log10(gaps[kind] + 1e-3)) for kind in gaps if len(life.gaps.get(kind, ()))}, life.share),
-        "sizes": _weighted({kind: _furthest(life.sizes[kind], sizes[kind]) for kind in sizes if kind in life.sizes}, _by_application(life)),
-        "directions": _weighted({kind: abs(_outward(life.sizes, kind[0]) - _outward(sizes, kind[0])) for kind in sizes if kind in life.sizes}, _by_application(life)),
+        "periods": _weighted(
+            {
+                kind: _furthest(np.log10(life.gaps[kind] + 1e-3), np.log10(gaps[kind] + 1e-3))
+                for kind in gaps
+                if len(life.gaps.get(kind, ()))
+            },
+            life.share,
+        ),
+        "sizes": _weighted(
+            {kind: _furthest(life.sizes[kind], sizes[kind]) for kind in sizes if kind in life.sizes},
+            _by_application(life),
+        ),
+        "directions": _weighted(
+            {
+                kind: abs(_outward(life.sizes, kind[0]) - _outward(sizes, kind[0]))
+                for kind in sizes
+                if kind in life.sizes
+            },
+            _by_application(life),
+        ),
     }
 
 
 def _pooled(tables: Sequence[dict[_Kind, NDArray[np.float64]]]) -> dict[_Kind, NDArray[np.float64]]:
-    return {kind: np.concatenate([table[kind] for table in tables if kind in table]) for table in tables for kind in table}
+    return {
+        kind: np.concatenate([table[kind] for table in tables if kind in table])
+        for table in tables
+        for kind in table
+    }
 
 
 def _by_application(life: _Habits) -> dict[_Kind, float]:
     """How much each (application, direction) counts: as much as the application's share of conversations."""
-    return {(application, outward): sum(share for (name, _), share in life.share.items() if name == application) for application, outward in life.sizes}
+    return {
+        (application, outward): sum(share for (name, _), share in life.share.items() if name == application)
+        for application, outward in life.sizes
+    }
 
 
 def _weighted(values: dict[_Kind, float], weights: dict[_Kind, float]) -> float:

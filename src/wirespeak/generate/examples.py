@@ -70,7 +70,7 @@ class Story:
     talks: tuple[Talk, ...]
 
 
-def examples(folder: Path, *, tellings: int = 1, seed: int = 0) -> list[Example]:
+def examples(folder: Path, *, tellings: int = 4, seed: int = 0) -> list[Example]:
     """What to learn from a recording folder of the lab (capture.pcap, hosts.csv, truth.csv).
 
     tellings: how often each life is told, from other starting points and, but for the first time, a little
@@ -84,7 +84,9 @@ def tell(story: Story, *, tellings: int = 1, seed: int = 0) -> list[Example]:
     found: list[Example] = []
     for telling in range(tellings):
         random = Random(f"{seed}:{story.profile}:{story.host}:{telling}")
-        found += _windows(story, random.gauss(1, _STRETCH) if telling else 1.0, random.randint(20, ANSWER_WORDS))
+        found += _windows(
+            story, random.gauss(1, _STRETCH) if telling else 1.0, random.randint(20, ANSWER_WORDS)
+        )
     return found
 
 
@@ -99,20 +101,29 @@ def stories(folder: Path) -> list[Story]:
         recorded = Recorded(host.address, host.mac, _neighbours(hosts), link)
         recorded.read(packets, start_ns)
         if host.profile in DEVICES:
-            ordinary = tuple(talk for talk in recorded.talks if not any(_touches(attack, talk, host) for attack in attacks))
+            ordinary = tuple(
+                talk for talk in recorded.talks if not any(_touches(attack, talk, host) for attack in attacks)
+            )
             told.append(Story(host.profile, host.address, ordinary))
         for profile, label in ATTACKS.items():
-            hostile = [talk for talk in recorded.talks if any(_waged(attack, talk, host, label) for attack in attacks)]
+            hostile = [
+                talk
+                for talk in recorded.talks
+                if any(_waged(attack, talk, host, label) for attack in attacks)
+            ]
             if hostile:
-                told.append(Story(profile, host.address, tuple(_as_attack(talk, hostile[0].start_s) for talk in hostile)))
+                told.append(
+                    Story(
+                        profile, host.address, tuple(_as_attack(talk, hostile[0].start_s) for talk in hostile)
+                    )
+                )
     return told
 
 
 def recorded_steps(story: Story) -> pl.DataFrame:
     """A recorded life as packet steps (flow.realise.STEPS), at the precision of the script."""
-    life = Life(story.profile)
-    for life, _ in conversations(story):
-        pass
+    told = list(conversations(story))
+    life = told[-1][0] if told else Life(story.profile)
     return life.steps(float("inf"))
 
 
@@ -245,11 +256,20 @@ def _again(run: list[Talk]) -> Again:
 
 def _alike(one: Talk, other: Talk) -> bool:
     """Whether two talks say the same: sizes may differ a little, ports and peers at will."""
-    if (one.protocol, one.name_application(), one.end, one.by_device, one.spoofed) != (other.protocol, other.name_application(), other.end, other.by_device, other.spoofed):
+    if (one.protocol, one.name_application(), one.end, one.by_device, one.spoofed) != (
+        other.protocol,
+        other.name_application(),
+        other.end,
+        other.by_device,
+        other.spoofed,
+    ):
         return False
     if len(one.messages) != len(other.messages):
         return False
-    return all(a[1] == b[1] and abs(a[2] - b[2]) <= _ALIKE * max(a[2], b[2]) for a, b in zip(one.messages, other.messages))
+    return all(
+        a[1] == b[1] and abs(a[2] - b[2]) <= _ALIKE * max(a[2], b[2])
+        for a, b in zip(one.messages, other.messages, strict=True)
+    )
 
 
 def _conversation(part: _Part, profile: str) -> Conversation | None:
@@ -283,7 +303,11 @@ def _timed(conversation: Conversation, part: _Part, life: Life, factor: float) -
         steps.append(Step(run[0][1], round_size(run[0][2]), gap_s))
         steps.append(Step(run[0][1], low, every_s, round_size(len(run) - 1), spread))
         now_s += every_s * steps[-1].times
-    end_s = 0.0 if conversation.end in (MORE, "left", "silent", "refused", "half", "probed") else round_time(max(0.0, part.talk.end_s * factor - now_s))
+    end_s = (
+        0.0
+        if conversation.end in (MORE, "left", "silent", "refused", "half", "probed")
+        else round_time(max(0.0, part.talk.end_s * factor - now_s))
+    )
     return replace(conversation, wait_s=wait_s, steps=tuple(steps[:_MOST_MESSAGES]), end_s=end_s)
 
 
@@ -303,12 +327,19 @@ def _as_attack(talk: Talk, start_s: float) -> Talk:
     """Counted from the attack's first packet; the victim is called `target`, hosts looked for are `host1` and up."""
     messages = [(time_s - start_s, outward, size) for time_s, outward, size in talk.messages]
     role = "target" if talk.protocol != 256 or talk.application == "claim" else "host1"
-    return replace(talk, role=role, start_s=talk.start_s - start_s, end_s=talk.end_s - start_s, messages=messages)
+    return replace(
+        talk, role=role, start_s=talk.start_s - start_s, end_s=talk.end_s - start_s, messages=messages
+    )
 
 
 def _waged(attack: Attack, talk: Talk, host: Host, label: str) -> bool:
     """Whether the host wages this attack with this talk."""
-    if attack.label != label or not talk.by_device or not _in_time(attack, talk) or not _is(attack.dst, talk.peer, ""):
+    if (
+        attack.label != label
+        or not talk.by_device
+        or not _in_time(attack, talk)
+        or not _is(attack.dst, talk.peer, "")
+    ):
         return False
     if label == "spoof.arp" and talk.protocol != 256:
         return False
@@ -345,7 +376,9 @@ def _neighbours(hosts: list[Host]) -> list[Neighbour]:
     for host in hosts:
         seen[host.profile] += 1
         count = seen[host.profile]
-        found.append(Neighbour(host.address, host.mac, host.profile if count == 1 else f"{host.profile}{count}"))
+        found.append(
+            Neighbour(host.address, host.mac, host.profile if count == 1 else f"{host.profile}{count}")
+        )
     return found
 
 
@@ -360,14 +393,26 @@ def _link(hosts: list[Host]) -> IPv4Network:
 def _read(folder: Path) -> tuple[list[Host], list[Attack], Packets, int]:
     try:
         with (folder / "hosts.csv").open(newline="") as opened:
-            hosts = [Host(row["address"], row["mac"], row["role"], row["profile"]) for row in csv.DictReader(opened)]
+            hosts = [
+                Host(row["address"], row["mac"], row["role"], row["profile"])
+                for row in csv.DictReader(opened)
+            ]
         with (folder / "truth.csv").open(newline="") as opened:
             rows = list(csv.DictReader(opened))
     except (OSError, KeyError) as error:
-        raise InputError(f"{folder}: not a recording ({error}). Give a folder written by 'wirespeak lab record'.") from error
+        raise InputError(
+            f"{folder}: not a recording ({error}). Give a folder written by 'wirespeak lab record'."
+        ) from error
     packets = decode(read_frames(folder / "capture.pcap").frames)
     start_ns = int(packets["time_ns"][0])
     attacks = [
-        Attack((int(row["start_ns"]) - start_ns) / 1e9, (int(row["end_ns"]) - start_ns) / 1e9, row["label"], row["src"], row["dst"]) for row in rows
+        Attack(
+            (int(row["start_ns"]) - start_ns) / 1e9,
+            (int(row["end_ns"]) - start_ns) / 1e9,
+            row["label"],
+            row["src"],
+            row["dst"],
+        )
+        for row in rows
     ]
     return hosts, attacks, packets, start_ns

@@ -22,13 +22,15 @@ _ANSWERS, _ANSWERS_PER_S = 60, 3.0
 @dataclass
 class Written:
     """What a model has written. steps: flow.realise.STEPS. answers: times it was asked; conversations: those that
-    could be read; set_aside: those that could not, by reason; cut: those an answer's limit broke off."""
+    could be read; set_aside: those that could not, by reason; cut: those an answer's limit broke off;
+    last_reason: what was wrong with the last one set aside."""
 
     steps: pl.DataFrame
     answers: int = 0
     conversations: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
     cut: int = 0
+    last_reason: str = "The answers are empty."
 
 
 class LanguageGenerator:
@@ -65,18 +67,22 @@ class LanguageGenerator:
         return written
 
     def _ask(self, prompt: str, *, seed: int) -> str:
-        return self._model.generate([prompt], max_tokens=ANSWER_TOKENS, stop="\n", temperature=self._temperature, seed=seed)[0]
+        return self._model.generate(
+            [prompt], max_tokens=ANSWER_TOKENS, stop="\n", temperature=self._temperature, seed=seed
+        )[0]
 
     def _check(self, profile: str, written: Written, idle: int, seconds: float) -> None:
         strange = written.set_aside.total()
         total = strange + written.conversations
         if idle >= _TRIES or (total >= _LEAST and strange > _MOST_UNREADABLE * total):
             raise ModelError(
-                f"{self._model.name} does not write traffic: {strange} of {total} conversations for '{profile}' could not be read "
-                f"(the last: {next(reversed(written.set_aside), 'an empty answer')}). Use a model trained for it, or leave --model out."
+                f"{self._model.name} does not write traffic: {strange} of {total} conversations for '{profile}' could not be read: "
+                f"{written.last_reason} Use a model trained for it, or leave --model out."
             )
         if written.answers > _ANSWERS + _ANSWERS_PER_S * seconds:
-            raise ModelError(f"{self._model.name} gave {written.answers} answers for '{profile}' and time hardly passes. Ask for fewer minutes or use another model.")
+            raise ModelError(
+                f"{self._model.name} gave {written.answers} answers for '{profile}' and time hardly passes. Ask for fewer minutes or use another model."
+            )
 
 
 def _read(answer: str, life: Life, written: Written) -> None:
@@ -84,11 +90,14 @@ def _read(answer: str, life: Life, written: Written) -> None:
     written.answers += 1
     *parts, rest = answer.split(";")
     for part in parts:
+        reason = "no script"
         try:
             (conversation,) = parse(f"{part};")
+            reason = "out of turn"
             life.add(conversation)
-        except InputError as reason:
-            written.set_aside[str(reason)] += 1
+        except InputError as error:
+            written.set_aside[reason] += 1
+            written.last_reason = str(error)
             return
         written.conversations += 1
     written.cut += bool(rest.strip())

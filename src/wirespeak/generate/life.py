@@ -82,7 +82,9 @@ class Life:
         if not conversation.continues:
             return clock.last_s if clock else self.now_s
         if clock is None or clock.open is None:
-            raise InputError(f"no {conversation.application} connection with {conversation.role} is open to go on.")
+            raise InputError(
+                f"no {conversation.application} connection with {conversation.role} is open to go on."
+            )
         return clock.open.tail_s
 
     def add(self, conversation: Conversation) -> None:
@@ -131,7 +133,9 @@ class Life:
     def steps(self, seconds: float) -> pl.DataFrame:
         """What happened in the first `seconds`, as a table of packet steps (flow.realise.STEPS)."""
         rows: list[dict[str, Any]] = []
-        lives = sorted((placed for placed in self._placed if placed.start_s < seconds), key=lambda placed: placed.start_s)
+        lives = sorted(
+            (placed for placed in self._placed if placed.start_s < seconds), key=lambda placed: placed.start_s
+        )
         for number, placed in enumerate(lives):
             rows += _rows(number, placed, seconds)
         return pl.DataFrame(rows, schema=STEPS)
@@ -148,7 +152,10 @@ def _rows(number: int, placed: _Placed, seconds: float) -> list[dict[str, Any]]:
     end_s = max([placed.tail_s if whole else 0.0, placed.start_s, *(time_s for time_s, _, _ in messages)])
     return [
         {**head, "time_s": placed.start_s, "event": "open"},
-        *({**head, "time_s": time_s, "event": "message", "outward": outward, "size": size} for time_s, outward, size in messages),
+        *(
+            {**head, "time_s": time_s, "event": "message", "outward": outward, "size": size}
+            for time_s, outward, size in messages
+        ),
         {**head, "time_s": end_s, "event": placed.end if whole else "left"},
     ]
 

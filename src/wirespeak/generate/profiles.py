@@ -23,7 +23,7 @@ ATTACKS = {
     "arp-spoofing": "spoof.arp",
     "password-guessing": "brute_force",
 }
-PROFILES: dict[str, str] = {**{device: "normal" for device in DEVICES}, **ATTACKS}
+PROFILES: dict[str, str] = {**dict.fromkeys(DEVICES, "normal"), **ATTACKS}
 _ALSO = {
     "motion-sensor": "sensor", "door-lock": "lock", "power-meter": "meter", "voice-assistant": "speaker",
     "television": "tv", "ip-camera": "camera",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 
@@ -20,7 +20,9 @@ _FIN, _SYN, _RST, _ACK = 1, 2, 4, 16
 _ARP, _ICMP, _TCP, _UDP = 256, 1, 6, 17
 _ECHO_REPLY, _UNREACHABLE, _ECHO = 0, 3, 8
 _HTTP = (b"GET ", b"POST", b"PUT ", b"HEAD", b"DELE", b"OPTI")
-_BY_PORT = {(kind.protocol, kind.port): name for name, kind in APPLICATIONS.items() if kind.port}
+_BY_PORT: dict[tuple[str, int | None], str] = {
+    (kind.protocol, kind.port): name for name, kind in APPLICATIONS.items() if kind.port
+}
 # Hosts beyond the gateway are numbered as they appear, name servers and clocks apart from all others.
 _FAR_ROLES = {"dns": "resolver", "ntp": "clock"}
 _MOST_FAR = 9
@@ -56,7 +58,6 @@ class Talk:
     end: str = "left"
     end_s: float = 0.0
     last_s: float = 0.0
-    greeted: bool = False
     _expected: dict[bool, int] = field(default_factory=dict)
     _full: bool = False
 
@@ -66,7 +67,12 @@ class Talk:
 
     def say(self, time_s: float, outward: bool, size: int) -> None:
         """Add a packet's payload: to the message before it where that was a full segment, else as a new one."""
-        joins = self._full and self.messages and self.messages[-1][1] == outward and time_s - self.last_s < _BURST_S
+        joins = (
+            self._full
+            and self.messages
+            and self.messages[-1][1] == outward
+            and time_s - self.last_s < _BURST_S
+        )
         if joins and self.protocol == _TCP:
             start_s, _, so_far = self.messages[-1]
             self.messages[-1] = (start_s, outward, so_far + size)
@@ -78,7 +84,7 @@ class Talk:
     def is_new(self, outward: bool, sequence: int, size: int) -> bool:
         """Whether a TCP segment brings bytes not seen before (serial arithmetic, RFC 9293 section 3.4)."""
         expected = self._expected.get(outward)
-        behind = expected is not None and ((sequence + size - expected) & 0xFFFFFFFF) - 1 >= 0x7FFFFFFF
+        behind = expected is not None and (sequence + size - expected - 1) & 0xFFFFFFFF >= 0x7FFFFFFF
         if not behind:
             self._expected[outward] = (sequence + size) & 0xFFFFFFFF
         return not behind
@@ -105,7 +111,9 @@ class Recorded:
         asks_me = (rows["protocol"] == _ARP) & (_numbers(rows["dst"]) == self._address)
         chosen = np.flatnonzero(mine | to_me | asks_me)
         sources, targets = _numbers(rows["src"][chosen]), _numbers(rows["dst"][chosen])
-        for row, outward, source, target in zip(rows[chosen], mine[chosen].tolist(), sources.tolist(), targets.tolist()):
+        for row, outward, source, target in zip(
+            rows[chosen], mine[chosen].tolist(), sources.tolist(), targets.tolist(), strict=True
+        ):
             time_s = (int(row["time_ns"]) - start_ns) / 1e9
             protocol = int(row["protocol"])
             if row["family"] != 4 and protocol != _ARP:
@@ -123,10 +131,10 @@ class Recorded:
         peer = target if outward else source
         if outward and (peer == self._address or source not in (0, self._address)):
             # Speaking of one's own address is an announcement, of another's a claim to be that host.
-            talk = self._open((_ARP, peer, 2), time_s, peer, _ARP, None, True)
-            talk.application = "announce" if peer == self._address else "claim"
-            talk.role = "broadcast" if peer == self._address else talk.role
-            talk.say(time_s, True, 28)
+            said = self._open((_ARP, peer, 2), time_s, peer, _ARP, None, True)
+            said.application = "announce" if peer == self._address else "claim"
+            said.role = "broadcast" if peer == self._address else said.role
+            said.say(time_s, True, 28)
             return
         if row["arp_operation"] == 1:
             key = (_ARP, peer, outward)
@@ -163,16 +171,26 @@ class Recorded:
         else:
             talk.end = "left"
 
-    def _ports(self, packets: Packets, row: np.void, time_s: float, outward: bool, source: int, target: int) -> None:
+    def _ports(
+        self, packets: Packets, row: np.void, time_s: float, outward: bool, source: int, target: int
+    ) -> None:
         protocol, peer = int(row["protocol"]), target if outward else source
-        near, far = (int(row["src_port"]), int(row["dst_port"])) if outward else (int(row["dst_port"]), int(row["src_port"]))
+        near, far = (
+            (int(row["src_port"]), int(row["dst_port"]))
+            if outward
+            else (int(row["dst_port"]), int(row["src_port"]))
+        )
         spoofed = outward and source not in (self._address, 0)
         dhcp = protocol == _UDP and {near, far} == {67, 68}
         key = (protocol, 0, 67, 68, 0) if dhcp else (protocol, peer, near, far, source if spoofed else 0)
         flags, size = int(row["tcp_flags"]) if protocol == _TCP else 0, int(row["payload_bytes"])
         talk = self._live.get(key)
         opens = flags & (_SYN | _ACK) == _SYN
-        stale = talk is not None and (time_s - talk.last_s > IDLE_S if protocol == _UDP else opens and bool(talk.messages or talk.end != "silent"))
+        stale = talk is not None and (
+            time_s - talk.last_s > IDLE_S
+            if protocol == _UDP
+            else opens and bool(talk.messages or talk.end != "silent")
+        )
         if talk is None or stale:
             talk = self._open(key, time_s, peer, protocol, far if outward else near, outward)
             talk.spoofed = spoofed
@@ -200,10 +218,12 @@ class Recorded:
             talk.application = {0: "null", _FIN: "fin"}.get(flags, "xmas")
             talk.end = "silent"
 
-    def _segment(self, talk: Talk, packets: Packets, row: np.void, time_s: float, outward: bool, flags: int, size: int) -> None:
+    def _segment(
+        self, talk: Talk, packets: Packets, row: np.void, time_s: float, outward: bool, flags: int, size: int
+    ) -> None:
         by_opener = outward == talk.by_device
         if flags & _SYN and flags & _ACK:
-            talk.end, talk.greeted = "half", True
+            talk.end = "half"
         elif flags & _RST:
             if talk.end == "silent":
                 talk.end, talk.end_s = ("refused", time_s) if not by_opener else ("silent", time_s)
@@ -220,7 +240,9 @@ class Recorded:
             if flags & _FIN and talk.end == "left":
                 talk.end, talk.end_s = "close" if outward else "closed", time_s
 
-    def _open(self, key: tuple[int, ...], time_s: float, peer: int, protocol: int, port: int | None, by_device: bool) -> Talk:
+    def _open(
+        self, key: tuple[int, ...], time_s: float, peer: int, protocol: int, port: int | None, by_device: bool
+    ) -> Talk:
         role = self._role(peer, protocol, _BY_PORT.get(("udp", port), "") if protocol == _UDP else "")
         talk = Talk(time_s, str(IPv4Address(peer)), role, protocol, port, by_device, last_s=time_s)
         self._live[key] = talk

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 
 from wirespeak.errors import InputError
-from wirespeak.flow.realise import ENDS
+from wirespeak.flow.realise import ENDS, LARGEST_MESSAGE, NEVER_ANSWERED
 from wirespeak.text.compact import number_word
 from wirespeak.wire.craft import APPLICATIONS
 
@@ -24,8 +24,6 @@ OVER = ("same", "ports", "hosts", "sources")
 MOST_STEPS = 64
 _GOLDEN = 0.6180339887498949
 MOST_TIMES = 10_000
-MOST_BYTES = 20_000_000
-_NEVER_ANSWERED = ("refused", "silent", "half", "probed")
 _TCP_ENDS = tuple(end for end in ENDS if end != "unreachable")
 _OTHER_ENDS = {"udp": ("unreachable", "left"), "icmp": ("silent", "left"), "arp": ("left",)}
 _WORD = re.compile(r"([a-z]{2})(?:([A-Z])(\d(?:\.\d{1,2})?)|(\d{1,2}))")
@@ -111,7 +109,9 @@ def parse(text: str) -> list[Conversation]:
         conversation = _Reader(part).conversation()
         check(conversation)
         if write([conversation]) != f"{part};":
-            raise InputError(f"'{part.strip()}' is not how a script says it: '{write([conversation])[1:-1]}'.")
+            raise InputError(
+                f"'{part.strip()}' is not how a script says it: '{write([conversation])[1:-1]}'."
+            )
         conversations.append(conversation)
     return conversations
 
@@ -125,12 +125,21 @@ def check(conversation: Conversation) -> None:
         raise InputError(f"{name} needs a port.")
     if kind.protocol == "icmp" and any(step.outward != conversation.by_device for step in conversation.steps):
         raise InputError("echoes are answered by themselves.")
-    if kind.protocol == "tcp" and conversation.end in _NEVER_ANSWERED and any(step.size or step.outward != conversation.by_device for step in conversation.steps):
+    if (
+        kind.protocol == "tcp"
+        and conversation.end in NEVER_ANSWERED
+        and any(step.size or step.outward != conversation.by_device for step in conversation.steps)
+    ):
         raise InputError(f"a connection that is {conversation.end} carries no messages.")
     if not conversation.steps and (kind.protocol != "tcp" or conversation.continues):
         raise InputError(f"{name} without a message.")
     first = conversation.steps[:1]
-    if first and kind.client_first and not conversation.continues and first[0].outward != conversation.by_device:
+    if (
+        first
+        and kind.client_first
+        and not conversation.continues
+        and first[0].outward != conversation.by_device
+    ):
         raise InputError(f"in {name} the side that opens speaks first.")
     if conversation.continues and (conversation.port is not None or not conversation.by_device):
         raise InputError("a connection that goes on keeps its port and its opener.")
@@ -151,7 +160,11 @@ def _words(conversation: Conversation) -> list[str]:
     if conversation.end != "left" or conversation.end_s:
         words += [*_time("af", conversation.end_s), conversation.end]
     if conversation.again:
-        words += [_count("an", conversation.again.times), *_time("ev", conversation.again.every_s), conversation.again.over]
+        words += [
+            _count("an", conversation.again.times),
+            *_time("ev", conversation.again.every_s),
+            conversation.again.over,
+        ]
     return words
 
 
@@ -199,8 +212,10 @@ class _Reader:
             return None
         size = round(self._number(key))
         times, spread = round(self._number("ti")) or 1, round(self._number("sp"))
-        if times > MOST_TIMES or size > MOST_BYTES or spread and times == 1:
-            raise InputError(f"{times} messages of {size} to {size + spread} bytes are not what a script may ask for.")
+        if times > MOST_TIMES or size > LARGEST_MESSAGE or spread and times == 1:
+            raise InputError(
+                f"{times} messages of {size} to {size + spread} bytes are not what a script may ask for."
+            )
         return Step(key == "up", size, gap_s, times, spread)
 
     def _again(self) -> Again | None:

@@ -86,7 +86,7 @@ def speak(application: str, scene: Scene) -> list[bytes]:
     runs = [list(run) for _, run in groupby(scene.turns, key=lambda turn: turn.from_client)]
     joined = tuple(Turn(run[0].from_client, sum(turn.size for turn in run)) for run in runs)
     said: list[bytes] = []
-    for run, message in zip(runs, kind.craft(replace(scene, turns=joined))):
+    for run, message in zip(runs, kind.craft(replace(scene, turns=joined)), strict=True):
         said += _split(message, [turn.size for turn in run])
     return said
 

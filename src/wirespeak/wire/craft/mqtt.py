@@ -36,7 +36,10 @@ def mqtt(scene: Scene) -> list[bytes]:
     plan = _plan(scene)
     # A broker that hangs up right after its first word has refused the login.
     code = _NOT_AUTHORISED if len(plan) == 2 and scene.end in ("closed", "aborted") else 0
-    return [_encode(packet, turn.size, topic, code, scene.random) for packet, turn in zip(plan, scene.turns)]
+    return [
+        _encode(packet, turn.size, topic, code, scene.random)
+        for packet, turn in zip(plan, scene.turns, strict=True)
+    ]
 
 
 def _plan(scene: Scene) -> list[_Packet]:
