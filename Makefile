@@ -65,8 +65,12 @@ check: setup-dev  ## format, types, imports and the fast tests, in under a minut
 bench: setup-dev  ## this machine's numbers into bench/results
 	$(BIN)/wirespeak bench -o bench/results/machine
 
-docs: setup-dev  ## the generated pages of docs/
+docs: setup-dev  ## what is derived in the documents; the picture of the report where there is a chromium
 	$(BIN)/python -m wirespeak.interfaces.documents
+	if command -v chromium > /dev/null; then \
+	    chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir=$$(mktemp -d) --window-size=1100,1500 \
+	        --screenshot=docs/images/report.png file://$(CURDIR)/out/demo/report.html; \
+	fi
 
 clean:  ## everything that was made
 	rm -rf $(VENV) out build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -25,7 +25,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory, wirespeak: Run) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "out"
     done = wirespeak("demo", "-o", folder)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) <= 24 and max(map(len, done.stdout.splitlines())) <= 80
+    shown = done.stdout.replace(str(folder), "out/demo")
+    assert len(shown.splitlines()) <= 24 and max(map(len, shown.splitlines())) <= 80
+    assert shown.strip() in (Path(__file__).parent.parent / "README.md").read_text("utf-8"), "run `make docs`"
     return folder
 
 

@@ -1,6 +1,7 @@
-"""The pages of `docs/` that are derived: the columns from the dictionary, the verbs from the command line.
+"""What is derived in the documents: the columns from the dictionary, the verbs from the command line, what the
+README shows from a run of the demo.
 
-`python -m wirespeak.interfaces.documents` writes them (`make docs`); a test fails when they are stale.
+`python -m wirespeak.interfaces.documents` writes them (`make docs`); tests fail when they are stale.
 """
 
 from __future__ import annotations
@@ -88,6 +89,19 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
 
 
+def with_demo(page: str, shown: str) -> str:
+    """The README with what the demo shows on a terminal between its two marks."""
+    before, _, rest = page.partition(_DEMO_BEGINS)
+    _, _, after = rest.partition(_DEMO_ENDS)
+    return f"{before}{_DEMO_BEGINS}\n```text\n{shown.strip()}\n```\n{_DEMO_ENDS}{after}"
+
+
+_DEMO_BEGINS, _DEMO_ENDS = "<!-- what `make demo` shows -->", "<!-- until here -->"
+
+
 if __name__ == "__main__":
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8")
+    readme = Path("README.md")
+    demo = CliRunner().invoke(application(), ["demo"], prog_name="wirespeak", env={"COLUMNS": "80"})
+    readme.write_text(with_demo(readme.read_text("utf-8"), demo.stdout), encoding="utf-8")
