@@ -72,6 +72,6 @@ docs: setup-dev  ## what is derived in the documents; the picture of the report 
 	        --screenshot=docs/images/report.png file://$(CURDIR)/out/demo/report.html; \
 	fi
 
-clean:  ## everything that was made
-	rm -rf $(VENV) out build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## everything that was made, recordings and models aside
+	rm -rf $(VENV) out/demo out/bench build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -f src/wirespeak/_native/*.so
