@@ -65,6 +65,25 @@ def test_arp_spoofing_is_charged_to_the_link_layer_address():
     assert set(found.targets) == {"10.0.0.1", "10.0.0.20"}
 
 
+def test_without_arp_messages_the_spoofer_is_who_stood_for_others():
+    relayed = {"src_mac": "02:00:00:00:00:20", "dst_mac": "02:00:00:00:00:66"}
+    rows = [(flow(i, "10.0.0.20", f"203.0.113.{i % 4}", **relayed), "spoof.arp", 0.95) for i in range(12)]
+    (found,) = groups(rows)
+    assert (found.sources, found.targets) == (("02:00:00:00:00:66",), ("10.0.0.20",))
+
+
+def test_odd_verdicts_neither_split_an_attack_nor_bridge_two():
+    attack = [(flow(100 + i / 20, "10.0.0.1", "10.0.0.2"), "flood.http", 0.95) for i in range(400)]
+    later = [(flow(250 + i / 20, "10.0.0.1", "10.0.0.2"), "flood.http", 0.95) for i in range(400)]
+    calm = [(flow(i / 2, "10.0.0.3", "10.0.0.2"), "normal", 0.95) for i in range(600)]
+    rows = [*attack, *later, *calm]
+    odd = [
+        (row, "web.xss" if label == "flood.http" else "flood.http", 0.8) if i % 40 == 7 else (row, label, p)
+        for i, (row, label, p) in enumerate(rows)
+    ]
+    assert [(g.label, g.sources) for g in groups(odd)] == [("flood.http", ("10.0.0.1",))] * 2
+
+
 def test_crumbs_in_ordinary_traffic_are_not_told():
     rows = [(flow(i, "10.0.0.1", "10.0.0.2"), "normal", 0.9) for i in range(200)]
     rows += [(flow(50 * i + 0.5, "10.0.0.1", "10.0.0.2"), "brute_force", 0.9) for i in range(3)]
@@ -100,18 +119,18 @@ def test_the_floor_is_fitted_between_attacks_and_crumbs():
     assert [g.label for g in group(flows, verdicts, evidence_floor=fit.floor)] == ["brute_force"]
 
 
-def test_57_611_flows_are_grouped_within_two_seconds():
+def test_57_611_flows_are_grouped_within_two_seconds_of_processor_time():
     many = pl.DataFrame({"i": range(57_611)})
     flows = many.select(
         first_seen=pl.col("i") * 1_000_000, last_seen=pl.col("i") * 1_000_000 + 1,
         src=pl.format("198.{}.{}.7", pl.col("i") % 200, pl.col("i") // 250), dst=pl.lit("10.0.0.9"),
-        src_mac=pl.lit("02:00:00:00:00:01"), protocol=pl.lit("tcp"),
+        src_mac=pl.lit("02:00:00:00:00:01"), dst_mac=pl.lit("02:00:00:00:00:02"), protocol=pl.lit("tcp"),
     )  # fmt: skip
     verdicts = flows.with_columns(canonical=pl.lit("flood.syn"), probability=pl.lit(0.97))
-    begun = time.perf_counter()
+    begun = time.process_time()
     (found,) = group(flows, verdicts)
     assert len(found.rows) == 57_611
-    assert time.perf_counter() - begun < 2
+    assert time.process_time() - begun < 2
 
 
 def test_an_office_with_a_scan_has_one_incident_with_everything_a_person_needs():

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -36,13 +36,13 @@ _TOLD = tuple(c.name for c in COLUMNS.values() if c.is_feature and c.phrase and 
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A column outside its usual range, and all columns that tell the same story."""
+    """A column outside its usual range, and what the flow is with all columns that tell the same story made usual."""
 
     column: str
     value: float | str
     usual: Usual | None
     distance: float
-    family: tuple[str, ...]
+    made_usual: Mapping[str, object]
 
 
 def find_evidence(
@@ -56,14 +56,20 @@ def find_evidence(
 ) -> list[tuple[Evidence, ...]]:
     """The weightiest evidence of each group, weightiest first.
 
-    weight: how far the probability of the label drops when the fact, in all its windows and grades, is set
-    to the near end of its usual range; 0 without a detector. Facts of equal weight (to 0.01) are ordered by
+    weight: how far the probability of the label drops when the fact, in all its windows, roles and grades, is
+    set to the near end of its usual range; 0 without a detector. Facts of equal weight (to 0.01) are ordered by
     their distance from the usual range, in doublings.
     reference: usual ranges of the training recordings, from the model's run card.
     """
     here = usual_by_protocol(flows.filter(verdicts["canonical"].is_in(NOT_HOSTILE)))
-    typical = [flows.row(typical_row(flows, verdicts, group), named=True) for group in groups]
-    found = [_candidates(flow, _ranges_for(flow["protocol"], here, reference or {})) for flow in typical]
+    typical, found = [], []
+    for group in groups:
+        choices = [flows.row(row, named=True) for row in typical_rows(flows, verdicts, group)]
+        told = [_candidates(flow, _ranges_for(flow["protocol"], here, reference or {})) for flow in choices]
+        # The most typical flow that has something to tell: a spoofer relays much that looks ordinary.
+        best = max(range(len(told)), key=lambda i: (min(len(told[i]), 2), -i))
+        typical.append(choices[best])
+        found.append(told[best])
     weights = _weigh(flows.schema, typical, found, groups, detector)
     chosen = []
     for flow, candidates, drops in zip(typical, found, weights, strict=True):
@@ -87,12 +93,13 @@ def usual_by_protocol(ordinary: pl.DataFrame) -> dict[str, dict[str, Usual]]:
     return {name: _usual(part) for name, part in parts.items() if part.height >= LEAST_FLOWS}
 
 
-def typical_row(flows: pl.DataFrame, verdicts: pl.DataFrame, group: Group) -> int:
-    """The flow that stands for a group: surest of its label, then nearest the median of all measured facts."""
+def typical_rows(flows: pl.DataFrame, verdicts: pl.DataFrame, group: Group, most: int = 6) -> list[int]:
+    """The flows that stand for a group: surest of its label, then nearest the median of all measured facts."""
     judged = verdicts["canonical"].gather(group.rows) == group.label
     rows = group.rows[judged.to_numpy()]
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED_AT)).astype(np.int64)]
     sure = np.nan_to_num(verdicts["probability"].gather(rows).to_numpy().astype(float))
+    rows = rows[sure >= np.quantile(sure, 0.75) - 1e-6]
     numbers = (
         flows[rows]
         .select(name for name in _TOLD if COLUMNS[name].kind != "category")
@@ -101,8 +108,7 @@ def typical_row(flows: pl.DataFrame, verdicts: pl.DataFrame, group: Group) -> in
     )
     scaled = np.log1p(numbers)
     distance = np.abs(scaled - np.median(scaled, axis=0)).sum(axis=1)
-    surest = sure >= np.quantile(sure, 0.5) - 1e-6
-    return int(rows[np.argmin(np.where(surest, distance, np.inf))])
+    return [int(row) for row in rows[np.argsort(distance, kind="stable")[:most]]]
 
 
 def _usual(ordinary: pl.DataFrame) -> dict[str, Usual]:
@@ -127,20 +133,23 @@ def _ranges_for(protocol: str, here: Mapping[str, Ranges], reference: Ranges) ->
 
 
 def _candidates(flow: Mapping[str, float | str], usual: Ranges) -> list[_Candidate]:
-    """The columns farthest outside their usual ranges, one of each family."""
-    found = []
+    """The columns farthest outside their usual ranges, one for each story, farthest first."""
+    found: list[tuple[float, str, float | str, Usual | None]] = []
     for name in _TOLD:
-        value, ends = flow[name], usual.get(name)
-        if isinstance(ends, Sequence) and not isinstance(ends, str):
-            ends = (float(ends[0]), float(ends[1]))
+        value, ends = flow[name], _ends(usual.get(name))
         if value is None or value == "" or ends == "":
             continue
         distance = _distance(name, value, ends)
         if distance > 0:
-            found.append(_Candidate(name, value, ends, distance, _family(name)))
-    found.sort(key=lambda c: (c.family, -c.distance))
-    nearest = [next(same) for _, same in groupby(found, key=lambda c: c.family)]
-    return sorted(nearest, key=lambda c: -c.distance)[:CANDIDATES]
+            found.append((distance, name, value, ends))
+    found.sort(key=lambda item: (-item[0], item[1]))
+    told: dict[str, _Candidate] = {}
+    for distance, name, value, ends in found:
+        if _story(name) not in told:
+            told[_story(name)] = _Candidate(
+                name, value, ends, distance, _made_usual(flow, _family(name), usual)
+            )
+    return list(told.values())[:CANDIDATES]
 
 
 def _distance(name: str, value: float | str, usual: Usual | None) -> float:
@@ -161,12 +170,21 @@ def _distance(name: str, value: float | str, usual: Usual | None) -> float:
     return abs(float(np.log2(1 + scale * value) - np.log2(1 + scale * edge)))
 
 
+@cache
+def _story(name: str) -> str:
+    """What a column tells: `src_ports_2s`, `src_ports_100` and `pair_ports_60s` all tell of ports."""
+    first, *rest = name.split("_")
+    if first in KEYS and rest[-1] in WINDOWS:
+        return "_".join(rest[:-1])
+    if "iat" in rest or first == "iat":
+        return "iat"
+    return f"{first}_bytes" if rest and rest[-1] == "bytes" else name
+
+
+@cache
 def _family(name: str) -> tuple[str, ...]:
-    """The column and its like over the other windows: `src_ports_2s`, `src_ports_60s`, `src_ports_100`."""
-    stem, _, window = name.rpartition("_")
-    if name.split("_")[0] in KEYS and window in WINDOWS:
-        return tuple(f"{stem}_{other}" for other in WINDOWS if f"{stem}_{other}" in COLUMNS)
-    return (name,)
+    """The columns that tell the same story, `name` among them."""
+    return tuple(other for other in _TOLD if _story(other) == _story(name))
 
 
 def _weigh(
@@ -182,7 +200,7 @@ def _weigh(
     rows: list[dict[str, object]] = []
     for flow, candidates in zip(flows, found, strict=True):
         rows.append(dict(flow))
-        rows.extend(dict(flow) | _made_usual(flow, candidate) for candidate in candidates)
+        rows.extend(dict(flow) | dict(candidate.made_usual) for candidate in candidates)
     judged = np.nan_to_num(detector.predict(pl.DataFrame(rows, schema=schema)))
     weights, start = [], 0
     for group, candidates in zip(groups, found, strict=True):
@@ -198,21 +216,28 @@ def _drops(judged: NDArray[np.float32], labels: Sequence[str], label: str) -> li
     return [round(float(judged[0, column] - row[column]), 4) for row in judged[1:]]
 
 
-def _made_usual(flow: Mapping[str, float | str], candidate: _Candidate) -> dict[str, object]:
-    """The columns of a family, grades and tenths included, set to the end of the usual range next to them."""
+def _made_usual(flow: Mapping[str, float | str], family: Sequence[str], usual: Ranges) -> dict[str, object]:
+    """The columns of a story, grades and tenths included, each set to the end of its usual range next to it."""
     changed: dict[str, object] = {}
-    for name in candidate.family:
-        if isinstance(candidate.usual, str):
-            changed[name] = candidate.usual.split(" or ")[0]
+    for name in family:
+        ends, value = _ends(usual.get(name)), flow[name]
+        if isinstance(value, str) or isinstance(ends, str):
+            changed[name] = ends.split(" or ")[0] if isinstance(ends, str) and ends else value
             continue
-        low, high = candidate.usual or (0.0, 0.0)
-        value = min(max(float(flow[name]), low), high)
-        changed[name] = (
-            value if COLUMNS[name].kind in ("seconds", "bits") or name == "packets_per_s" else round(value)
-        )
+        low, high = ends or (0.0, 0.0)
+        value = min(max(float(value), low), high)
+        exact = COLUMNS[name].kind in ("seconds", "bits") or name == "packets_per_s"
+        changed[name] = value if exact else round(value)
         grade, tenths = _GRADE_OF.get(name, f"{name}_grade"), f"{name}_tenths"
         if grade in COLUMNS:
             changed[grade] = int(np.log2(1 + value * (1000 if name in _THOUSANDTHS else 1)))
         if tenths in COLUMNS:
             changed[tenths] = int(value / 10 + 0.5)
     return changed
+
+
+def _ends(usual: Usual | Sequence[float] | None) -> Usual | None:
+    """A usual range as measured here, or as a list in a run card."""
+    if usual is None or isinstance(usual, str):
+        return usual
+    return float(usual[0]), float(usual[1])

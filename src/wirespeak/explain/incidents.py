@@ -33,6 +33,7 @@ from wirespeak.explain.surroundings import settle
 NOT_HOSTILE = ("normal",)
 _LOGIT_BOUND = 7.0
 _FLOORS_TRIED = 60
+_LIARS = ("spoof.arp", "spoof.mitm")
 _SECOND = 1_000_000_000
 
 
@@ -180,7 +181,9 @@ def _prepare(flows: pl.DataFrame, verdicts: pl.DataFrame, *, settled: bool = Fal
         raise ValueError(
             f"{verdicts.height} verdicts for {flows.height} flows; pass one verdict a flow, in order"
         )
-    table = flows.select("first_seen", "last_seen", "src", "dst", "src_mac", "protocol").with_columns(
+    table = flows.select(
+        "first_seen", "last_seen", "src", "dst", "src_mac", "dst_mac", "protocol"
+    ).with_columns(
         verdicts["canonical"].cast(pl.String).alias("label"),
         verdicts["probability"].cast(pl.Float64).fill_nan(None).fill_null(0.0).alias("p"),
     )
@@ -330,13 +333,10 @@ def _sides(flows: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Who did it and to whom, those with most flows first.
 
     Whoever spoke first between two hosts is the source, and a host found on both sides stands where it
-    stood more often: a victim's error messages go back to the attacker. The address in a lying ARP
-    message is the one thing it lies about, so ARP spoofing is charged to the link-layer address.
+    stood more often: a victim's error messages go back to the attacker.
     """
-    arp = flows.filter((pl.col("protocol") == "arp") & pl.col("src_mac").is_not_null())
-    if flows["join"][0] == "spoof.arp" and not arp.is_empty():
-        sender, told = (dict(arp[name].value_counts().iter_rows()) for name in ("src_mac", "dst"))
-        return _ranked(sender), _ranked(told)
+    if flows["join"][0] in _LIARS and flows["src_mac"].null_count() < flows.height:
+        return _spoofed_sides(flows)
     one, other = pl.min_horizontal("src_no", "dst_no"), pl.max_horizontal("src_no", "dst_no")
     pairs = flows.group_by(one.alias("one"), other.alias("other"), maintain_order=True).agg(
         pl.col("src").first(), pl.col("dst").first(), pl.len().alias("flows")
@@ -347,6 +347,26 @@ def _sides(flows: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
     targets = {a: n for a, n in as_target.items() if n > as_source.get(a, 0)}
     first_source, first_target = str(pairs["src"][0]), str(pairs["dst"][0])
     return _ranked(sources or {first_source: 1}), _ranked(targets or {first_target: 1})
+
+
+def _spoofed_sides(flows: pl.DataFrame) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The link-layer address that lied, since addresses are what it lied about, and those it lied to.
+
+    It is the one that sent most of the ARP messages; where there are none, the one that stood for most
+    addresses: the victim's stands for the victim alone.
+    """
+    arp = flows.filter((pl.col("protocol") == "arp") & pl.col("src_mac").is_not_null())
+    if not arp.is_empty():
+        sender, told = (dict(arp[name].value_counts().iter_rows()) for name in ("src_mac", "dst"))
+        return _ranked(sender), _ranked(told)
+    ends = pl.concat(
+        flows.select(pl.col(side).alias("address"), pl.col(f"{side}_mac").alias("mac"))
+        for side in ("src", "dst")
+    ).drop_nulls()
+    stands_for = dict(ends.group_by("mac").agg(pl.col("address").n_unique()).iter_rows())
+    liar = max(sorted(stands_for), key=lambda mac: stands_for[mac])
+    told = dict(ends.filter(pl.col("mac") != liar)["address"].value_counts().iter_rows())
+    return (liar,), _ranked(told or {str(flows["dst"][0]): 1})
 
 
 def _ranked(counts: Mapping[str, int]) -> tuple[str, ...]:
@@ -380,7 +400,8 @@ def _select(
             home.take_in(candidate)
         elif candidate.evidence >= floor:
             opened.append(_Opened.of(candidate, table[candidate.rows]))
-    return sorted((one.group for one in opened), key=lambda g: (int(first[g.rows].min()), g.label))
+    groups = (one.finished(table) for one in opened)
+    return sorted(groups, key=lambda g: (int(first[g.rows].min()), g.label))
 
 
 @dataclass
@@ -398,6 +419,7 @@ class _Opened:
     pairs: frozenset[frozenset[str]]
     hub: str | None
     hosts: int
+    joined_late: bool = False
 
     @classmethod
     def of(cls, candidate: _Candidate, flows: pl.DataFrame) -> _Opened:
@@ -450,8 +472,18 @@ class _Opened:
         return bool((inside & np.array(touching)).mean() > 0.5)
 
     def take_in(self, stray: _Candidate) -> None:
-        rows = np.sort(np.concatenate([self.group.rows, stray.rows]))
         also = dict(self.group.also)
-        if stray.label != self.group.label:
+        if stray.label == self.group.label:
+            self.joined_late = True
+        else:
             also[stray.label] = also.get(stray.label, 0) + len(stray.rows)
+        rows = np.sort(np.concatenate([self.group.rows, stray.rows]))
         self.group = replace(self.group, rows=rows, also=also)
+
+    def finished(self, table: pl.DataFrame) -> Group:
+        """The group, its sides seen again when flows of its own label joined it late."""
+        if not self.joined_late:
+            return self.group
+        flows = table[self.group.rows].filter(pl.col("join") == self.group.label)
+        sources, targets = _sides(flows)
+        return replace(self.group, sources=sources, targets=targets)

@@ -3,7 +3,7 @@
 A detector that errs on one flow in a hundred leaves odd verdicts inside every attack, and single hostile ones
 in ordinary traffic. Left alone, the former become incidents of their own and the latter bridge attacks that
 have nothing to do with each other. So each hostile verdict is compared with the ten flows before and after it,
-at most a minute away, between the same two hosts; where two hosts speak too seldom, of the same source or
+at most 15 s away, between the same two hosts; where two hosts speak too seldom, of the same source or
 to the same target. Verdicts themselves never change; this decides only what they are joined to.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-NEAR, FAR_MS, SELDOM = 10, 60_000, 3
+NEAR, FAR_MS, SELDOM = 10, 15_000, 3
 ALONE = 0.2
 MINOR = 1 / 3
 
