@@ -49,7 +49,7 @@ class Recipe:
     shape: Shape = Shape(width=160, layers=4, heads=5, hidden=416)
     schedule: Schedule = Schedule(steps=4000)
     vocabulary: int = 2048
-    rounds: int = 8
+    rounds: int = 6
     inventions: int = 30_000
     seed: int = 7
     leave_out: str | None = None

@@ -83,8 +83,8 @@ def train_decoder(
 ) -> dict[str, Any]:
     """Train and save config.json, model.safetensors, tokenizer.json in `output`; return facts for the run card.
 
-    progress is called with (step, steps, running loss). Raises InputError when an example's prompt leaves no
-    room for its answer within CONTEXT tokens.
+    progress is called with (step, steps, running loss). An example longer than CONTEXT tokens is set aside whole
+    and counted, so that no answer is ever cut. Raises InputError when none of a task fits.
     """
     try:
         import torch
@@ -123,6 +123,7 @@ def train_decoder(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "shape": asdict(shape), "schedule": asdict(schedule), "seed": seed, "tokens_seen": seen, "loss": round(running, 4),
         "examples": {task.name: len(task.examples) for task in tasks}, "shares": {task.name: task.share for task in tasks},
+        "too_long": {group.name: group.too_long for group in groups},
     }  # fmt: skip
 
 
@@ -161,16 +162,17 @@ class _Encoded:
         end = tokenizer.token_to_id(END)
         prompts = tokenizer.encode_batch_fast([example.prompt for example in task.examples])
         answers = tokenizer.encode_batch_fast([example.answer for example in task.examples])
-        self.rows = [np.array(p.ids + a.ids + [end], np.int64) for p, a in zip(prompts, answers, strict=True)]
-        self.prompts = np.array([len(p.ids) for p in prompts])
+        rows = [np.array(p.ids + a.ids + [end], np.int64) for p, a in zip(prompts, answers, strict=True)]
+        fits = np.array([len(row) <= CONTEXT for row in rows])
+        self.too_long = int((~fits).sum())
+        self.name = task.name
         self.share = task.share
+        self.rows = [row for row, fit in zip(rows, fits, strict=True) if fit]
+        self.prompts = np.array([len(p.ids) for p in prompts])[fits]
         self.lengths = np.array([len(row) for row in self.rows])
-        if (self.lengths > CONTEXT).any():
-            worst = int(self.lengths.argmax())
-            raise InputError(
-                f"task {task.name}: example {worst} is {self.lengths[worst]} tokens, at most {CONTEXT} fit. Shorten it."
-            )
-        weights = np.array([example.weight for example in task.examples], np.float64)
+        if not self.rows:
+            raise InputError(f"task {task.name}: no example fits {CONTEXT} tokens. Shorten them.")
+        weights = np.array([example.weight for example in task.examples], np.float64)[fits]
         self.chances = np.cumsum(weights / weights.sum())
 
     def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
