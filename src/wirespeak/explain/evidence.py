@@ -17,7 +17,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.contracts import Detector
-from wirespeak.explain.incidents import NOT_HOSTILE, Group
+from wirespeak.explain.incidents import Group
+from wirespeak.explain.joining import NOT_HOSTILE
 from wirespeak.records import Evidence
 from wirespeak.schema import COLUMNS, KEYS, WINDOWS
 
