@@ -1,0 +1,175 @@
+"""docs/results.md: the tables of what was measured, from the files in bench/results and from nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path("bench/results")
+_NAMES = {
+    "language": "the model in the box",
+    "forest": "random forest (scikit-learn defaults)",
+    "random_weights": "same shape, random weights",
+}
+
+
+def results_page() -> str:
+    """The page; a part whose file is missing says how to make it."""
+    parts = [
+        "# Results",
+        "*Made by `make docs` from the files in `bench/results/`; each section names the command that measures it again.*",
+        "## Recordings never trained on",
+        _section("detection.json", "python bench/detection.py out/recordings", _detection),
+        "## Kinds of attack never seen",
+        _section("unseen.json", "python bench/unseen.py out/recordings", _unseen),
+        "## Captures recorded elsewhere",
+        _section("captures.json", "python bench/captures.py", _captures),
+        "## Explanations",
+        _section("explanations.json", "python bench/explanations.py out/recordings", _explanations),
+        "## Speed",
+        _section("bench.json", "wirespeak bench", _speed),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _section(name: str, command: str, render: Any) -> str:
+    path = RESULTS / name
+    if not path.is_file():
+        return f"Not run. `{command} -o bench/results/{name}` measures it."
+    return f"{render(json.loads(path.read_text('utf-8')))}\n\n`{command} -o bench/results/{name}`"
+
+
+def _detection(found: dict[str, Any]) -> str:
+    rows = []
+    for name, said in _NAMES.items():
+        for over in ("flows", "distinct"):
+            score = found[name][over]
+            interval = f"{score['macro_f1']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+            rows.append(
+                (
+                    said,
+                    over,
+                    f"{score['n']:,}",
+                    interval,
+                    f"{score['accuracy']:.4f}",
+                    f"{score['calibration_error']:.4f}",
+                    score["unknown"],
+                    score["no_answer"],
+                )
+            )
+    incidents = [
+        (entry["recording"], entry["attacks"], entry["found_once"], entry["false"])
+        for entry in found["language"]["incidents"]
+    ]
+    labels = [
+        (e["label"], e["n"], f"{e['precision']:.3f}", f"{e['recall']:.3f}", f"{e['f1']:.3f}")
+        for e in found["language"]["per_label"]
+    ]
+    confused = [(e["truth"], e["answer"], e["n"]) for e in found["language"]["confused"]]
+    parts = [
+        f"Test recordings {', '.join(found['recordings'])}: other addresses, device mixes and seeds, and for each kind of attack a tool "
+        "or mode that no training or validation recording holds. *Distinct* counts each pair of sentence and label once; `unknown` and no "
+        "answer are wrong. Intervals: 95 %, bootstrap over runs of flows of one label.",
+        _table(
+            ("detector", "over", "n", "macro-F1", "accuracy", "calibration error", "unknown", "no answer"),
+            rows,
+        ),
+        "Incidents of the model in the box, attack by attack:",
+        _table(
+            ("recording", "attacks", "found as exactly one incident of the right label", "other incidents"),
+            incidents,
+        ),
+        "Distinct flows, label by label:",
+        _table(("label", "n", "precision", "recall", "F1"), labels),
+        "Where it errs most (distinct flows):",
+        _table(("truth", "answer", "n"), confused),
+    ]
+    if agreement := found.get("int8_against_fp32"):
+        parts.append(
+            f"The 8-bit weights name the same label as 32-bit ones for {agreement['same_label']:.3%} of {agreement['sentences']:,} distinct sentences."
+        )
+    return "\n\n".join(parts)
+
+
+def _unseen(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            kind,
+            entry["n"],
+            f"{entry['hostile_or_unknown']:.3f} ({entry['low']:.3f} to {entry['high']:.3f})",
+            _counts(entry["called"]),
+            f"{entry['false_alarms']:.4f}",
+        )
+        for kind, entry in found["kinds"].items()
+    ]
+    return (
+        f"Each kind was left out of training once ({found['steps']} steps, judging alone), then its flows in the test recordings were judged. "
+        f"Mean share called hostile or `unknown`: {found['mean']:.3f}.\n\n"
+        + _table(
+            (
+                "kind left out",
+                "flows",
+                "called hostile or unknown (Wilson 95 %)",
+                "called",
+                "ordinary flows called so",
+            ),
+            rows,
+        )
+    )
+
+
+def _captures(found: dict[str, Any]) -> str:
+    total = found["summary"]
+    hostile = [
+        (Path(e["file"]).stem, e["flows"], _counts(e["verdicts"]), "; ".join(e["incidents"]) or "none")
+        for e in found["captures"]
+        if e["category"] == "attack" and "flows" in e
+    ]
+    noisy = [
+        (Path(e["file"]).stem, e["flows"], "; ".join(e["incidents"]))
+        for e in found["captures"]
+        if e.get("label") == "benign" and e["incidents"]
+    ]
+    return "\n\n".join(
+        [
+            "Captures of real devices and attacks from public collections; nothing was trained on them.",
+            f"Ordinary: {total['ordinary_captures_with_incidents']} of {total['ordinary_captures']} captures show an incident; "
+            f"{total['ordinary_flows_called_hostile']:,} of {total['ordinary_flows']:,} flows were called hostile or unknown.",
+            _table(("ordinary capture with an incident", "flows", "incidents"), noisy) if noisy else "",
+            _table(("hostile capture", "flows", "verdicts", "incidents"), hostile),
+        ]
+    )
+
+
+def _explanations(found: dict[str, Any]) -> str:
+    rows = [
+        (e["recording"], e["incidents"], e["sentences"], e["by_model"], e["replaced"], e["claims"], e["hold"])
+        for e in found["recordings"]
+    ]
+    return (
+        f"Of {found['sentences']} sentences shown, {found['by_model']} ({found['by_model'] / max(1, found['sentences']):.0%}) are the model's own; the rest replaced what "
+        f"did not hold or could not be read. {found['hold']} of {found['claims']} numbers and comparisons shown hold against the record.\n\n"
+        + _table(("recording", "incidents", "sentences", "by the model", "replaced", "claims", "hold"), rows)
+    )
+
+
+def _speed(found: dict[str, Any]) -> str:
+    rows = [
+        (e["what"], "not run" if e["value"] is None else f"{e['value']:,.0f}", f"{e['per']}/s", e["note"])
+        for e in found["rates"]
+    ]
+    machine = found["machine"]
+    said = f"{machine['cores']} cores, {machine['machine']}, {machine['system']}, Python {machine['python']}, {machine['threads']} threads; best of a few rounds of one run."
+    return said + "\n\n" + _table(("what", "rate", "of", "note"), rows)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n:,}" for name, n in sorted(counts.items(), key=lambda item: -item[1]))
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    names = list(head)
+    lines = [names, ["---"] * len(names), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
