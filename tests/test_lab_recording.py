@@ -19,6 +19,8 @@ from wirespeak.lab.scenario import read_scenario
 
 TINY = Path(__file__).parents[1] / "scenarios" / "tiny.toml"
 
+pytestmark = pytest.mark.slow
+
 
 def needed() -> str:
     """Why the lab cannot run here, or ""."""

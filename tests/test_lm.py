@@ -20,6 +20,7 @@ from wirespeak.lm.tokenizer import train_tokenizer  # noqa: E402
 from wirespeak.lm.training import Schedule, Shape, Task, train_decoder  # noqa: E402
 from wirespeak.text import Example  # noqa: E402
 
+pytestmark = pytest.mark.slow
 ANSWERS = ("<odd>", "<even>")
 
 
