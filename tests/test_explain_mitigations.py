@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,10 @@ def test_suricata_accepts_every_rule(values, tmp_path):
         [suricata, "-T", "-S", str(rules), "-l", str(tmp_path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_page_lists_every_label():
+    page = (Path(__file__).parent.parent / "docs" / "mitigations.md").read_text(encoding="utf-8")
+    for label in HOSTILE:
+        (remedy,) = mitigations(label)
+        assert f"| `{label}` | {remedy.title} | {remedy.capec_id or ''} | {remedy.attack_id or ''} |" in page
