@@ -144,11 +144,6 @@ def one_file(path: Path, run: Run, *, name: str, suffixes: Sequence[str]) -> Ite
     format. Raises OutputError.
     """
     if path.suffix not in suffixes:
-        if path.suffix and not path.is_dir():
-            raise OutputError(
-                f"{path}: {run.verb} does not write {path.suffix} files. It writes {', '.join(suffixes)}, "
-                "or a folder when the name has no such ending."
-            )
         with folder(path, run) as hidden:
             yield hidden / name
         return
