@@ -63,6 +63,15 @@ def test_files_of_a_folder_are_replaced_and_others_left_alone(tmp_path: Path) ->
     assert (target / "a.json").read_text() == "[]" and (target / "mine.txt").read_text() == "mine"
 
 
+def test_a_folder_within_the_results_is_replaced_too(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        with folder(tmp_path / "model", Run("train")) as hidden:
+            (hidden / "checkpoint").mkdir()
+            (hidden / "checkpoint" / f"{text}.json").write_text(text)
+    assert os.listdir(tmp_path / "model" / "checkpoint") == ["new.json"]
+    assert sorted(os.listdir(tmp_path)) == ["model"]
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_nothing_stays_of_work_that_failed(tmp_path: Path, error: type[BaseException]) -> None:
     with pytest.raises(error), folder(tmp_path / "a" / "b", Run("detect")) as hidden:

@@ -132,7 +132,7 @@ def folder(path: Path, run: Run) -> Iterator[Path]:
         else:  # run.json goes last: where it is, everything it speaks of is
             for name in [*names, "run.json"]:
                 _move(hidden / name, path / name)
-        _flush(path.parent)
+        _flush_entries(path.parent)
 
 
 @contextmanager
@@ -158,7 +158,7 @@ def one_file(path: Path, run: Run, *, name: str, suffixes: Sequence[str]) -> Ite
         _flush(record)
         _move(product, path)
         _move(record, beside)
-        _flush(path.parent)
+        _flush_entries(path.parent)
 
 
 def complete(path: Path, run: Run) -> None:
@@ -239,19 +239,27 @@ def _make(path: Path) -> list[Path]:
 
 
 def _move(source: Path, target: Path) -> None:
-    if target.is_dir():
+    """Give a file or folder its final name. An older folder of that name goes where the hidden folder goes."""
+    if target.exists() and target.is_dir() != source.is_dir():
+        kinds = ("folder", "file") if target.is_dir() else ("file", "folder")
         raise OutputError(
-            f"{target} is a folder, and a file of that name is to be written. Move it away first."
+            f"{target} is a {kinds[0]}, and a {kinds[1]} of that name is to be written. Move it away."
         )
+    if target.is_dir():
+        os.rename(target, source.with_name(f"{source.name}.old"))
     os.replace(source, target)
 
 
 def _flush(path: Path) -> None:
-    """Ask the disk to keep a file or a folder, and the files of a folder."""
+    """Ask the disk to keep a file, or a folder and all that it holds."""
     if path.is_dir():
         for child in path.iterdir():
-            if child.is_file():
-                _flush(child)
+            _flush(child)
+    _flush_entries(path)
+
+
+def _flush_entries(path: Path) -> None:
+    """Ask the disk to keep a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
