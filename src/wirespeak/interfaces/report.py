@@ -30,7 +30,7 @@ from wirespeak.schema import COLUMNS, LABELS
 
 BINS = 120
 _SHOWN_HOSTS = 3
-_SCREEN = (78, 23)
+_SCREEN = (78, 21)  # of 80 by 24, less the line where the report lies and the prompt
 
 
 @dataclass(frozen=True)
