@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wirespeak.explain.claims import assemble, check_sentence, explain_incident, split
 from wirespeak.explain.facts import Record, fact, prompt, say
-from wirespeak.explain.sentences import examples, invent, write
+from wirespeak.explain.sentences import examples, invent, vary, write
 
 SCAN = Record(
     "recon.port_scan",
@@ -30,6 +30,14 @@ def test_everything_we_write_holds_and_is_shown_as_written(seed):
     assert shown.text == answer
     assert shown.sentences_replaced == 0 and 2 <= shown.sentences_by_model <= 5
     assert len(shown.claims) >= 2 and all(claim.holds for claim in shown.claims)
+
+
+@given(st.integers(0, 2**32))
+def test_a_varied_record_can_be_explained_and_speaks_of_the_same(seed):
+    (known,) = invent(1, seed=seed)
+    varied = vary(known, Random(seed))
+    assert [(f.name, f.side) for f in varied.facts] == [(f.name, f.side) for f in known.facts]
+    assert assemble(varied, write(varied, Random(seed))).sentences_replaced == 0
 
 
 @given(st.integers(0, 2**32))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from random import Random
 
 import polars as pl
 
@@ -15,7 +16,7 @@ from wirespeak.explain.evidence import Ranges, find_evidence, usual_by_protocol
 from wirespeak.explain.facts import Record, record
 from wirespeak.explain.incidents import FloorFit, Group, fit_floor, group
 from wirespeak.explain.mitigations import mitigations, valid_host
-from wirespeak.explain.sentences import examples, invent
+from wirespeak.explain.sentences import examples, invent, vary
 from wirespeak.records import Evidence, Explanation, Incident
 from wirespeak.schema import category
 from wirespeak.text.ask import Example
@@ -60,8 +61,12 @@ def find_incidents(
 
 
 def training_examples(*, seed: int, count: int = 30_000, records: Sequence[Record] = ()) -> list[Example]:
-    """What teaches a model to explain: `count` invented records, and each real one in four wordings."""
-    return examples(invent(count, seed=seed), seed=seed) + examples(records, seed=seed, variations=4)
+    """What teaches a model to explain: `count` invented records, and each real one as it is and in 40 variations."""
+    random = Random(seed)
+    like = [vary(known, random) for known in records for _ in range(40)]
+    return examples([*invent(count, seed=seed), *like], seed=seed) + examples(
+        records, seed=seed, variations=4
+    )
 
 
 def incident_records(

@@ -57,6 +57,27 @@ def invent(count: int, *, seed: int) -> list[Record]:
     return [_invent(random) for _ in range(count)]
 
 
+def vary(known: Record, random: Random) -> Record:
+    """The record of an incident like this one: the same label and columns, other numbers."""
+    return Record(known.label, tuple(_vary(each, random) for each in known.facts))
+
+
+def _vary(known: Fact, random: Random) -> Fact:
+    whole = known.kind in ("count", "percent", "bytes") and known.value.is_integer()
+    top = {"percent": 100.0, "bits": 8.0}.get(known.kind, 1e12)
+    if known.name == "port" or known.value in (0, 1):
+        return known
+
+    def scaled(number: float, spread: float) -> float:
+        number = min(top, number * 2.0 ** random.gauss(0, spread))
+        return float(round(number)) if whole else number
+
+    usual = known.usual and (scaled(known.usual[0], 0.7), scaled(known.usual[1], 0.7))
+    made = fact(known.name, max(2.0, scaled(known.value, 1.5)) if whole else scaled(known.value, 1.5), usual)
+    in_order = made.usual is None or made.usual[0] <= made.usual[1]
+    return made if in_order and made.side == known.side else known
+
+
 def _invent(random: Random) -> Record:
     label = random.choice(tuple(grammar.LABEL_WORDS))
     flows = _number(random, 1, 60_000)
