@@ -112,5 +112,5 @@ def test_the_summary_fits_a_screen(found, count):
     overview, (incident,) = found
     many = [replace(incident, sources=tuple(f"2001:db8::{i:x}:aaaa:bbbb:cccc" for i in range(30)))] * count
     lines = summary(overview, many).plain.split("\n")
-    assert len(lines) <= 24 and max(map(len, lines)) < 80
-    assert (f"{count} incident" in lines[3]) and ("more in report.html" in "\n".join(lines)) == (count > 17)
+    assert len(lines) <= 22 and max(map(len, lines)) < 80
+    assert (f"{count} incident" in lines[3]) and ("more in report.html" in "\n".join(lines)) == (count > 15)
