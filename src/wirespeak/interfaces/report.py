@@ -368,7 +368,7 @@ def _hosts(hosts: Sequence[str], *, most: int = _SHOWN_HOSTS) -> str:
 
 
 def _counted(overview: Overview) -> str:
-    distinct = "" if overview.distinct is None else f", {overview.distinct:.0%} distinct sentences"
+    distinct = "" if overview.distinct is None else f", {overview.distinct:.0%} distinct"
     aside = sum(overview.set_aside.values())
     left = f", {aside:,} set aside" if aside else ""
     return f"{_span(overview.span_s)}, {overview.packets:,} packets, {overview.flows:,} flows{distinct}{left}"
