@@ -97,6 +97,15 @@ def test_strays_inside_an_attack_are_taken_in():
     assert (found.label, found.also, len(found.rows)) == ("recon.sweep", {"recon.port_scan": 30}, 230)
 
 
+def test_one_attack_seen_as_two_of_a_kind_is_one_incident():
+    rows = [
+        (flow(i / 20, "10.0.0.1", "10.0.0.2"), "web.sqli" if i % 5 < 3 else "web.xss", 0.9)
+        for i in range(200)
+    ]
+    (found,) = groups(rows)
+    assert (found.label, found.also) == ("web.sqli", {"web.xss": 80})
+
+
 def test_a_second_attack_by_the_same_hand_stays_its_own():
     scan = [(flow(i / 50, "10.0.0.1", "10.0.0.2"), "recon.port_scan", 0.95) for i in range(500)]
     guesses = [(flow(30 + i, "10.0.0.1", "10.0.0.2"), "brute_force", 0.95) for i in range(20)]

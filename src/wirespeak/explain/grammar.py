@@ -1,8 +1,8 @@
 """The sentences an explanation is made of, declared once: written by filling their slots, read by matching.
 
-A template holds `{slots}`. `Sentence.write` fills them from a record; `read` matches a finished sentence
-and gives back what was in each slot, so whatever is written here can be checked there. Evidence sentences
-are put together from an opening, the phrase of a column in `schema`, and a comparison.
+A template holds `{slots}`. `opening`, `totals` and `evidence` fill them from a record; `read` matches a
+finished sentence and gives back what was in each slot, so whatever is written can be checked. Evidence
+sentences are put together from an opening, the phrase of a column in `schema`, and a comparison.
 """
 
 from __future__ import annotations
@@ -149,17 +149,19 @@ def read(sentence: str) -> Iterator[Reading]:
             yield Reading(kind, {name: text for name, text in found.groupdict().items() if text})
     for name, pattern in _evidence_patterns():
         if found := pattern.fullmatch(plural):
-            filled = {slot: text for slot, text in found.groupdict().items() if text}
-            compared = next(
-                (slot for slot in ("times", "above", "below", "neutral") if f"{slot}_usual" in filled), ""
-            )
-            usual = filled.pop(f"{compared}_usual", "")
-            if filled.pop("none", ""):
-                compared = "none"
-            yield Reading("evidence", filled | ({"usual": usual} if usual else {}), name, compared)
+            yield _evidence_reading(name, {slot: text for slot, text in found.groupdict().items() if text})
     for label, sentences in meanings().items():
         if sentence in sentences:
             yield Reading("meaning", {"label": label})
+
+
+def _evidence_reading(name: str, found: dict[str, str]) -> Reading:
+    """The slots of an evidence sentence: each comparison has a usual range of its own in the pattern."""
+    said: dict[str, str] = {slot: found[slot] for slot in ("value", "times") if slot in found}
+    for compared in ("times", "above", "below", "neutral"):
+        if usual := found.get(f"{compared}_usual"):
+            return Reading("evidence", said | {"usual": usual}, name, compared)
+    return Reading("evidence", said, name, "none" if "none" in found else "")
 
 
 def slots(template: str) -> tuple[str, ...]:
@@ -169,17 +171,8 @@ def slots(template: str) -> tuple[str, ...]:
 
 def vocabulary() -> frozenset[str]:
     """Every word our sentences can hold, in lower case."""
-    texts = [
-        *OPENINGS,
-        *TOTAL_SENTENCES,
-        *CONTEXT_OPENINGS,
-        *OWN_OPENINGS,
-        *TIMES,
-        *ABOVE,
-        *BELOW,
-        *NEUTRAL,
-        *NONE,
-    ]
+    whole = (OPENINGS, TOTAL_SENTENCES, CONTEXT_OPENINGS, OWN_OPENINGS, TIMES, ABOVE, BELOW, NEUTRAL, NONE)
+    texts = [text for group in whole for text in group]
     texts += [clause(name) for name in speakable()]
     texts += [*LABEL_WORDS.values(), *(text for group in meanings().values() for text in group)]
     texts += ["SRC DST sources hosts to s ms us bytes byte kB MB GB bits", _NOUNS.replace("|", " ")]
@@ -235,7 +228,7 @@ def _evidence_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
     parts = []
     for kind, templates in kinds.items():
         fillers = {"times": rf"(?P<times>{_NUMBER})", "usual": f"(?P<{kind}_usual>{usual})"}
-        # Wordings of one kind share their slots, which a pattern may name once: the common words go first.
+        # Wordings of one kind share their slots, and a pattern may name a slot once.
         parts.append(_one_of(templates, fillers))
     tail = f"(?:{'|'.join(parts)}|(?P<none>{'|'.join(map(re.escape, NONE))}))?"
     made = []

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from wirespeak.explain.joining import SECOND, Candidate, gather, prepare
 from wirespeak.explain.parties import sides
+from wirespeak.schema import category
 
 _FLOORS_TRIED = 60
 
@@ -63,7 +64,7 @@ def group(
     """Gather hostile verdicts into incidents, in order of time.
 
     flows, verdicts: row i of one is row i of the other (`schema.COLUMNS`; SPEC.md for verdicts).
-    minority: a group is taken in by another when it has at most this share of the other's flows.
+    minority: a group is taken in by one of another category when it has at most this share of its flows.
     """
     table = prepare(flows, verdicts)
     return _select(
@@ -192,6 +193,7 @@ class _Opened:
     start: int
     stop: int
     pairs: frozenset[frozenset[str]]
+    addresses: frozenset[str]
     hub: str | None
     hosts: int
     joined_late: bool = False
@@ -214,7 +216,8 @@ class _Opened:
         # An odd flow long before or after the rest must not make the incident look that long.
         start, stop = (int(end) for end in np.quantile(flows["first_seen"].to_numpy(), (0.02, 0.98)))
         hub = narrow[0] if len(narrow) == 1 and len(wide) > 3 else None
-        return cls(group, flows.height, start, stop, pairs, hub, len(wide))
+        addresses = frozenset(host for pair in pairs for host in pair)
+        return cls(group, flows.height, start, stop, pairs, addresses, hub, len(wide))
 
     def explains(
         self,
@@ -227,14 +230,14 @@ class _Opened:
         """Whether another group is part of this incident.
 
         One of the same label that stands alone is, when it shares an address. One of another label is, when it
-        is small and most of it lies in this incident's time and between its parties. Around a hub such strays
-        must be spread over the other side as the incident is: eighteen flows of one client to the victim of a
-        forged flood are that client's own doing.
+        is small (of the same category: no larger) and most of it lies in this incident's time and between its
+        parties. Around a hub such strays must be spread over the other side as the incident is: eighteen flows
+        of one client to the victim of a forged flood are that client's own doing.
         """
         if stray.label == self.group.label:
-            hosts = {host for pair in self.pairs for host in pair}
-            return stray.alone and any(host in hosts for end in ends for host in end)
-        if len(stray.rows) > minority * self.flows:
+            return stray.alone and any(host in self.addresses for end in ends for host in end)
+        akin = category(stray.label) == category(self.group.label)
+        if len(stray.rows) > self.flows * (1 if akin else minority):
             return False
         inside = (start >= self.start - pad) & (start <= self.stop + pad)
         if self.hub is None:
