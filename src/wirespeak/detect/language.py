@@ -115,42 +115,43 @@ def judge_examples(
     labels: Sequence[str],
     *,
     seed: int,
-    rounds: int = 8,
+    count: int = 200_000,
     unknown_share: float = 0.05,
     normal_share: float = 0.45,
 ) -> list[Example]:
-    """What a model learns judging from: every distinct sentence, and jittered rounds of it.
+    """What a model learns judging from: `count` rows drawn from the distinct ones, most of them jittered.
 
-    Half the weight goes to ordinary traffic; hostile kinds share the rest evenly; within a label a sentence
-    counts by the fourth root of how often it occurred, so that floods do not drown the rest. `unknown` is
+    Nearly half of them are ordinary traffic; hostile kinds share the rest evenly; within a label a sentence
+    is drawn by the fourth root of how often it occurred, so that floods do not drown the rest. `unknown` is
     taught on rows that mix the own columns of one hostile kind with the context of another: traffic that is
     hostile but like nothing known (outlier exposure; Hendrycks et al. 2019).
     """
     rng = np.random.default_rng(seed)
     carried = [column.name for column in compact_columns_with(flows)]
     table = flows.select(carried).with_columns(label=pl.Series(list(labels)))
-    counted = table.group_by([*carried, "label"], maintain_order=True).len()
-    weight = {label: normal_share if label == "normal" else 0.0 for label in counted["label"].unique()}
-    hostile = [label for label in weight if label != "normal"]
-    for label in hostile:
-        weight[label] = (1 - normal_share - unknown_share) / max(1, len(hostile))
-    counted = counted.with_columns(pull=pl.col("len").cast(pl.Float64) ** 0.25)
-    counted = counted.with_columns(
-        weight=pl.col("pull")
-        / pl.col("pull").sum().over("label")
-        * pl.col("label").replace_strict(weight, return_dtype=pl.Float64)
+    rows = table.group_by([*carried, "label"], maintain_order=True).len("n")
+    hostile = sorted(set(rows["label"]) - {"normal"})
+    strange = round(count * unknown_share) if len({category(label) for label in hostile}) > 1 else 0
+    share = {label: (1 - normal_share) / len(hostile) for label in hostile} | {"normal": normal_share}
+    pull = pl.col("n").cast(pl.Float64) ** 0.25
+    rows = rows.with_columns(
+        chance=pull
+        / pull.sum().over("label")
+        * pl.col("label").replace_strict(share, return_dtype=pl.Float64)
     )
-    examples: list[Example] = []
-    for turn in range(rounds):
-        rows = counted if turn == 0 else compact.jitter(_mixed(counted, rng), rng=rng)
-        examples += _examples(rows, rows["label"], rows["weight"])
-    if len({category(label) for label in hostile}) > 1:
-        strange = _strange(
-            counted.filter(pl.col("label") != "normal"), rng, count=max(2000, len(examples) // 20)
-        )
-        share = pl.Series([unknown_share * rounds / len(strange)] * len(strange))
-        examples += _examples(strange, pl.Series([UNKNOWN] * len(strange)), share)
+    drawn = rows[_draw(rows, count - strange, rng)]
+    plain = len(drawn) // 4
+    moved = compact.jitter(_mixed(drawn[plain:], rng), rng=rng)
+    examples = _examples(drawn[:plain], drawn["label"][:plain]) + _examples(moved, moved["label"])
+    if strange:
+        mixed = _strange(rows.filter(pl.col("label") != "normal"), rng, count=2 * strange)[:strange]
+        examples += _examples(mixed, pl.Series([UNKNOWN] * len(mixed)))
     return examples
+
+
+def _draw(rows: pl.DataFrame, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    chance = rows["chance"].to_numpy()
+    return rng.choice(len(rows), count, p=chance / chance.sum())
 
 
 def compact_columns_with(flows: pl.DataFrame) -> tuple[Any, ...]:
@@ -166,11 +167,10 @@ def compact_columns_with(flows: pl.DataFrame) -> tuple[Any, ...]:
     return columns
 
 
-def _examples(rows: pl.DataFrame, labels: pl.Series, weights: pl.Series) -> list[Example]:
-    said = compact.encode(rows)
+def _examples(rows: pl.DataFrame, labels: pl.Series) -> list[Example]:
     return [
-        Example(judge_prompt(s), label_answer(label), w)
-        for s, label, w in zip(said, labels, weights, strict=True)
+        Example(judge_prompt(said), label_answer(label))
+        for said, label in zip(compact.encode(rows), labels, strict=True)
     ]
 
 
@@ -200,8 +200,7 @@ def _mixed(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
 
 def _strange(hostile: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.DataFrame:
     """Rows with the own columns of one kind and the context of another."""
-    chance = hostile["weight"].to_numpy() / hostile["weight"].sum()
-    own, other = (rng.choice(len(hostile), count, p=chance) for _ in range(2))
+    own, other = _draw(hostile, count, rng), _draw(hostile, count, rng)
     first, second = hostile[own], hostile[other]
     context = [name for name in hostile.columns if name.startswith(("src_", "dst_", "pair_"))]
     mixed = first.with_columns(second.select(context))

@@ -19,12 +19,12 @@ import numpy as np
 import polars as pl
 
 from wirespeak import __version__
-from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, fit_temperature, judge_examples, softmax
 from wirespeak.detect.verdicts import judge
 from wirespeak.errors import InputError
 from wirespeak.evaluate.metrics import calibration_error, macro_f1
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.lm.export import export_onnx
 from wirespeak.lm.onnx import OnnxLanguageModel
 from wirespeak.lm.tokenizer import train_tokenizer
@@ -38,7 +38,7 @@ VIEWS: tuple[dict[str, float], ...] = (
     {"skip": 0.35},
     {"skip": 0.7, "active_s": 60.0},
 )
-SHARES = {"judge": 0.68, "explain": 0.2, "write": 0.12}
+SHARES = {"judge": 0.65, "explain": 0.2, "write": 0.15}
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,10 @@ class Recipe:
     """What may be varied. leave_out: a canonical label kept out of training, for the unseen-kind runs."""
 
     name: str = "nano"
-    shape: Shape = Shape(width=160, layers=4, heads=5, hidden=416)
-    schedule: Schedule = Schedule(steps=4000)
+    shape: Shape = Shape()
+    schedule: Schedule = Schedule()
     vocabulary: int = 2048
-    rounds: int = 6
+    judgements: int = 200_000
     inventions: int = 30_000
     seed: int = 7
     leave_out: str | None = None
@@ -143,7 +143,7 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
             labels = pl.concat([part.labels for part in seen])
             keep = labels != (recipe.leave_out or "")
             examples = judge_examples(
-                flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, rounds=recipe.rounds
+                flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, count=recipe.judgements
             )
         elif name == "explain":
             from wirespeak.explain import incident_records, training_examples

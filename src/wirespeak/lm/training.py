@@ -52,13 +52,14 @@ class Shape:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch."""
+    """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch; keep: save so often."""
 
     steps: int = 3000
     tokens: int = 6144
     rate: float = 2e-3
     warmup: int = 150
     decay: float = 0.05
+    keep: int = 500
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ def train_decoder(
         optimiser.zero_grad()
         seen += tokens.numel()
         running = loss.item() if step == 0 else 0.98 * running + 0.02 * loss.item()
+        if (step + 1) % schedule.keep == 0:
+            save(model, tokenizer, output)
         if progress:
             progress(step + 1, schedule.steps, running)
     save(model.eval(), tokenizer, output)
