@@ -108,6 +108,18 @@ def test_a_folder_that_is_no_model_is_named(good: Path, tmp_path: Path, wirespea
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("content", [None, "a,b\n1,2\n", "\0\1"])
+def test_a_truth_that_is_none_is_named(
+    content: str | None, good: Path, tmp_path: Path, wirespeak: Run
+) -> None:
+    truth = tmp_path / "truth.csv"
+    if content is not None:
+        truth.write_text(content)
+    done = wirespeak("textify", good, "-o", tmp_path / "x.jsonl", "--truth", truth)
+    assert done.returncode == 1 and f"{truth}: not a schedule of attacks" in done.stderr
+    assert not list(tmp_path.glob("x*"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "nearest"),
     [

@@ -113,11 +113,11 @@ def flows(
     and set aside; a capture that was cut off is read up to the cut.
     """
     from wirespeak.data import tables
-    from wirespeak.interfaces.reading import read
+    from wirespeak.interfaces import reading
 
     run = Run("flows", {"inputs": inputs, "output": output, "idle": idle, "active": active}, inputs)
     with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
-        table = read(inputs, run, idle=idle, active=active, progress=progress)
+        table = reading.read(inputs, run, idle=idle, active=active, progress=progress)
         tables.write(table, target)
     return run.done(output, f"{_said(run, 'packets', 'flows')}: {output}")
 
@@ -137,14 +137,15 @@ def textify(
 
     One JSON line for each flow. With --truth the right label is the answer; without, the answer is null.
     """
-    from wirespeak.interfaces.reading import labels_of, read
+    from wirespeak.interfaces import reading
     from wirespeak.text import examples
 
     options = {"inputs": inputs, "output": output, "level": level, "format": format, "truth": truth}
     run = Run("textify", {**options, "idle": idle, "active": active}, [*inputs, *_given(truth)])
     with one_file(output, run, name="examples.jsonl", suffixes=(".jsonl",)) as target:
-        table = read(inputs, run, idle=idle, active=active, progress=progress)
-        labels = labels_of(table, truth)
+        happened = reading.schedule(truth)
+        table = reading.read(inputs, run, idle=idle, active=active, progress=progress)
+        labels = reading.labels_of(table, happened)
         progress(f"writing {table.height:,} sentences")
         examples.write(table, labels, target, level=level, format=format)
     return run.done(output, f"{_said(run, 'packets', 'sentences')}: {output}")

@@ -40,8 +40,9 @@ def write(
     card: dict[str, Any] = getattr(language, "card", {})
     known = {name: card[name] for name in ("evidence_floor", "reference") if name in card}
 
+    happened = reading.schedule(truth)
     flows = reading.read(inputs, run, idle=idle, active=active, progress=progress)
-    labels = reading.labels_of(flows, truth)
+    labels = reading.labels_of(flows, happened)
     progress(f"judging {flows.height:,} flows")
     verdicts = judge(judging, flows)
     progress("gathering and explaining incidents")

@@ -32,19 +32,22 @@ def read(inputs: Sequence[Path], run: Run, *, idle: float, active: float, progre
     return found.flows
 
 
-def labels_of(flows: pl.DataFrame, truth: Path | None) -> list[str] | None:
-    """The true label of each flow, None without a schedule. Raises InputError when that cannot be read."""
+def schedule(truth: Path | None) -> pl.DataFrame | None:
+    """What really happened, None when nobody says. Raises InputError when it cannot be read."""
     if truth is None:
         return None
     try:
-        schedule = read_truth(truth.read_bytes())
+        return read_truth(truth.read_bytes())
     except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"{truth}: cannot be read ({reason}). Give the truth.csv of a recording.") from error
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{truth}: not a schedule ({reason}). Give the truth.csv of a recording.") from error
-    return label_flows(flows, schedule).to_list()
+        reason = error.strerror or str(error)
+    except (InputError, pl.exceptions.PolarsError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+    raise InputError(f"{truth}: not a schedule of attacks ({reason}). Give the truth.csv of a recording.")
+
+
+def labels_of(flows: pl.DataFrame, happened: pl.DataFrame | None) -> list[str] | None:
+    """The true label of each flow by a schedule, None without one."""
+    return None if happened is None else label_flows(flows, happened).to_list()
 
 
 def title(inputs: Sequence[Path]) -> str:
