@@ -20,7 +20,8 @@ TOTALS: dict[str, Kind] = {
     "flows": "count", "packets": "count", "bytes": "bytes", "duration": "seconds",
     "sources": "count", "targets": "count", "ports": "count", "port": "count",
 }  # fmt: skip
-FACTS_IN_PROMPT = 4
+# What the model is shown it tells: each further fact is one more number to mix up.
+FACTS_IN_PROMPT = 2
 _TIMES_FROM = 1.5
 # (from which value on, what one unit is worth, unit)
 _SCALES: dict[Kind, tuple[tuple[float, float, str], ...]] = {

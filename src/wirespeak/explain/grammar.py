@@ -41,6 +41,7 @@ TOTAL_SENTENCES = (
     "It sent {packets} packets to port {port} in {duration}.",
     "All {flows} flows went to port {port} within {duration}.",
     "There were {packets} packets in {flows} flows, {bytes} in all.",
+    "There were {flows} flows in {duration}.",
 )
 
 CONTEXT_OPENINGS = ("", "In a typical case ")

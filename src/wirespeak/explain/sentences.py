@@ -19,11 +19,14 @@ def examples(records: Sequence[Record], *, seed: int, variations: int = 1) -> li
 def write(known: Record, random: Random) -> str:
     """An explanation of two to five sentences, worded by chance; every number in it is the record's."""
     parts = [grammar.opening(random.choice(grammar.OPENINGS), known)]
-    if whole := [text for t in grammar.TOTAL_SENTENCES if (text := grammar.totals(t, known))]:
-        parts.append(random.choice(whole))
-    shown = known.evidence[: min(random.choice((1, 2, 2, 2)), FACTS_IN_PROMPT)]
-    first = random.randrange(2)
-    for turn, known_fact in enumerate(shown, start=first):
+    whole = [
+        (text, template) for template in grammar.TOTAL_SENTENCES if (text := grammar.totals(template, known))
+    ]
+    if whole:
+        # Fewer numbers, fewer slips of a small model.
+        weights = [1 / len(grammar.slots(template)) ** 2 for _, template in whole]
+        parts.append(random.choices(whole, weights)[0][0])
+    for turn, known_fact in enumerate(known.evidence[:FACTS_IN_PROMPT], start=random.randrange(2)):
         openers = grammar.openers(known_fact.name)
         comparison = random.choice(grammar.comparisons(known_fact))
         parts.append(grammar.evidence(openers[turn % len(openers)], known_fact, comparison))
@@ -100,7 +103,7 @@ def _invent(random: Random) -> Record:
                 (80, 443, 1883, 8883, 502, 5683, 22, 23, 53, random.randint(1, 65_535))
             )
     totals = [fact(name, values[name]) for name in TOTALS if name in values]
-    names = random.sample(grammar.speakable(), random.choice((1, 2, 3, 4, 4, 4)))
+    names = random.sample(grammar.speakable(), random.choice((1, 2, 2, 2)))
     return Record(label, (*totals, *(_invent_fact(name, random) for name in names)))
 
 
