@@ -19,12 +19,12 @@ import numpy as np
 import polars as pl
 
 from wirespeak.contracts import Detector
-from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.detect.language import LanguageDetector
 from wirespeak.detect.verdicts import judge
 from wirespeak.evaluate.metrics import bootstrap, calibration_error, macro_f1, per_label
 from wirespeak.explain.incidents import count_found, group
 from wirespeak.interfaces.recipe import random_model, split_of
+from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.lm.export import export_onnx
 from wirespeak.lm.onnx import OnnxLanguageModel
 from wirespeak.schema import FEATURES, category

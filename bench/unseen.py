@@ -19,10 +19,10 @@ from typing import Any
 
 import polars as pl
 
-from wirespeak.lab.labelled import read_recording
 from wirespeak.detect.language import LanguageDetector
 from wirespeak.evaluate.metrics import wilson
 from wirespeak.interfaces.recipe import Recipe, make_model, split_of
+from wirespeak.lab.labelled import read_recording
 from wirespeak.lm.training import Schedule
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.detect.language import LanguageDetector
 from wirespeak.flow import read_flows
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.schema import FEATURES
 from wirespeak.text import compact, judge_prompt
 
