@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -177,8 +178,10 @@ def _run_lab(scenario: Path, seed: int | None, hidden: Path, progress: Progress)
             if "error" in message:
                 raise WirespeakError(message["error"])
             if "recorded" in message:
-                _unpack(lab.stdout, hidden)
-                return dict(message["recorded"])
+                with contextlib.suppress(tarfile.TarError):
+                    _unpack(lab.stdout, hidden)
+                    return dict(message["recorded"])
+                break
             progress(message["progress"], message["doing"])
         said = lab.stderr.read().decode(errors="replace").strip()[-600:] or "it said nothing"
         if said.startswith("unshare:"):

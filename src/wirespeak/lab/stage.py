@@ -245,7 +245,7 @@ def _hand_over(out: BinaryIO, texts: dict[str, str], capture: Path) -> None:
 
 
 async def _record(path: Path, seed: int | None) -> None:
-    scenario = read_scenario(path)
+    scenario, text = read_scenario(path), path.read_text(encoding="utf-8")
     scenario = scenario if seed is None else replace(scenario, seed=seed)
     run("mount", "-t", "tmpfs", "-o", "size=768M", "tmpfs", "/run")
     FOLDER.mkdir()
@@ -265,7 +265,7 @@ async def _record(path: Path, seed: int | None) -> None:
     texts = {
         "truth.csv": truth_csv([part.row for part in played]),
         "hosts.csv": _hosts_csv(stage.world),
-        "scenario.toml": path.read_text(encoding="utf-8"),
+        "scenario.toml": text,
     }
     _hand_over(sys.stdout.buffer, texts, capture)
 

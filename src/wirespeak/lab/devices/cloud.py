@@ -289,7 +289,7 @@ async def upload_image(d: Device, *, size: int) -> None:
     await call(
         d,
         await d.resolve(name),
-        Request(f"/upload/{d.random.getrandbits(40):x}.jpg", "POST", body, kind="image/jpeg"),
+        Request(f"/upload/{d.random.getrandbits(40):x}.jpg", "POST", body, kind="application/octet-stream"),
         host=name,
     )
 
@@ -360,7 +360,7 @@ async def own_protocol(
     )
     try:
         for _ in range(messages):
-            writer.write(d.random.randbytes(d.random.randint(size // 3 + 1, size)))
+            writer.write(d.bytes_of_its_own(d.random.randint(size // 3 + 1, size)))
             await asyncio.wait_for(reader.read(2048), PATIENCE_S)
             await asyncio.sleep(gap_s * d.random.uniform(0.6, 1.4))
     finally:
@@ -377,7 +377,7 @@ async def keep_mapping(
         opened.connect((address, port))
         for _ in range(beats):
             message = (
-                d.random.randbytes(size)
+                d.bytes_of_its_own(size)
                 if size
                 else struct.pack(">HHI", 1, 0, 0x2112A442) + d.random.randbytes(12)
             )

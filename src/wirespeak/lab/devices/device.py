@@ -40,6 +40,10 @@ class Device:
         """True with this probability."""
         return self.random.random() < share
 
+    def bytes_of_its_own(self, size: int) -> bytes:
+        """A message of a vendor's own protocol: a fixed start, then what nobody else can read."""
+        return b"\x55\xaa" + self.random.randbytes(max(0, size - 2))
+
     async def every(
         self, period_s: float, action: Callable[..., Awaitable[Any]], /, *arguments: Any,
         jitter: float = 0.1, first_s: float | None = None, **options: Any,

@@ -45,8 +45,15 @@ def _mac(text: str) -> bytes:
 
 
 def _eapol(d: Device) -> bytes:
-    body = d.random.randbytes(95 + d.random.choice((0, 22)))
-    return struct.pack(">BBH", d.random.choice((1, 2)), 3, len(body)) + body
+    """An EAPOL-Key message (IEEE 802.11, four-way handshake) with a nonce, a code and no key data."""
+    body = (
+        struct.pack(">BHHQ", 2, 0x010A, 0, 1)
+        + d.random.randbytes(32)
+        + bytes(32)
+        + d.random.randbytes(16)
+        + bytes(2)
+    )
+    return struct.pack(">BBH", 1, 3, len(body)) + body
 
 
 def send_frames(d: Device, frames: list[tuple[bytes, int, bytes]]) -> None:
@@ -267,7 +274,7 @@ async def broadcast(
     d: Device, *, port: int, size: int, times: int = 1, gap_s: float = 1.0, same_port: bool = False
 ) -> None:
     """A vendor's own UDP broadcast: here I am, or who else is here."""
-    message = d.random.randbytes(size)
+    message = d.bytes_of_its_own(size)
     for _ in range(times):
         await multicast(
             d,

@@ -210,7 +210,12 @@ async def person_on_the_web(d: Device) -> None:
     ]
     if d.chance(0.4):
         requests.append(
-            Request("/upload", "POST", d.random.randbytes(d.random.randint(1000, 60000)), kind="image/png")
+            Request(
+                "/upload",
+                "POST",
+                d.random.randbytes(d.random.randint(1000, 60000)),
+                kind="application/octet-stream",
+            )
         )
     if d.chance(0.5):
         await call(d, hub.address, *requests, gap_s=1.5)
@@ -387,7 +392,7 @@ async def vendor_control(d: Device, *, port: int = 9999, size: int = 90) -> None
         return
     reader, writer = await asyncio.wait_for(asyncio.open_connection(peer.address, port), 5)
     try:
-        writer.write(struct.pack(">I", size) + d.random.randbytes(size))
+        writer.write(d.bytes_of_its_own(size))
         await asyncio.wait_for(reader.read(2048), PATIENCE_S)
     finally:
         writer.close()

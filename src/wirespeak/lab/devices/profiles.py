@@ -147,7 +147,7 @@ def bridge(d: Device) -> Life:
         d.every(r.uniform(5, 20), cloud.keep_mapping, beats=r.randint(20, 120), gap_s=r.choice((0.1, 0.3, 1)), size=r.randint(20, 160), port=r.choice((80, 10086))),
         d.every(r.uniform(20, 60), cloud.own_protocol, port=r.choice(CLOUD_TCP_PORTS), messages=r.randint(4, 30), gap_s=r.choice((0.1, 1, 3))),
         d.every(r.uniform(15, 40), discovery.ssdp_notify, how_many=6),
-        d.every(r.uniform(10, 30), discovery.broadcast, port=r.choice((23272, 38000)), size=r.randint(19, 130), times=r.choice((2, 12)), gap_s=0.15),
+        d.every(r.uniform(10, 30), discovery.broadcast, port=r.choice((38000, 38001)), size=r.randint(19, 130), times=r.choice((2, 12)), gap_s=0.15),
     ]
 
 

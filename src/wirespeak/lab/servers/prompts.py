@@ -132,7 +132,7 @@ async def serve_control(d: Device) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await asyncio.wait_for(reader.read(2048), 120):
             await asyncio.sleep(d.random.uniform(0.005, 0.1))
-            writer.write(d.random.randbytes(d.random.randint(20, 600)))
+            writer.write(d.bytes_of_its_own(d.random.randint(20, 600)))
 
     await asyncio.gather(
         *(_serve(port, talk) for port in (CLOUD_TCP_PORTS if d.host.role == "cloud" else DEVICE_TCP_PORTS))

@@ -96,7 +96,7 @@ class Hub:
                 b'{"state":"' + self.d.random.randbytes(size // 2).hex().encode() + b'"}',
             )
         if path.startswith("/snapshot"):
-            return 200, "image/jpeg", os.urandom(self.d.random.randint(8_000, 40_000))
+            return 200, "application/octet-stream", os.urandom(self.d.random.randint(8_000, 40_000))
         return 404, "text/html", b"<h1>404</h1> no such page"
 
     def _admin(self, authorization: str) -> Answer:
