@@ -5,7 +5,6 @@ Exit status 0 done, 1 bad input or failed work (one line on stderr), 2 usage, 13
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import signal
@@ -19,7 +18,7 @@ from wirespeak import __version__
 from wirespeak.errors import WirespeakError
 from wirespeak.interfaces.commands import GROUPS, VERBS, Verb
 from wirespeak.interfaces.output import Outcome
-from wirespeak.interfaces.progress import Progress
+from wirespeak.interfaces.progress import Progress, on_one_line
 from wirespeak.records import RunCard
 
 _STYLE: dict[str, Any] = {
@@ -76,51 +75,61 @@ def _options_of_all(
     """Take the options that come before a verb."""
 
 
+_Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON record on stdout and nothing else there.")
+]
+
+
 def _as_command(verb: Verb) -> Callable[..., None]:
-    """The verb as typer calls it: with `--json`, without `progress`, with errors turned into exit statuses."""
-    hints = get_type_hints(verb.function, include_extras=True)
-    for hint in hints.values():
-        for declared in getattr(hint, "__metadata__", ()):
-            declared.readable = (
-                False  # a file one may not read is bad input, not wrong usage: the verb says so
-            )
-    parameters = [
-        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(verb.function).parameters.items()
-        if name != "progress"
-    ]
-    as_json = Annotated[
-        bool, typer.Option("--json", help="Print one JSON record on stdout and nothing else there.")
-    ]
-    parameters.append(
-        inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=as_json)
-    )
+    """The verb as typer calls it: its own options without `progress`, and `--json`."""
 
-    @functools.wraps(verb.function)
-    def command(**options: Any) -> None:
-        json_wanted = options.pop("json")
-        try:
-            with Progress() as progress:
-                outcome = verb.function(**options, progress=progress)
-        except WirespeakError as error:
-            if json_wanted:
-                _print_record(RunCard(verb=verb.name, version=__version__, ok=False))
-            _complain(str(error))
-            raise typer.Exit(1) from error
-        except MemoryError as error:
-            _complain("out of memory. Give less input at once, or a machine with more.")
-            raise typer.Exit(1) from error
-        except KeyboardInterrupt as interrupt:
-            _complain("interrupted; nothing was written.")
-            raise typer.Exit(130) from interrupt
-        for warning in outcome.warnings:
-            _complain(f"warning: {warning}")
-        _print_record(outcome.card) if json_wanted else _print_summary(outcome)
+    def command(json: bool, **options: Any) -> None:
+        raise typer.Exit(_run(verb, options, as_json=json))
 
+    parameters = _parameters(verb.function)
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del command.__wrapped__
     return command
+
+
+def _parameters(function: Callable[..., Outcome]) -> list[inspect.Parameter]:
+    """The parameters of a verb that a person gives."""
+    hints = get_type_hints(function, include_extras=True)
+    for hint in hints.values():
+        for declared in getattr(hint, "__metadata__", ()):
+            # A file one may not read is bad input, not wrong usage: the verb says so, not typer.
+            declared.readable = False
+    own = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name != "progress"
+    ]
+    return [*own, inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_Json)]
+
+
+def _run(verb: Verb, options: dict[str, Any], *, as_json: bool) -> int:
+    """Do the work of a verb and say what came of it. Returns the exit status."""
+    try:
+        with Progress() as progress:
+            outcome = verb.function(**options, progress=progress)
+    except WirespeakError as error:
+        if as_json:
+            _print_record(RunCard(verb=verb.name, version=__version__, ok=False))
+        _complain(str(error))
+        return 1
+    except MemoryError:
+        _complain("out of memory. Give less input at once, or use a machine with more.")
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted; nothing was written.")
+        return 130
+    for warning in outcome.warnings:
+        _complain(f"warning: {warning}")
+    if as_json:
+        _print_record(outcome.card)
+    else:
+        _print_summary(outcome)
+    return 0
 
 
 def _print_record(card: RunCard) -> None:
@@ -137,10 +146,8 @@ def _print_summary(outcome: Outcome) -> None:
 
 
 def _complain(message: str) -> None:
-    """One line on stderr. A file's name may hold anything: control characters are shown, never obeyed."""
-    line = " ".join(message.split())
-    shown = "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
-    typer.echo(f"wirespeak: {shown}", err=True)
+    """One line on stderr."""
+    typer.echo(f"wirespeak: {on_one_line(message)}", err=True)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

@@ -18,6 +18,16 @@ def quiet(what: str, share: float | None = None) -> None:
     """Say nothing: what a verb called from Python does unless told otherwise."""
 
 
+def on_one_line(text: str) -> str:
+    r"""Text that a terminal shows and never obeys: a file's name may hold anything.
+
+    >>> print(on_one_line("a\x1b[2J\n b"))
+    a\x1b[2J b
+    """
+    line = " ".join(text.split())
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in line)
+
+
 class Progress:
     """Says what a verb is doing. Use it in a `with`, and hand it to the verb."""
 
@@ -32,6 +42,7 @@ class Progress:
 
     def __call__(self, what: str, share: float | None = None) -> None:
         """Say that `what` is being done, `share` of it so far."""
+        what = on_one_line(what)
         if sys.stderr.isatty():
             self._draw(what, share)
         else:
