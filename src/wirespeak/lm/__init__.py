@@ -20,9 +20,11 @@ def load_model(name: str | None = None, *, device: str = "auto", threads: int | 
     folder = Path(name) if name else IN_THE_BOX
     if (folder / "model.onnx").is_file() or name is None:
         return OnnxLanguageModel(folder, threads=threads)
-    if name.startswith(("/", ".")) and not folder.is_dir():
+    is_here = folder.exists() or name.startswith(("/", "."))
+    if is_here and not (folder / "config.json").is_file():
         raise ModelError(
-            f"no model folder '{name}'. Give a folder written by 'wirespeak train', a hub name, or leave --model out."
+            f"'{name}' is no model folder: it holds neither model.onnx nor config.json. Give a folder written by "
+            "'wirespeak train', a hub name, or leave --model out."
         )
     from wirespeak.lm.pretrained import TransformersLanguageModel
 
