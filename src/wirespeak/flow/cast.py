@@ -11,6 +11,7 @@ from random import Random
 
 from wirespeak.wire.craft import APPLICATIONS
 from wirespeak.wire.craft.packets import End, group_mac
+from wirespeak.wire.craft.ports import free_port
 
 _CLOUD = (IPv4Network("203.0.113.0/24"), IPv4Network("198.51.100.0/24"))
 _BENCHMARK = IPv4Network("198.18.0.0/15")  # RFC 2544: where spoofed packets claim to come from
@@ -75,7 +76,7 @@ class Cast:
     def client_port(self) -> int:
         """The next port of a client, none twice in a row."""
         low, high = _PORTS
-        self._port = low + (self._port - low + self._random.randrange(1, 9)) % (high - low)
+        self._port = free_port(low + (self._port - low + self._random.randrange(1, 9)) % (high - low))
         return self._port
 
     def is_on_link(self, end: End) -> bool:

@@ -26,6 +26,7 @@ from wirespeak.generate.script import MORE, Again, Conversation, Step, check, ro
 from wirespeak.text.ask import Example
 from wirespeak.wire import Packets, decode, read_frames
 from wirespeak.wire.craft import APPLICATIONS
+from wirespeak.wire.craft.ports import free_port
 
 ANSWER_WORDS = 200
 _PART = 12  # messages after which a pause ends a part of a connection
@@ -137,9 +138,7 @@ def conversations(story: Story, *, factor: float = 1.0) -> Iterator[tuple[Life, 
     parts = _gather(story.talks) if attack else _cut(story.talks)
     opened: dict[tuple[str, str], int] = {}
     for part in parts:
-        conversation = _conversation(part, story.profile)
-        if conversation is None:
-            continue
+        conversation = _conversation(part)
         kind = (conversation.role, conversation.application)
         if conversation.continues and not life.is_open(*kind) and not part.talk.begun:
             life.assume_open(replace(conversation, continues=False), part.talk.start_s * factor)
@@ -272,14 +271,15 @@ def _alike(one: Talk, other: Talk) -> bool:
     )
 
 
-def _conversation(part: _Part, profile: str) -> Conversation | None:
+def _conversation(part: _Part) -> Conversation:
     """What the part says, before its times."""
     talk = part.talk
     application = talk.name_application()
     kind = APPLICATIONS[application]
     port = None if talk.port is None or talk.port == kind.port else talk.port
+    if application == "udp" and port is not None and any(size for _, _, size in part.messages):
+        port = free_port(port)
     end = talk.end if part.last else MORE
-    # A host's own port may be of its kernel's choosing; such a talk is told as one with no name.
     return Conversation(
         role=talk.role, application=application, port=port if part.first else None, by_device=talk.by_device or not part.first,
         continues=not part.first, end=end, again=part.again,

@@ -26,7 +26,7 @@ _BY_PORT: dict[tuple[str, int | None], str] = {
 # Hosts beyond the gateway are numbered as they appear, name servers and clocks apart from all others.
 _FAR_ROLES = {"dns": "resolver", "ntp": "clock"}
 _MOST_FAR = 9
-_LEAST_BYTES = {"dns": 17, "mdns": 17, "ntp": 48, "stun": 20, "coap": 4, "dhcp": 240, "snmp": 20}
+_LEAST_STUN = 20
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class Recorded:
             self._segment(talk, packets, row, time_s, outward, flags, size)
         else:
             name = _BY_PORT.get(("udp", talk.port), "udp")
-            fits = size >= _LEAST_BYTES.get(name, 1) and not (name == "stun" and size % 4)
+            fits = size and not (name == "stun" and (size < _LEAST_STUN or size % 4))
             talk.application = talk.application or (name if fits else "udp")
             talk.say(time_s, outward, size)
 

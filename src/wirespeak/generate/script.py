@@ -18,6 +18,7 @@ from wirespeak.errors import InputError
 from wirespeak.flow.realise import ENDS, LARGEST_MESSAGE, NEVER_ANSWERED
 from wirespeak.text.compact import number_word
 from wirespeak.wire.craft import APPLICATIONS
+from wirespeak.wire.craft.ports import is_free
 
 MORE = "more"  # the end of a part of a connection that goes on in a later conversation
 OVER = ("same", "ports", "hosts", "sources")
@@ -121,6 +122,12 @@ def check(conversation: Conversation) -> None:
     kind, name = APPLICATIONS[conversation.application], conversation.application
     if conversation.end not in (*_OTHER_ENDS.get(kind.protocol, _TCP_ENDS), MORE):
         raise InputError(f"{name} does not end with '{conversation.end}'.")
+    if (
+        name == "udp"
+        and not is_free(conversation.port or 0)
+        and any(step.size for step in conversation.steps)
+    ):
+        raise InputError(f"what goes to port {conversation.port} speaks the language of that port.")
     if kind.port is None and conversation.port is None:
         raise InputError(f"{name} needs a port.")
     if kind.protocol == "icmp" and any(step.outward != conversation.by_device for step in conversation.steps):

@@ -5,16 +5,20 @@ from __future__ import annotations
 import struct
 from ipaddress import IPv4Address
 
-from wirespeak.wire.craft.scene import Scene, letters, opaque
+from wirespeak.wire.craft.scene import Scene, letters, opaque, reading
 
 _NTP_ERA_S = 2_208_988_800  # from 1900 to 1970
+_LONGEST_READING = 400
 _COOKIE = 0x2112A442
 _DISCOVER, _OFFER, _REQUEST, _ACK = 1, 2, 3, 5
 
 
 def plain(scene: Scene) -> list[bytes]:
-    """Messages in a language only the two understand."""
-    return [opaque(turn.size, scene.random) for turn in scene.turns]
+    """Short messages as readings in JSON, which no dissector takes for something broken; long ones as noise."""
+    return [
+        reading(turn.size, scene.random) if turn.size <= _LONGEST_READING else opaque(turn.size, scene.random)
+        for turn in scene.turns
+    ]
 
 
 def ntp(scene: Scene) -> list[bytes]:

@@ -10,6 +10,7 @@ from wirespeak.wire.craft.scene import Scene, letters
 
 _HEADER, _QUESTION_TAIL = 12, 4
 _TO_QUESTION = b"\xc0\x0c"  # a pointer to the name at byte 12
+_LEAST_ANNOUNCEMENT = 80
 _ADDRESS_RECORD, _OPTION_RECORD, _OPTION_HEAD = 16, 11, 4
 _DOMAINS = (("example", "com"), ("example", "net"), ("home", "arpa"))
 
@@ -38,7 +39,7 @@ def mdns(scene: Scene) -> list[bytes]:
 
 def _announcement(size: int, scene: Scene) -> bytes:
     random = scene.random
-    if size <= 60:
+    if size < _LEAST_ANNOUNCEMENT:
         return struct.pack("!6H", 0, 0, 1, 0, 0, 0) + _question(size, random, domain=("local",))
     fixed = _HEADER + 10 + 4
     name = _name(min(40, size - fixed), random, ("local",))

@@ -27,7 +27,7 @@ def login(scene: Scene) -> list[bytes]:
     said = []
     for turn in scene.turns:
         secret = b64encode(f"admin:{letters(6, scene.random)}".encode()).decode()
-        request = f"GET / HTTP/1.1\r\nHost: {scene.server}\r\nAuthorization: Basic {secret}\r\n"
+        request = f"GET / HTTP/1.1\r\nHost: h\r\nAuthorization: Basic {secret}\r\n"
         refusal = "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic\r\nContent-Length: "
         if turn.from_client:
             said.append(_padded(request, turn.size))
