@@ -19,6 +19,7 @@ from wirespeak.lab.world import World
 from wirespeak.schema import LABELS
 
 SCENARIOS = sorted((Path(__file__).parents[1] / "scenarios").glob("*.toml"))
+CAPTURES = Path(__file__).parents[1] / "src" / "wirespeak" / "lab" / "captures"
 SMALL = {
     "seconds": 30, "network": {"lan": "192.168.7.0/24"}, "devices": {"hub": 1, "bulb": 2}, "attackers": {"mallory": {}},
     "attacks": [{"at": 5, "seconds": 5, "tool": "hping3-syn", "from": "mallory", "to": "hub-1", "rate": 100.0}],
@@ -185,3 +186,16 @@ def test_a_truth_without_attacks_calls_everything_normal() -> None:
 def test_a_truth_with_a_missing_column_is_refused() -> None:
     with pytest.raises(InputError, match="no column 'dst_port'"):
         read_truth("start_ns,end_ns,label,src,dst\n")
+
+
+def test_the_captures_in_the_box_are_small_and_labelled() -> None:
+    recordings = sorted(path.parent for path in CAPTURES.glob("*/truth.csv"))
+    assert [path.name for path in recordings] == ["demo", "quiet", "tiny"]
+    assert sum(path.stat().st_size for path in CAPTURES.rglob("*.*")) < 10_000_000
+    labels = {
+        path.name: read_truth((path / "truth.csv").read_bytes())["label"].n_unique() for path in recordings
+    }
+    assert labels == {"demo": 6, "quiet": 0, "tiny": 2}
+    for path in recordings:
+        assert read_scenario(path / "scenario.toml").split == "demo"
+        assert (path / "capture.pcap").read_bytes()[:4] == b"\xd4\xc3\xb2\xa1"
