@@ -263,7 +263,7 @@ def test_recordings_become_examples_and_packets_again(folder: Path) -> None:
         assert write(parse(example.answer)) == example.answer
     for story in stories(folder)[:4]:
         life = recorded_steps(story)
-        assert life.is_empty() or realise(life).messages > 0
+        assert life.is_empty() or len(realise(life).frames) > 0
 
 
 def test_devices_are_those_of_the_lab() -> None:
@@ -271,14 +271,37 @@ def test_devices_are_those_of_the_lab() -> None:
     assert set(DEVICES) == set(profiles.PROFILES)
 
 
-def test_the_model_in_the_box_writes_traffic_like_the_recordings() -> None:
-    from wirespeak.lm import IN_THE_BOX, load_model
-
+def recorded_bulbs() -> list[pl.DataFrame]:
     folders = [path.parent for path in CAPTURES.glob("*/hosts.csv")]
-    if not (IN_THE_BOX / "model.onnx").is_file() or not folders:
-        pytest.skip("the model in the box, or the recordings beside it, are not here yet")
-    recorded = [
+    return [
         recorded_steps(story) for folder in folders for story in stories(folder) if story.profile == "bulb"
     ]
-    steps = LanguageGenerator(load_model(threads=1)).sample("bulb", seconds=180, seed=7)
-    assert compare(steps, recorded).holds
+
+
+@pytest.fixture
+def in_the_box() -> Path:
+    from wirespeak.lm import IN_THE_BOX
+
+    if not (IN_THE_BOX / "model.onnx").is_file():
+        pytest.skip("there is no model in the box yet (make model)")
+    return IN_THE_BOX
+
+
+def test_the_model_in_the_box_writes_traffic_like_the_recordings(in_the_box: Path) -> None:
+    from wirespeak.lm import load_model
+
+    generator = LanguageGenerator(load_model(str(in_the_box), threads=1))
+    outcomes = [
+        compare(generator.sample("bulb", seconds=180, seed=seed), recorded_bulbs()) for seed in (7, 8, 9)
+    ]
+    assert sum(outcome.holds for outcome in outcomes) >= 2, outcomes
+
+
+def test_random_weights_of_the_same_shape_do_not(in_the_box: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="random weights are made with torch (make setup-dev)")
+    from wirespeak.interfaces.recipe import random_model
+    from wirespeak.lm import load_model
+
+    random_model(in_the_box, tmp_path)
+    with pytest.raises(ModelError, match="does not write traffic"):
+        LanguageGenerator(load_model(str(tmp_path), threads=1)).sample("bulb", seconds=180, seed=7)

@@ -1,4 +1,4 @@
-"""Is generated traffic like its profile's recordings? Four distances, and bounds that recordings set themselves.
+"""Is generated traffic like its profile's recordings? Six distances, and bounds that recordings set themselves.
 
 A life is a table of packet steps (flow.realise.STEPS), generated or recorded. The bound of a distance is 1.2
 times the largest that a recorded life of the profile has from the others; generated traffic has no say in it.
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from wirespeak.errors import InputError
 from wirespeak.records import Score
 
-DISTANCES = ("mix", "periods", "sizes", "directions")
+DISTANCES = ("mix", "periods", "sizes", "directions", "repeats", "peers")
 LEAST_LIVES = 3
 _SLACK = 1.2  # the next recorded life may well be a little further off than the furthest so far
-_LEAST_BOUND = 0.05
+_LEAST_BOUND = 0.1
 _PAUSE_S = 1.0  # a pause inside a connection that counts as a period of its own
 _OF_ONE_TALK = 40  # messages of a conversation that count: one video stream must not outvote a day of reports
 
@@ -60,6 +60,8 @@ class _Habits:
     """What is compared of a life: for each kind (application, whether the device opens) its conversations."""
 
     talks: int
+    repeats: float  # share of conversations that say exactly what an earlier one said
+    favourite: float  # share of conversations with the peer met most often
     share: dict[_Kind, float]
     gaps: dict[_Kind, NDArray[np.float64]]
     sizes: dict[tuple[str, bool], NDArray[np.float64]]  # by application and direction
@@ -83,8 +85,15 @@ class _Habits:
             gaps[application, by_device] = np.concatenate(
                 [gaps.get((application, by_device), np.zeros(0)), np.array(values)]
             )
+        shapes = said.group_by("conversation", maintain_order=True).agg(
+            "application", "role", "outward", "size"
+        )
+        repeats = 1 - shapes.drop("conversation").n_unique() / max(1, shapes.height)
+        favourite = max(opened.group_by("role").len()["len"].to_list(), default=0)
         return cls(
             opened.height,
+            repeats,
+            favourite / max(1, opened.height),
             {(row[0], row[1]): row[2] / max(1, opened.height) for row in kinds.iter_rows()},
             gaps,
             {(row[0], row[1]): np.array(row[2], float) for row in sizes.iter_rows()},
@@ -122,6 +131,8 @@ def _distances(life: _Habits, others: Sequence[_Habits]) -> dict[str, float]:
             },
             _by_application(life),
         ),
+        "repeats": abs(life.repeats - float(np.mean([other.repeats for other in others]))),
+        "peers": abs(life.favourite - float(np.mean([other.favourite for other in others]))),
     }
 
 

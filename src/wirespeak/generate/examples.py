@@ -71,7 +71,7 @@ class Story:
     talks: tuple[Talk, ...]
 
 
-def examples(folder: Path, *, tellings: int = 4, seed: int = 0) -> list[Example]:
+def examples(folder: Path, *, tellings: int = 2, seed: int = 0) -> list[Example]:
     """What to learn from a recording folder of the lab (capture.pcap, hosts.csv, truth.csv).
 
     tellings: how often each life is told, from other starting points and, but for the first time, a little
