@@ -224,4 +224,7 @@ def _reference(train: list[LabelledFlows]) -> dict[str, list[float]]:
 
 
 def _write_card(output: Path, card: dict[str, Any]) -> None:
-    (output / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    """Beside the ONNX file and beside the checkpoint, so that either folder is a model that can judge."""
+    text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
+    for folder in (output, output / "checkpoint"):
+        (folder / "card.json").write_text(text, "utf-8")

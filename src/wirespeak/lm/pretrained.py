@@ -41,8 +41,13 @@ class TransformersLanguageModel:
     def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[np.float32]:
         """Log-likelihood of each answer after each prompt, summed over the answer's tokens, [prompts, answers]."""
         distinct = list(dict.fromkeys(prompts))
-        table = {prompt: self._score(prompt, answers) for prompt in distinct}
-        return np.stack([table[prompt] for prompt in prompts])
+        tails = [self._ids(answer) for answer in answers]
+        if all(len(tail) == 1 for tail in tails):
+            scores = self._single([self._ids(prompt) for prompt in distinct], [tail[0] for tail in tails])
+        else:
+            scores = np.stack([self._score(self._ids(prompt), tails) for prompt in distinct])
+        where = {prompt: row for row, prompt in enumerate(distinct)}
+        return scores[[where[prompt] for prompt in prompts]]
 
     def generate(
         self,
@@ -74,10 +79,29 @@ class TransformersLanguageModel:
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def _score(self, prompt: str, answers: Sequence[str]) -> NDArray[np.float32]:
+    def _single(self, heads: list[list[int]], tokens: list[int]) -> NDArray[np.float32]:
+        """Answers of one token: one forward pass for each prompt, in batches of one length."""
         torch = self._torch
-        head = self._ids(prompt)
-        tails = [self._ids(answer) for answer in answers]
+        scores = np.empty((len(heads), len(tokens)), np.float32)
+        order = sorted(range(len(heads)), key=lambda row: len(heads[row]))
+        start = 0
+        with torch.inference_mode():
+            while start < len(order):
+                rows = [
+                    row
+                    for row in order[start : start + self._batch]
+                    if len(heads[row]) == len(heads[order[start]])
+                ]
+                logits = self._model(torch.tensor([heads[row] for row in rows], device=self._device)).logits[
+                    :, -1
+                ]
+                scores[rows] = logits.float().log_softmax(-1)[:, tokens].cpu().numpy()
+                start += len(rows)
+        return scores
+
+    def _score(self, head: list[int], tails: list[list[int]]) -> NDArray[np.float32]:
+        """Answers of several tokens: the prompt with each answer behind it."""
+        torch = self._torch
         scores = []
         with torch.inference_mode():
             for start in range(0, len(tails), self._batch):
