@@ -67,9 +67,11 @@ bench: setup-dev  ## this machine's numbers into bench/results
 
 docs: setup-dev  ## what is derived in the documents; the picture of the report where there is a chromium
 	$(BIN)/python -m wirespeak.interfaces.documents
+	mkdir -p docs/images
 	if command -v chromium > /dev/null; then \
-	    chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --user-data-dir=$$(mktemp -d) --window-size=1100,1500 \
-	        --screenshot=docs/images/report.png file://$(CURDIR)/out/demo/report.html; \
+	    chromium --headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update \
+	        --disable-sync --no-first-run --hide-scrollbars --user-data-dir=$$(mktemp -d) --window-size=1100,1500 \
+	        --screenshot=docs/images/report.png file://$(CURDIR)/out/demo/report.html 2> /dev/null; \
 	fi
 
 clean:  ## everything that was made, recordings and models aside
