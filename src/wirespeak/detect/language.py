@@ -116,15 +116,15 @@ def judge_examples(
     *,
     seed: int,
     count: int = 200_000,
-    unknown_share: float = 0.05,
+    unknown_share: float = 0.03,
     normal_share: float = 0.45,
 ) -> list[Example]:
     """What a model learns judging from: `count` rows drawn from the distinct ones, most of them jittered.
 
     Nearly half of them are ordinary traffic; hostile kinds share the rest evenly; within a label a sentence
     is drawn by the fourth root of how often it occurred, so that floods do not drown the rest. `unknown` is
-    taught on rows that mix the own columns of one hostile kind with the context of another: traffic that is
-    hostile but like nothing known (outlier exposure; Hendrycks et al. 2019).
+    taught on rows that lie between two hostile kinds: traffic that is hostile but like nothing known (outlier
+    exposure; Hendrycks et al. 2019).
     """
     rng = np.random.default_rng(seed)
     carried = [column.name for column in compact_columns_with(flows)]
@@ -199,12 +199,15 @@ def _mixed(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
 
 
 def _strange(hostile: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.DataFrame:
-    """Rows with the own columns of one kind and the context of another."""
-    own, other = _draw(hostile, count, rng), _draw(hostile, count, rng)
-    first, second = hostile[own], hostile[other]
-    context = [name for name in hostile.columns if name.startswith(("src_", "dst_", "pair_"))]
-    mixed = first.with_columns(second.select(context))
+    """Rows between two hostile kinds: each own column from the one or the other, and so each context window."""
+    first, second = hostile[_draw(hostile, count, rng)], hostile[_draw(hostile, count, rng)]
+    taken: dict[str, NDArray[np.bool_]] = {}
+    columns = []
+    for column in compact_columns_with(hostile):
+        key = compact.context_group(column) or column.name
+        other = taken.setdefault(key, rng.random(count) < 0.5)
+        columns.append(second[column.name].zip_with(pl.Series(~other), first[column.name]))
     categories = pl.Series(
         [category(a) != category(b) for a, b in zip(first["label"], second["label"], strict=True)]
     )
-    return compact.jitter(mixed.filter(categories), rng=rng)
+    return compact.jitter(first.with_columns(columns).filter(categories), rng=rng)

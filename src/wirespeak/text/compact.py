@@ -98,13 +98,14 @@ def jitter(flows: pl.DataFrame, *, rng: np.random.Generator, share: float = 0.02
     """Rows a little beside the given ones, for training: what a slower link or a busier network would show.
 
     The sizes of a row are scaled by a common factor, its times shifted by a common step, grades moved by one;
-    a group of context columns (one window of one key) is now and then emptied, as in a capture that has just
-    begun; and a `share` of the cells is set to its default. Keeps dtypes.
+    some finished TCP flows linger open for seconds before they close, and some were joined midway; a group of
+    context columns (one window of one key) is now and then emptied, as in a capture that has just begun; and a
+    `share` of the cells is set to its default. Keeps dtypes.
     """
     rows = len(flows)
     wide = rng.random(rows) < 0.3
     scale = np.exp(rng.normal(0, 1, rows) * np.where(wide, 0.5, 0.08))
-    step = rng.integers(-1, 2, rows) * (rng.random(rows) < 0.5)
+    step = np.rint(rng.normal(0, 1.3, rows)) * (rng.random(rows) < 0.6)
     emptied = {
         group: rng.random(rows) < 0.06
         for group in sorted({context_group(column) for column in _CARRIED} - {""})
@@ -131,7 +132,41 @@ def jitter(flows: pl.DataFrame, *, rng: np.random.Generator, share: float = 0.02
         if group := context_group(column):
             gone |= emptied[group]
         changed.append(pl.Series(column.name, np.where(gone, 0.0, numbers)).cast(values.dtype))
-    return flows.with_columns(changed)
+    return _lingering(_joined_midway(flows.with_columns(changed), rng), rng)
+
+
+def _joined_midway(flows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """Some established TCP flows as a capture shows them that began after their handshake."""
+    chosen = pl.Series(rng.random(len(flows)) < 0.04) & flows["state"].is_in(["SF", "S1", "RSTO", "RSTR"])
+    return flows.with_columns(
+        pl.when(chosen).then(pl.lit("OTH")).otherwise("state").alias("state"),
+        pl.when(chosen).then(pl.lit("PA")).otherwise("flags").alias("flags"),
+    )
+
+
+def _lingering(flows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
+    """Some finished TCP flows as a server shows them that keeps connections open for seconds before it closes."""
+    gap = rng.integers(10, 16, len(flows))
+    chosen = pl.Series(rng.random(len(flows)) < 0.1) & (flows["state"] == "SF") & (flows["gap_grade"] < 10)
+    packets = flows["fwd_packets"] + flows["bwd_packets"]
+    slow = (1 + packets * 1000 / 2.0 ** pl.Series(gap)).log(2).floor().cast(flows["rate_grade"].dtype)
+    return flows.with_columns(
+        pl.when(chosen)
+        .then(pl.Series(gap))
+        .otherwise("gap_grade")
+        .cast(flows["gap_grade"].dtype)
+        .alias("gap_grade"),
+        pl.when(chosen)
+        .then(pl.max_horizontal(pl.Series(gap), "duration_grade"))
+        .otherwise("duration_grade")
+        .cast(flows["duration_grade"].dtype)
+        .alias("duration_grade"),
+        pl.when(chosen)
+        .then(slow)
+        .otherwise("rate_grade")
+        .cast(flows["rate_grade"].dtype)
+        .alias("rate_grade"),
+    )
 
 
 def context_group(column: Column) -> str:
