@@ -38,7 +38,8 @@ VIEWS: tuple[dict[str, float], ...] = (
     {"skip": 0.35},
     {"skip": 0.7, "active_s": 60.0},
 )
-SHARES = {"judge": 0.65, "explain": 0.2, "write": 0.15}
+SHARES = {"judge": 0.6, "explain": 0.25, "write": 0.15}
+ALONE = {"explain": 500}
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
             from wirespeak.generate import examples as scripts
 
             examples = [example for folder in folders for example in scripts(folder)]
-        tasks.append(Task(name, examples, SHARES[name]))
+        tasks.append(Task(name, examples, SHARES[name], ALONE.get(name, 0)))
     return tasks
 
 

@@ -54,7 +54,7 @@ class Shape:
 class Schedule:
     """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch; keep: save so often."""
 
-    steps: int = 2400
+    steps: int = 2500
     tokens: int = 6144
     rate: float = 2e-3
     warmup: int = 150
@@ -64,11 +64,16 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Task:
-    """Examples of one kind and the share of the batches' examples they get."""
+    """Examples of one kind and the share of the batches' examples they get.
+
+    alone: this many steps at the start are theirs alone. What has to be learnt first, such as copying a
+    number, is learnt sooner undisturbed.
+    """
 
     name: str
     examples: Sequence[Example]
     share: float
+    alone: int = 0
 
 
 def train_decoder(
@@ -169,7 +174,7 @@ class _Encoded:
         fits = np.array([len(row) <= CONTEXT for row in rows])
         self.too_long = int((~fits).sum())
         self.name = task.name
-        self.share = task.share
+        self.share, self.alone = task.share, task.alone
         self.rows = [row for row, fit in zip(rows, fits, strict=True) if fit]
         self.prompts = np.array([len(p.ids) for p in prompts])[fits]
         self.lengths = np.array([len(row) for row in self.rows])
@@ -186,8 +191,10 @@ def _batches(
     groups: list[_Encoded], budget: int, rng: np.random.Generator
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Batches of similar length for ever: tokens [rows, length] and the weight of each as a target."""
-    shares = np.array([group.share for group in groups])
+    made = 0
     while True:
+        first = any(group.alone > made for group in groups)
+        shares = np.array([group.share * (not first or group.alone > made) for group in groups])
         counts = rng.multinomial(_POOL, shares / shares.sum())
         pool = [
             (group, int(row))
@@ -198,6 +205,7 @@ def _batches(
         for part in rng.permutation(len(cuts := _cut([g.lengths[r] for g, r in pool], budget))):
             start, stop = cuts[part]
             yield _pad(pool[start:stop])
+            made += 1
 
 
 def _cut(lengths: list[int], budget: int) -> list[tuple[int, int]]:
