@@ -75,6 +75,7 @@ def group(
 def fit_floor(
     recordings: Iterable[tuple[pl.DataFrame, pl.DataFrame, Sequence[str]]],
     *,
+    least: float = 1.0,
     gap_s: float = 60.0,
     pad_s: float = 5.0,
     minority: float = 0.34,
@@ -82,18 +83,19 @@ def fit_floor(
     """Choose the evidence floor on validation recordings of (flows, verdicts, true label of each flow).
 
     The floor that leaves most attacks as exactly one incident, less the incidents that match none; in the
-    middle of the widest range of floors that do equally well.
+    middle of the widest range of floors that do equally well. Never under `least`, for want of crumbs in the
+    recordings: on less than one nat nobody is told.
     """
     parts = []
     for flows, verdicts, truth in recordings:
         table = prepare(flows, verdicts)
         parts.append((table, gather(table, gap_s), _attacks(flows, truth, gap_s)))
-    known = sorted({c.evidence for _, candidates, _ in parts for c in candidates if c.evidence > 0})
+    known = sorted({c.evidence for _, candidates, _ in parts for c in candidates if c.evidence > least})
     if not known:
-        return FloorFit(0.0, sum(len(attacks) for *_, attacks in parts), 0, 0)
+        return FloorFit(least, sum(len(attacks) for *_, attacks in parts), 0, 0)
     if len(known) > _FLOORS_TRIED:
         known = [known[i] for i in np.linspace(0, len(known) - 1, _FLOORS_TRIED).astype(int)]
-    edges = [0.0, *known, known[-1] + 1.0]
+    edges = [least, *known, known[-1] + 1.0]
     floors = [(low + high) / 2 for low, high in pairwise(edges)]
     marks = []
     for floor in floors:
