@@ -45,6 +45,7 @@ def write(
     labels = reading.labels_of(flows, happened)
     progress(f"judging {flows.height:,} flows")
     verdicts = judge(judging, flows)
+    distinct = getattr(judging, "distinct", None)  # weighing the evidence judges other rows
     progress("gathering and explaining incidents")
     incidents = explain.find_incidents(flows, verdicts, detector=judging, model=language, **known)
     if labels is not None:
@@ -56,7 +57,7 @@ def write(
         name=reading.title(inputs),
         packets=run.counts["in"],
         set_aside=run.counts["set_aside"],
-        distinct=getattr(judging, "distinct", None),
+        distinct=distinct,
         truth=labels,
         notes=run.warnings,
     )
