@@ -27,7 +27,7 @@ from wirespeak.interfaces.recipe import random_model, split_of
 from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.lm.export import export_onnx
 from wirespeak.lm.onnx import OnnxLanguageModel
-from wirespeak.schema import FEATURES, category
+from wirespeak.schema import FEATURES, category, compact_columns
 from wirespeak.text import compact
 
 
@@ -160,6 +160,10 @@ def main() -> None:
         result["random_weights"] = scores(LanguageDetector.load(temporary), parts, floor)
     if (given.model / "checkpoint").is_dir():
         result["int8_against_fp32"] = agreement_with_fp32(given.model, parts)
+    model = OnnxLanguageModel(given.model)
+    said = pl.concat([compact.encode(part.flows) for part in parts])
+    result["tokens_median"] = float(np.median([len(ids) for ids in model.tokens(said.to_list())]))
+    result["columns"] = len(compact_columns())
     labels = pl.concat([part.labels for part in parts])
     result["kinds"] = dict(Counter(category(label) for label in labels))
     text = json.dumps(result, indent=1) + "\n"

@@ -18,6 +18,8 @@ from wirespeak.explain.incidents import count_found, group
 from wirespeak.flow.meter import measure
 from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.lm import IN_THE_BOX
+from wirespeak.lm.onnx import OnnxLanguageModel
+from wirespeak.text import sentences
 from wirespeak.wire import Frames, decode, read_frames
 
 CAPTURES = Path(lab.__file__).parent / "captures"
@@ -38,6 +40,13 @@ def test_it_is_small_and_says_what_it_saw() -> None:
     assert (IN_THE_BOX / "model.onnx").stat().st_size <= 16e6
     assert CARD["training"]["parameters"] <= 10e6
     assert CARD["recordings"]["train"] and "demo" not in str(CARD["recordings"])
+
+
+def test_a_sentence_is_short(detector: LanguageDetector, demo: LabelledFlows) -> None:
+    model = detector.model
+    assert isinstance(model, OnnxLanguageModel)
+    lengths = [len(ids) for ids in model.tokens(sentences(demo.flows).to_list())]
+    assert np.median(lengths) <= 48
 
 
 def test_each_attack_of_the_demo_is_one_incident_with_the_right_label(

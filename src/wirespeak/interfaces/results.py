@@ -86,6 +86,9 @@ def _detection(found: dict[str, Any]) -> str:
         "Where it errs most (distinct flows):",
         _table(("truth", "answer", "n"), confused),
     ]
+    parts.append(
+        f"A compact sentence carries {found['columns']} columns; the median flow takes {found['tokens_median']:.0f} tokens."
+    )
     if agreement := found.get("int8_against_fp32"):
         parts.append(
             f"The 8-bit weights name the same label as 32-bit ones for {agreement['same_label']:.3%} of {agreement['sentences']:,} distinct sentences."
