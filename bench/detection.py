@@ -1,6 +1,6 @@
 """How well a model judges recordings it never saw, beside a forest and beside random weights of its shape.
 
-    python bench/detection.py out/recordings --model src/wirespeak/pretrained -o bench/results/detection.json
+    python bench/detection.py out/recordings --only test-clinic test-benign -o bench/results/detection.json
 
 Only recordings whose scenario says `split = "test"` are judged; nothing is chosen here. Scores are over all
 flows and over distinct flows (distinct sentence and label); `unknown` and no answer count as wrong.
@@ -141,10 +141,15 @@ def main() -> None:
     reader.add_argument("recordings", type=Path)
     reader.add_argument("--model", type=Path, default=Path("src/wirespeak/pretrained"))
     reader.add_argument("--part", default="test")
+    reader.add_argument("--only", nargs="*", help="names of recordings; by default all of the part")
     reader.add_argument("-o", "--output", type=Path)
     given = reader.parse_args()
     folders = sorted(path.parent for path in given.recordings.glob("*/truth.csv"))
-    parts = [read_recording(folder) for folder in folders if split_of(folder) == given.part]
+    parts = [
+        read_recording(folder)
+        for folder in folders
+        if split_of(folder) == given.part and (not given.only or folder.name in given.only)
+    ]
     train = [read_recording(folder) for folder in folders if split_of(folder) == "train"]
     card = json.loads((given.model / "card.json").read_text())
     floor = card["evidence_floor"]
