@@ -36,6 +36,7 @@ _MOST_STREAM = 5000
 _RUN_GAP_S = 0.5
 _ALIKE = 0.2  # sizes of messages that count as the same differ by less than this share
 _LEAST_RUN = 4
+_BEGINNING = 4.0
 _STRETCH = 0.03  # standard deviation of the factor all times of a further telling are multiplied by
 
 _Message = tuple[float, bool, int]  # seconds, outward, bytes
@@ -183,8 +184,13 @@ def _windows(story: Story, factor: float, limit: int) -> list[Example]:
         prompt = prompt if answer else life.prompt()
         answer, words = answer + text, words + count_words(text)
     found += [Example(prompt, answer)] if answer else []
-    # A busy hub has twenty times the windows of a sleepy sensor; it may count four times as much.
-    return [replace(example, weight=len(found) ** -0.5) for example in found]
+    # A busy hub has twenty times the windows of a sleepy sensor; it may count four times as much. A life has one
+    # beginning, but every capture that is generated has one too.
+    weights = [_BEGINNING, *[1.0] * len(found)]
+    return [
+        replace(example, weight=weight * len(found) ** -0.5)
+        for example, weight in zip(found, weights, strict=False)
+    ]
 
 
 def _cut(talks: tuple[Talk, ...]) -> list[_Part]:

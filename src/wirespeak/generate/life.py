@@ -52,7 +52,7 @@ class Life:
         self.profile = profile
         self.now_s = 0.0
         self.clocks: dict[Kind, _Clock] = {}  # the least recently used first
-        self._recent: list[str] = []
+        self._recent: list[tuple[str, int]] = []  # text and how many words it is
         self._placed: list[_Placed] = []
 
     def prompt(self) -> str:
@@ -64,7 +64,7 @@ class Life:
             f" {role} {application}{' open' if clock.open else ''} {_age(self.now_s - _last(clock))}"
             for (role, application), clock in self.clocks.items()
         )
-        return f"write {self.profile}:{clocks}:{''.join(self._recent)}"
+        return f"write {self.profile}:{clocks}:{''.join(text for text, _ in self._recent)}"
 
     def is_open(self, role: str, application: str) -> bool:
         """Whether a connection of this kind can go on."""
@@ -107,8 +107,9 @@ class Life:
         if len(self.clocks) > MOST_CLOCKS:
             closed = (kind for kind, clock in self.clocks.items() if clock.open is None)
             del self.clocks[next(closed, next(iter(self.clocks)))]
-        self._recent.append(write([conversation]))
-        while len(self._recent) > 1 and sum(map(count_words, self._recent)) > RECENT_WORDS:
+        text = write([conversation])
+        self._recent.append((text, count_words(text)))
+        while len(self._recent) > 1 and sum(words for _, words in self._recent) > RECENT_WORDS:
             del self._recent[0]
 
     def _speak(self, placed: _Placed, conversation: Conversation, time_s: float) -> None:
