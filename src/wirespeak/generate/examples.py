@@ -37,6 +37,7 @@ _RUN_GAP_S = 0.5
 _ALIKE = 0.2  # sizes of messages that count as the same differ by less than this share
 _LEAST_RUN = 4
 _BEGINNING = 4.0
+_ATTACK = 3.0  # an attack is one window where a device's life is thirty
 _STRETCH = 0.03  # standard deviation of the factor all times of a further telling are multiplied by
 
 _Message = tuple[float, bool, int]  # seconds, outward, bytes
@@ -186,10 +187,10 @@ def _windows(story: Story, factor: float, limit: int) -> list[Example]:
     found += [Example(prompt, answer)] if answer else []
     # A busy hub has twenty times the windows of a sleepy sensor; it may count four times as much. A life has one
     # beginning, but every capture that is generated has one too.
-    weights = [_BEGINNING, *[1.0] * len(found)]
+    share = (_ATTACK if story.profile in ATTACKS else 1.0) * len(found) ** -0.5
     return [
-        replace(example, weight=weight * len(found) ** -0.5)
-        for example, weight in zip(found, weights, strict=False)
+        replace(example, weight=share * (_BEGINNING if number == 0 else 1.0))
+        for number, example in enumerate(found)
     ]
 
 
