@@ -81,7 +81,7 @@ def test_what_is_written_is_read_back(said: list[Conversation]) -> None:
     [
         "", "waK6 to hub mqtt up60;", " to hub mqtt up60", " to hub smtp up60;", " to hub udp up60;", " to hub dns dn60;",
         " to hub http afG1 up080 close;", " to hub dns up60 close;", " to hub http up80 refused;", " to hub tcp at 70000 silent;",
-        " to hub dns up60 anM2.5;", " to hub dns up60 tiN9 spK1;", " go hub mqtt at 1 up2;", " to hub dns waK1 up60;", " to ../x dns up60;",
+        " to hub dns up60 anM2.5;", " to hub dns up60 tiM9 anM9 evG1 same;", " to hub http upQ2 left;", " to hub dns up60 tiN9 spK1;", " go hub mqtt at 1 up2;", " to hub dns waK1 up60;", " to ../x dns up60;",
     ],
 )  # fmt: skip
 def test_what_is_no_script_is_refused(text: str) -> None:

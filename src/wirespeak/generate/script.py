@@ -25,6 +25,7 @@ OVER = ("same", "ports", "hosts", "sources")
 MOST_STEPS = 64
 _GOLDEN = 0.6180339887498949
 MOST_TIMES = 10_000
+MOST_MESSAGES, MOST_BYTES = 50_000, 200_000_000  # of one conversation, its repetitions included
 _TCP_ENDS = tuple(end for end in ENDS if end != "unreachable")
 _OTHER_ENDS = {"udp": ("unreachable", "left"), "icmp": ("silent", "left"), "arp": ("left",)}
 _WORD = re.compile(r"([a-z]{2})(?:([A-Z])(\d(?:\.\d{1,2})?)|(\d{1,2}))")
@@ -150,6 +151,13 @@ def check(conversation: Conversation) -> None:
         raise InputError(f"in {name} the side that opens speaks first.")
     if conversation.continues and (conversation.port is not None or not conversation.by_device):
         raise InputError("a connection that goes on keeps its port and its opener.")
+    rounds = 1 + (conversation.again.times if conversation.again else 0)
+    messages = sum(step.times for step in conversation.steps) * rounds
+    if (
+        messages > MOST_MESSAGES
+        or sum(step.times * step.size for step in conversation.steps) * rounds > MOST_BYTES
+    ):
+        raise InputError(f"{messages} messages are more than a conversation may have, or too long.")
     if conversation.again and (conversation.continues or conversation.end == MORE):
         raise InputError("only whole conversations can be had again.")
 
