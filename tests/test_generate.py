@@ -151,8 +151,7 @@ class StandIn:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> list[str]:
-        so_far = [prompt.rpartition(" ")[0] for prompt in prompts]
-        return [self._go_on(prompt, Random(f"{seed}:{prompt}")) for prompt in so_far]
+        return [self._go_on(prompt, Random(f"{seed}:{prompt}")) for prompt in prompts]
 
     def _go_on(self, prompt: str, random: Random) -> str:
         said = self._conversations(prompt)
