@@ -149,6 +149,7 @@ class StandIn:
         max_tokens: int,
         stop: str = "\n",
         temperature: float = 0.0,
+        nucleus: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
         return [self._go_on(prompt, Random(f"{seed}:{prompt}")) for prompt in prompts]

@@ -66,7 +66,11 @@ class LanguageModel(Protocol):
         max_tokens: int,
         stop: str = "\n",
         temperature: float = 0.0,
+        nucleus: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
-        """The text the model writes after each prompt, up to `stop` or `max_tokens`. Temperature 0 is greedy."""
+        """The text the model writes after each prompt, up to `stop` or `max_tokens`. Temperature 0 is greedy.
+
+        nucleus: draw from the likeliest tokens that together have this probability (Holtzman et al. 2020).
+        """
         ...

@@ -39,10 +39,10 @@ class LanguageGenerator:
     name = "language"
     profiles = tuple(PROFILES)
 
-    def __init__(self, model: LanguageModel, *, temperature: float = 1.0) -> None:
-        """temperature: 1 follows the frequencies the model learnt."""
+    def __init__(self, model: LanguageModel, *, temperature: float = 1.0, nucleus: float = 1.0) -> None:
+        """temperature: 1 follows the frequencies the model learnt; nucleus: what it may leave out of them."""
         self._model = model
-        self._temperature = temperature
+        self._temperature, self._nucleus = temperature, nucleus
 
     def sample(self, profile: str, *, seconds: float, seed: int) -> pl.DataFrame:
         """Packet steps (flow.realise.STEPS) of `seconds` of a device's or attacker's life. See `write`."""
@@ -68,7 +68,12 @@ class LanguageGenerator:
 
     def _ask(self, prompt: str, *, seed: int) -> str:
         return self._model.generate(
-            [prompt], max_tokens=ANSWER_TOKENS, stop="\n", temperature=self._temperature, seed=seed
+            [prompt],
+            max_tokens=ANSWER_TOKENS,
+            stop="\n",
+            temperature=self._temperature,
+            nucleus=self._nucleus,
+            seed=seed,
         )[0]
 
     def _check(self, profile: str, written: Written, idle: int, seconds: float) -> None:

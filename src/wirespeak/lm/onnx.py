@@ -79,6 +79,7 @@ class OnnxLanguageModel:
         max_tokens: int,
         stop: str = "\n",
         temperature: float = 0.0,
+        nucleus: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
         """What the model writes after each prompt, up to `stop`, its end token or `max_tokens`."""
@@ -102,7 +103,7 @@ class OnnxLanguageModel:
             feed = {"input_ids": tokens, "position_ids": positions, "mask": mask, "last": last, "past": past}
             logits, past = self._session.run(["logits", "present"], feed)
             following = np.array(
-                [_draw(logits[row], temperature, draws[row]) for row in range(batch)], np.int64
+                [_draw(logits[row], temperature, nucleus, draws[row]) for row in range(batch)], np.int64
             )
             for row in np.flatnonzero(open_rows).tolist():
                 if following[row] == self._end:
@@ -159,11 +160,16 @@ def _log_sum(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(peak + np.log(np.exp(logits - peak).sum(axis=1, keepdims=True)), np.float32)
 
 
-def _draw(logits: NDArray[np.float32], temperature: float, rng: np.random.Generator) -> int:
+def _draw(logits: NDArray[np.float32], temperature: float, nucleus: float, rng: np.random.Generator) -> int:
     if temperature <= 0:
         return int(logits.argmax())
-    noisy = logits.astype(np.float64) / temperature - np.log(-np.log(rng.random(len(logits))))
-    return int(noisy.argmax())
+    scaled = logits.astype(np.float64) / temperature
+    if nucleus < 1:
+        order = np.argsort(-scaled, kind="stable")
+        chance = np.exp(scaled[order] - scaled[order[0]])
+        before = np.cumsum(chance) - chance
+        scaled[order[before > nucleus * chance.sum()]] = -np.inf
+    return int((scaled - np.log(-np.log(rng.random(len(scaled))))).argmax())
 
 
 def _first_line(error: BaseException) -> str:

@@ -56,6 +56,7 @@ class TransformersLanguageModel:
         max_tokens: int,
         stop: str = "\n",
         temperature: float = 0.0,
+        nucleus: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
         """What the model writes after each prompt, up to `stop` or `max_tokens`."""
@@ -65,7 +66,9 @@ class TransformersLanguageModel:
             torch.manual_seed(seed + row)
             ids = self._ids(prompt)
             sampling = (
-                {"do_sample": True, "temperature": temperature} if temperature > 0 else {"do_sample": False}
+                {"do_sample": True, "temperature": temperature, "top_p": nucleus}
+                if temperature > 0
+                else {"do_sample": False}
             )
             with torch.inference_mode():
                 out = self._model.generate(
