@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from wirespeak import schema
 from wirespeak.interfaces.cli import application
 from wirespeak.interfaces.commands import VERBS
+from wirespeak.interfaces.results import results_page
 
 DOCS = Path("docs")
 
@@ -58,7 +59,11 @@ def verbs_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-PAGES: dict[str, Callable[[], str]] = {"columns.md": columns_page, "verbs.md": verbs_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "columns.md": columns_page,
+    "verbs.md": verbs_page,
+    "results.md": results_page,
+}
 
 _MADE_FROM = "*Made by `make docs` from `{}`.*"
 
