@@ -7,11 +7,12 @@ under is settled among its neighbours first (`surroundings`).
 
 The evidence of a group, in nats:
 
-    evidence = mean(logit p) * log2(1 + flows) - ln(1 / share)
+    evidence = mean(logit p) * log2(1 + witnesses) - ln(1 / share)
 
-where p is each flow's probability of the label and share is the part of all flows between the same
-parties, in the same time, that were judged hostile. Flows of one source are no independent witnesses, hence
-the logarithm; three odd flows in a sea of ordinary ones between the same two hosts weigh little.
+where p is each flow's probability of the label, a flow of n packets counts as log2(1 + n) witnesses, and share
+is the part of all flows between the same parties, in the same time, that were judged hostile. Flows of one
+source are no independent witnesses, and packets of one flow still less, hence the logarithms; a flood that is
+one long flow has evidence too, and three odd flows in a sea of ordinary ones between two hosts weigh little.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def prepare(flows: pl.DataFrame, verdicts: pl.DataFrame, *, settled: bool = Fals
     table = flows.select(
         "first_seen", "last_seen", "src", "dst", "src_mac", "dst_mac", "protocol"
     ).with_columns(
+        (1.0 + flows["fwd_packets"] + flows["bwd_packets"]).log(2).alias("witnesses"),
         verdicts["canonical"].cast(pl.String).alias("label"),
         verdicts["probability"].cast(pl.Float64).fill_nan(None).fill_null(0.0).alias("p"),
     )
@@ -102,7 +104,8 @@ def gather(table: pl.DataFrame, gap_s: float) -> list[Candidate]:
     flows = np.maximum(1, np.bincount(group_of, own).astype(np.int64))
     total = np.bincount(group_of, logits * own)
     share = size / (size + _ordinary_between(table, hostile, group_of))
-    evidence = total / flows * np.log2(1 + flows) + np.log(share)
+    witnesses = np.maximum(1, np.bincount(group_of, hostile["witnesses"].to_numpy() * own))
+    evidence = total / flows * np.log2(1 + witnesses) + np.log(share)
     probability = 1 / (1 + np.exp(-total / (flows + 1)))
     rows = np.split(hostile["row"].to_numpy()[np.argsort(group_of, kind="stable")], np.cumsum(size)[:-1])
     labels = hostile["join"].gather(first)
