@@ -131,7 +131,7 @@ def _ports(part: pl.DataFrame, targets: tuple[str, ...]) -> pl.Series:
 
 def _main_port(ports: pl.Series) -> int | None:
     """The port at least half of the flows meet at, else None."""
-    counts = ports.drop_nulls().value_counts(sort=True)
+    counts = ports.drop_nulls().value_counts().sort("count", "port", descending=[True, False])
     return int(counts["port"][0]) if counts.height and 2 * counts["count"][0] >= len(ports) else None
 
 

@@ -89,7 +89,7 @@ def survey(
         last_seen=last,
         packets=packets,
         flows=flows.height,
-        labels=dict(sorted(answers.value_counts().iter_rows(), key=lambda item: -item[1])),
+        labels=dict(sorted(answers.value_counts().iter_rows(), key=lambda item: (-item[1], str(item[0])))),
         bins=tuple((int(a), int(b)) for a, b in zip(*counts, strict=True)),
         distinct=distinct,
         set_aside=dict(set_aside or {}),
