@@ -345,9 +345,14 @@ def bench(
         found = {"machine": measure.machine(), "rates": [asdict(rate) for rate in rates]}
         (hidden / "bench.json").write_text(as_json(found), encoding="utf-8")
     lines = [
-        f"{rate.what:<30} {rate.value:>12,.0f} {rate.per + '/s':<18} {rate.note}".rstrip() for rate in rates
+        f"{rate.what:<30} {_rounded(rate.value):>12} {rate.per + '/s':<18} {rate.note}".rstrip()
+        for rate in rates
     ]
     return run.done(output, "\n".join(lines))
+
+
+def _rounded(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:,.0f}"
 
 
 def _with_report(summary: Text, output: Path) -> Text:

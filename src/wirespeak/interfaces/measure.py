@@ -28,10 +28,10 @@ THREADS = 2
 
 @dataclass(frozen=True)
 class Rate:
-    """One measured rate. per: what is counted in a second; note: on what, and how it compares."""
+    """One measured rate, None where it was not run. per: what is counted in a second; note: on what, how it compares."""
 
     what: str
-    value: float
+    value: float | None
     per: str
     note: str = ""
 
@@ -86,7 +86,7 @@ def _forest(parts: Sequence[LabelledFlows], fast: float, rounds: int) -> list[Ra
     try:
         from sklearn.ensemble import RandomForestClassifier
     except ImportError:
-        return [Rate("judging by a forest", float("nan"), "flows", "not run: needs wirespeak[baselines]")]
+        return [Rate("judging by a forest", None, "flows", "not run: needs wirespeak[baselines]")]
     flows = pl.concat([part.flows for part in parts])
     labels = pl.concat([part.labels for part in parts])
     numbers = [name for name in FEATURES if flows[name].dtype != pl.String]
