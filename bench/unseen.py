@@ -66,7 +66,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     reader.add_argument("recordings", type=Path)
-    reader.add_argument("--steps", type=int, default=300)
+    reader.add_argument("--steps", type=int, default=250)
     reader.add_argument("-o", "--output", type=Path, required=True)
     given = reader.parse_args()
     folders = sorted(path.parent for path in given.recordings.glob("*/truth.csv"))
