@@ -152,7 +152,8 @@ class StandIn:
         nucleus: float = 1.0,
         seed: int = 0,
     ) -> list[str]:
-        return [self._go_on(prompt, Random(f"{seed}:{prompt}")) for prompt in prompts]
+        so_far = [prompt.rpartition(" ")[0] for prompt in prompts]
+        return [self._go_on(prompt, Random(f"{seed}:{prompt}")) for prompt in so_far]
 
     def _go_on(self, prompt: str, random: Random) -> str:
         said = self._conversations(prompt)

@@ -36,7 +36,7 @@ TOTAL_SENTENCES = (
     "{packets} packets came from {sources} sources in {duration}.",
     "{packets} packets reached {targets} hosts in {duration}.",
     "{flows} flows carried {packets} packets and {bytes} in {duration}.",
-    "In {duration} there were {flows} flows with {packets} packets.",
+    "In {duration} it made {flows} flows with {packets} packets.",
     "It took {duration} and {packets} packets in {flows} flows.",
     "It sent {packets} packets to port {port} in {duration}.",
     "All {flows} flows went to port {port} within {duration}.",

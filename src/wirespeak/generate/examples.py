@@ -367,11 +367,11 @@ def _in_time(attack: Attack, talk: Talk) -> bool:
 
 @cache
 def _is(end: str, address: str, mac: str) -> bool:
-    """Whether an end of a truth row (address, CIDR, !CIDR, MAC or *) means this host."""
+    """Whether an end of a truth row (address, CIDR, !CIDR, MAC!address or *) means this host."""
     if end == "*":
         return True
     if end.count(":") == 5:
-        return end.lower() == mac.lower()
+        return end.partition("!")[0].lower() == mac.lower()
     network = ip_network(end.removeprefix("!"), strict=False)
     return (ip_address(address) in network) != end.startswith("!")
 

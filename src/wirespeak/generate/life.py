@@ -56,15 +56,17 @@ class Life:
         self._placed: list[_Placed] = []
 
     def prompt(self) -> str:
-        """What the model is asked to go on from: the profile, the clocks and the last conversations.
+        """What the model is asked to go on from: the profile, the clocks, the last conversations, the profile.
 
-        `write bulb: broker mqtt open agK3, gateway dns agL2: waL3 to gateway dns up34 afH2 dn50;`
+        `write bulb: broker mqtt open agK3, gateway dns agL2: waL3 to gateway dns up34 afH2 dn50; bulb:`
+
+        The profile stands at the end too: who speaks is what a small model loses first over a long prompt.
         """
         clocks = ",".join(
             f" {role} {application}{' open' if clock.open else ''} {_age(self.now_s - _last(clock))}"
             for (role, application), clock in self.clocks.items()
         )
-        return f"write {self.profile}:{clocks}:{''.join(text for text, _ in self._recent)}"
+        return f"write {self.profile}:{clocks}:{''.join(text for text, _ in self._recent)} {self.profile}:"
 
     def is_open(self, role: str, application: str) -> bool:
         """Whether a connection of this kind can go on."""

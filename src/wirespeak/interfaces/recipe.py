@@ -38,7 +38,7 @@ VIEWS: tuple[dict[str, float], ...] = (
     {"skip": 0.35},
     {"skip": 0.7, "active_s": 60.0},
 )
-SHARES = {"judge": 0.6, "explain": 0.25, "write": 0.15}
+SHARES = {"judge": 0.52, "explain": 0.22, "write": 0.26}
 ALONE = {"explain": 500}
 
 

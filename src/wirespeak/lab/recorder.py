@@ -32,12 +32,17 @@ _ALWAYS = {
     "mosquitto": "mosquitto",
     "dnsmasq": "dnsmasq-base",
     "nft": "nftables",
+    "dropbear": "dropbear-bin",
 }
 _COMMANDS = {
     "apache2-utils": "ab",
     "dsniff": "arpspoof",
     "mosquitto-clients": "mosquitto_pub",
+    "dropbear-bin": "dbclient",
+    "ettercap-text-only": "ettercap",
     "iputils-ping": "ping",
+    "netcat-openbsd": "nc",
+    "netsniff-ng": "mausezahn",
 }
 _EXTRAS = ("aiocoap", "pymodbus")
 

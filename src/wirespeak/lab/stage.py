@@ -29,7 +29,7 @@ from wirespeak.lab.capture import start_capture, stop_capture
 from wirespeak.lab.draw import build_world
 from wirespeak.lab.network import build_network, inside, run, start_links
 from wirespeak.lab.scenario import Attack, Scenario, read_scenario
-from wirespeak.lab.servers.daemons import write_passwords
+from wirespeak.lab.servers.daemons import write_accounts, write_passwords
 from wirespeak.lab.truth import TruthRow, truth_csv
 from wirespeak.lab.world import World
 
@@ -70,6 +70,7 @@ class Stage:
         """Network, keys, servers of the gateway and the cloud."""
         _make_key(FOLDER)
         write_passwords(self.world, FOLDER / "passwords")
+        write_accounts(self.world, FOLDER)
         self.world.write(FOLDER / "world.json")
         self.links = start_links(build_network(self.world), FOLDER / "links.log")
         await self._enter("gateway", "cloud")

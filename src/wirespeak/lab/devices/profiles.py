@@ -173,15 +173,17 @@ def plc(d: Device) -> Life:
 
 
 def console(d: Device) -> Life:
-    """The operator's panel: polls PLC and meter, keeps a dashboard open, types at prompts."""
+    """The operator's panel: polls PLC and meter, keeps a dashboard open, types at prompts, looks for controllers."""
     r = d.random
     return [
         *_start(d, names=3),
         d.every(r.uniform(1, 8), local.modbus_poll, period_s=r.choice((0.2, 0.5, 1)), rounds=r.randint(30, 120), registers=r.choice((2, 10, 40))),
         d.every(r.uniform(5, 30), local.modbus_poll, period_s=0.05, rounds=r.randint(1, 5)),
         d.every(r.uniform(5, 30), local.dashboard, rounds=r.randint(10, 60)),
-        d.every(r.uniform(40, 90), local.person_at_prompt, port=r.choice((23, 22))),
+        d.every(r.uniform(40, 90), local.person_at_prompt),
+        d.every(r.uniform(25, 70), local.remote_shell, times=r.choice((1, 1, 2, 8))),
         d.every(r.uniform(20, 50), local.snmp_poll, how_many=4),
+        d.every(r.uniform(40, 100), discovery.broadcast, port=r.choice((1740, 5006, 5561, 20000)), size=r.randint(12, 90), times=r.choice((20, 80, 300)), gap_s=r.choice((0.02, 0.1, 0.4))),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Real daemons: Mosquitto for MQTT, dnsmasq for DHCP and router advertisements."""
+"""Real daemons: Mosquitto for MQTT, Dropbear for SSH, dnsmasq for DHCP and router advertisements."""
 
 from __future__ import annotations
 
@@ -19,6 +19,44 @@ def write_passwords(world: World, path: Path) -> None:
     }
     path.write_text("".join(f"{name}:{password}\n" for name, password in users.items()))
     subprocess.run(["mosquitto_passwd", "-U", str(path)], check=True, capture_output=True)
+
+
+def write_accounts(world: World, folder: Path) -> None:
+    """Give the lab an account "admin" with a password of its own, seen inside the lab's mount namespace only."""
+    password = world.passwords["admin"]
+    hashed = subprocess.run(
+        ["openssl", "passwd", "-6", "-stdin"], input=password, text=True, check=True, capture_output=True
+    ).stdout.strip()
+    lines = {"passwd": f"admin:x:0:0::{folder}:/bin/sh", "shadow": f"admin:{hashed}:19000:0:99999:7:::"}
+    for name, line in lines.items():
+        copy = folder / name
+        copy.write_text(Path("/etc", name).read_text() + line + "\n")
+        subprocess.run(["mount", "--bind", str(copy), f"/etc/{name}"], check=True)
+
+
+async def run_ssh(d: Device) -> None:
+    """SSH whose only account is "admin", and whose only command prints a few lines."""
+    key = Path(d.world.folder) / f"ssh-{d.host.name}"
+    subprocess.run(
+        ["dropbearkey", "-t", d.random.choice(("rsa", "ed25519")), "-f", str(key)],
+        check=True,
+        capture_output=True,
+    )
+    lines = d.random.randint(1, 60)
+    await _run(
+        "dropbear",
+        "dropbear",
+        "-F",
+        "-E",
+        "-r",
+        str(key),
+        "-p",
+        "22",
+        "-P",
+        f"{key}.pid",
+        "-c",
+        f"seq {lines}",
+    )
 
 
 async def _run(name: str, *command: str) -> None:

@@ -115,17 +115,6 @@ async def serve_telnet(d: Device) -> None:
     await _serve(23, talk)
 
 
-async def serve_ssh(d: Device) -> None:
-    """What looks like SSH from outside: a banner, then answers nobody can read."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"SSH-2.0-dropbear_2019.78\r\n")
-        while await asyncio.wait_for(reader.read(2048), 300):
-            writer.write(d.random.randbytes(d.random.randint(36, 900)))
-
-    await _serve(22, talk)
-
-
 async def serve_control(d: Device) -> None:
     """Vendors' own TCP protocols: an answer for each question, on several ports."""
 

@@ -19,6 +19,6 @@ SERVERS: dict[str, Callable[[Device], Awaitable[None]]] = {
     "modbus": fieldbus.serve_modbus,
     "rtsp": prompts.serve_rtsp,
     "telnet": prompts.serve_telnet,
-    "ssh": prompts.serve_ssh,
+    "ssh": daemons.run_ssh,
     "control": prompts.serve_control,
 }
