@@ -188,6 +188,7 @@ def fping_flood(s: Strike, *, rate: float = 200.0, size: int = 56) -> list[str]:
 
 
 @tool("flood.icmp", package="netsniff-ng")
-def mausezahn_icmp(s: Strike, *, rate: float = 200.0) -> list[str]:
-    """mausezahn's echo requests."""
-    return _mausezahn(s, "icmp", "ping", rate=rate)
+def mausezahn_icmp(s: Strike, *, rate: float = 200.0, spoof: bool = False) -> list[str]:
+    """mausezahn's echo requests, with `spoof` each from another address."""
+    command = _mausezahn(s, "icmp", "ping", rate=rate)
+    return [("rand" if spoof and word == s.attacker.address else word) for word in command]
