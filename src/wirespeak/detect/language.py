@@ -18,10 +18,20 @@ from numpy.typing import NDArray
 from wirespeak.contracts import LanguageModel
 from wirespeak.errors import InputError, ModelError
 from wirespeak.lm import load_model
-from wirespeak.schema import LABELS, category
+from wirespeak.schema import KEYS, LABELS, WINDOWS, category, compact_columns
 from wirespeak.text import Example, compact, judge_prompt, label_answer, label_answers, sentences
 
 UNKNOWN = "unknown"
+# Of the examples of `unknown`, the share that lies between hostile kinds; the others lie beyond ordinary traffic.
+BETWEEN = 0.5
+# Rows are alike when these agree, and `_FEW` rows tell what is usual: what 99 of 100 like rows stay below.
+_ALIKE, _FEW, _USUAL = ("protocol", "application", "state", "operation"), 20, 0.99
+# How far beyond the usual is strange: so many times a size or a count, so many steps of a grade.
+_TIMES, _STEPS = 64, 2
+_SIZES = ("fwd_packets", "bwd_packets", "fwd_bytes", "bwd_bytes", "messages", "answers")
+_PACE = ("duration_grade", "gap_grade", "rate_grade")
+
+Values = dict[str, NDArray[np.float64]]
 
 
 class LanguageDetector:
@@ -116,22 +126,24 @@ def judge_examples(
     *,
     seed: int,
     count: int = 200_000,
-    unknown_share: float = 0.03,
+    unknown_share: float = 0.06,
     normal_share: float = 0.45,
 ) -> list[Example]:
     """What a model learns judging from: `count` rows drawn from the distinct ones, most of them jittered.
 
     Nearly half of them are ordinary traffic; hostile kinds share the rest evenly; within a label a sentence
     is drawn by the fourth root of how often it occurred, so that floods do not drown the rest. `unknown` is
-    taught on rows that lie between two hostile kinds: traffic that is hostile but like nothing known (outlier
-    exposure; Hendrycks et al. 2019).
+    taught on rows that are like nothing known (outlier exposure; Hendrycks et al. 2019): between two hostile
+    kinds, and beyond ordinary traffic.
     """
     rng = np.random.default_rng(seed)
     carried = [column.name for column in compact_columns_with(flows)]
     table = flows.select(carried).with_columns(label=pl.Series(list(labels)))
     rows = table.group_by([*carried, "label"], maintain_order=True).len("n")
     hostile = sorted(set(rows["label"]) - {"normal"})
-    strange = round(count * unknown_share) if len({category(label) for label in hostile}) > 1 else 0
+    unknown = count * unknown_share
+    between = round(unknown * BETWEEN) if len({category(label) for label in hostile}) > 1 else 0
+    beyond = round(unknown * (1 - BETWEEN)) if "normal" in set(rows["label"]) else 0
     share = {label: (1 - normal_share) / len(hostile) for label in hostile} | {"normal": normal_share}
     pull = pl.col("n").cast(pl.Float64) ** 0.25
     rows = rows.with_columns(
@@ -139,13 +151,17 @@ def judge_examples(
         / pull.sum().over("label")
         * pl.col("label").replace_strict(share, return_dtype=pl.Float64)
     )
-    drawn = rows[_draw(rows, count - strange, rng)]
+    drawn = rows[_draw(rows, count - between - beyond, rng)]
     plain = len(drawn) // 4
     moved = compact.jitter(_mixed(drawn[plain:], rng), rng=rng)
     examples = _examples(drawn[:plain], drawn["label"][:plain]) + _examples(moved, moved["label"])
-    if strange:
-        mixed = _strange(rows.filter(pl.col("label") != "normal"), rng, count=2 * strange)[:strange]
-        examples += _examples(mixed, pl.Series([UNKNOWN] * len(mixed)))
+    strange = []
+    if between:
+        strange.append(_between(rows.filter(pl.col("label") != "normal"), rng, count=2 * between)[:between])
+    if beyond:
+        strange.append(_beyond(rows, rng, count=4 * beyond)[:beyond])
+    for some in strange:
+        examples += _examples(some, pl.Series([UNKNOWN] * len(some)))
     return examples
 
 
@@ -156,8 +172,6 @@ def _draw(rows: pl.DataFrame, count: int, rng: np.random.Generator) -> NDArray[n
 
 def compact_columns_with(flows: pl.DataFrame) -> tuple[Any, ...]:
     """The compact columns; raises InputError naming those the table lacks."""
-    from wirespeak.schema import compact_columns
-
     columns = compact_columns()
     lacking = [column.name for column in columns if column.name not in flows.columns]
     if lacking:
@@ -198,7 +212,7 @@ def _mixed(rows: pl.DataFrame, rng: np.random.Generator) -> pl.DataFrame:
     return rows
 
 
-def _strange(hostile: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.DataFrame:
+def _between(hostile: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.DataFrame:
     """Rows between two hostile kinds: each own column from the one or the other, and so each context window."""
     first, second = hostile[_draw(hostile, count, rng)], hostile[_draw(hostile, count, rng)]
     taken: dict[str, NDArray[np.bool_]] = {}
@@ -211,3 +225,99 @@ def _strange(hostile: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.
         [category(a) != category(b) for a, b in zip(first["label"], second["label"], strict=True)]
     )
     return compact.jitter(first.with_columns(columns).filter(categories), rng=rng)
+
+
+def _beyond(rows: pl.DataFrame, rng: np.random.Generator, count: int) -> pl.DataFrame:
+    """Ordinary rows made larger, busier or odder until they lie beyond what any row like them shows.
+
+    Alike are rows of one protocol, application, state and operation. A row of which nothing goes far beyond the
+    usual of its like, ordinary or hostile, is dropped, so fewer than `count` come back.
+    """
+    numbers = [column for column in compact_columns_with(rows) if column.kind != "category"]
+    names = [column.name for column in numbers]
+    ordinary = rows.filter(pl.col("label") == "normal")
+    base = ordinary[_draw(ordinary, count, rng)]
+    before = {name: base[name].to_numpy().astype(np.float64) for name in names}
+    most = {name: float(rows[name].to_numpy().max()) for name in names}
+    after = before | _larger(before, most, rng)
+    after |= _busier(before, most, rng)
+    after |= _odder(before, most, rng)
+    kept = base.with_columns(pl.Series(name, after[name]).cast(rows[name].dtype) for name in names)
+    return compact.jitter(kept.filter(_far(base, before, after, rows)), rng=rng)
+
+
+def _far(base: pl.DataFrame, before: Values, after: Values, rows: pl.DataFrame) -> pl.Series:
+    """Whether a raised number of each row lies far beyond the usual of the rows like it, whatever their label."""
+    kinds = {c.name: c.kind for c in compact_columns_with(rows) if c.kind not in ("category", "tenths")}
+    counted = [name for name in kinds if name not in _PACE]
+    usual = (
+        rows.group_by(*_ALIKE, pl.col("label") != "normal")
+        .agg(pl.len().alias("alike"), pl.col(counted).quantile(_USUAL))
+        .filter(pl.col("alike") >= _FEW)
+        .group_by(_ALIKE)
+        .agg(pl.col(counted).max())
+    )
+    known = base.select(_ALIKE).join(usual, on=_ALIKE, how="left", maintain_order="left")
+    far = np.zeros(len(base), np.bool_)
+    for name in counted:
+        # nan, beyond which nothing lies, where too few rows are alike
+        often = known[name].to_numpy().astype(np.float64)
+        limit = often + _STEPS if kinds[name] == "grade" else often * _TIMES
+        first = min(2.0**_STEPS, float(rows[name].to_numpy().max()))
+        far |= (after[name] > before[name]) & (after[name] >= np.where(often == 0, first, limit))
+    return pl.Series(far)
+
+
+def _larger(before: Values, most: dict[str, float], rng: np.random.Generator) -> Values:
+    """A fifth of the rows with all their sizes scaled by a common factor, at a pace that follows from the packets."""
+    count = len(before["fwd_packets"])
+    chosen = rng.random(count) < 0.2
+    factor = np.exp(rng.uniform(np.log(_TIMES), np.log(4096), count))
+    after = {name: np.minimum(np.rint(before[name] * factor), 2 * most[name]) for name in _SIZES}
+    packets = after["fwd_packets"] + after["bwd_packets"]
+    span = rng.integers(6, 18, count).astype(np.float64)
+    after["duration_grade"] = span
+    after["gap_grade"] = np.clip(np.floor(span - np.log2(packets) + rng.uniform(0, 8, count)), 0, span)
+    after["rate_grade"] = np.floor(np.log2(1 + packets * 1000 / 2.0**span))
+    return {
+        name: np.where(chosen & ((before[name] > 0) | (name in _PACE)), values, before[name])
+        for name, values in after.items()
+    }
+
+
+def _busier(before: Values, most: dict[str, float], rng: np.random.Generator) -> Values:
+    """Half of the rows with busier windows of one key or of all: some of a window's grades raised, that of its
+    flows at least as far as those of what is counted among them."""
+    count = len(before["fwd_packets"])
+    chosen = np.where(rng.random(count) < 0.5, rng.choice(4, count, p=(0.5, 0.15, 0.05, 0.3)), -1)
+    height = rng.uniform(3, 12, count)
+    after: Values = {}
+    for number, key in enumerate(KEYS):
+        here = (chosen == number) | (chosen == len(KEYS))
+        for window in WINDOWS:
+            lower = height - rng.uniform(0, 3, count) * (window == "2s")
+            group = [c for c in compact_columns() if compact.context_group(c) == f"{key} {window}"]
+            grades = [c.name for c in group if c.kind == "grade"]
+            for name in grades:
+                raised = np.minimum(np.floor(lower - rng.uniform(0, 1.5, count)), most[name])
+                mine = here & (rng.random(count) < 0.6)
+                after[name] = np.where(mine, np.maximum(raised, before[name]), before[name])
+            flows = f"{key}_flows_{window}_grade"
+            if flows in after:
+                after[flows] = np.where(here, np.max([after[name] for name in grades], axis=0), before[flows])
+    return after
+
+
+def _odder(before: Values, most: dict[str, float], rng: np.random.Generator) -> Values:
+    """A fifth of the rows with one count that stands for itself, anywhere up to the most ever seen of it."""
+    count = len(before["fwd_packets"])
+    counts = [c.name for c in compact_columns() if c.kind not in ("category", "grade", "tenths")]
+    names = [name for name in counts if name not in _SIZES]
+    chosen = np.where(rng.random(count) < 0.2, rng.integers(0, len(names), count), -1)
+    drawn = rng.random(count)
+    return {
+        name: np.where(
+            chosen == number, np.maximum(np.rint(max(most[name], 1) ** drawn), before[name]), before[name]
+        )
+        for number, name in enumerate(names)
+    }
