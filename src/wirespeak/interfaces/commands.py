@@ -257,7 +257,7 @@ def train(
     ],
     *,
     output: Folder,
-    steps: Annotated[int, Option("--steps", metavar="N", help="Updates of the weights.", min=1)] = 2500,
+    steps: Annotated[int, Option("--steps", metavar="N", help="Updates of the weights.", min=1)] = 3500,
     leave_out: Annotated[
         str | None, Option("--leave-out", metavar="LABEL", help="Keep one kind of attack out of training.")
     ] = None,

@@ -54,7 +54,7 @@ class Shape:
 class Schedule:
     """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch; keep: save so often."""
 
-    steps: int = 2500
+    steps: int = 3500
     tokens: int = 6144
     rate: float = 2e-3
     warmup: int = 150
