@@ -1,0 +1,41 @@
+"""The drawer of detectors that learn from tables: a new kind is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from wirespeak.detect.boosting import LightGBM, XGBoost
+from wirespeak.detect.saved import read_card
+from wirespeak.detect.tabular import TableDetector, checked_options
+from wirespeak.detect.trees import ExtraTrees, Forest, HistBoost
+from wirespeak.errors import unknown_name
+
+_KINDS: tuple[type[TableDetector], ...] = (
+    Forest, ExtraTrees, XGBoost, LightGBM, HistBoost,
+)  # fmt: skip
+DETECTORS: dict[str, Callable[..., TableDetector]] = {kind.name: kind for kind in _KINDS}
+_BY_NAME = {kind.name: kind for kind in _KINDS}
+
+
+def make(name: str, **options: Any) -> TableDetector:
+    """A detector that has learnt nothing yet.
+
+    Raises OptionError for a detector or an option that does not exist, naming the nearest.
+
+    >>> make("forest", trees=20).name
+    'forest'
+    """
+    return _kind(name)(**checked_options(_kind(name), options))
+
+
+def load(folder: Path) -> TableDetector:
+    """The detector saved in `folder`, whichever kind it is. Raises ModelError where there is none."""
+    return _kind(read_card(folder)["kind"]).load(folder)
+
+
+def _kind(name: str) -> type[TableDetector]:
+    if name not in _BY_NAME:
+        raise unknown_name("detector", name, _BY_NAME)
+    return _BY_NAME[name]
