@@ -3,9 +3,9 @@
     python bench/unseen.py out/recordings -o bench/results/unseen.json
 
 For each kind a model of the same shape as the one in the box learns judging alone, from the same train
-recordings less the flows of that kind, for fewer steps; then the test recordings' flows are judged. Reported:
-the share of the kind's flows still called hostile or `unknown`, and the share of ordinary flows called so by
-the same model. Kinds already in the output file are not run again.
+recordings less the flows of that kind and those whose context tells of them, for fewer steps; then the test
+recordings' flows are judged. Reported: the share of the kind's flows still called hostile or `unknown`, and
+the share of ordinary flows called so by the same model. Kinds already in the output file are not run again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import polars as pl
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, judge_examples
 from wirespeak.evaluate.metrics import wilson
 from wirespeak.interfaces.recipe import VIEWS, split_of
-from wirespeak.lab.labelled import read_recording
+from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.lm.export import export_onnx
 from wirespeak.lm.onnx import OnnxLanguageModel
 from wirespeak.lm.tokenizer import train_tokenizer
@@ -30,18 +30,16 @@ from wirespeak.lm.training import Schedule, Task, train_decoder
 from wirespeak.schema import LABELS
 from wirespeak.text import label_answers
 
-Labelled = tuple[pl.DataFrame, pl.Series]
 
-
-def without(kind: str, train: Labelled, test: Labelled, steps: int) -> dict[str, Any]:
+def without(kind: str, train: list[LabelledFlows], test: list[LabelledFlows], steps: int) -> dict[str, Any]:
     """Train without `kind`, then judge the test flows of that kind and the ordinary ones."""
-    flows, labels = train
-    known = labels != kind
+    known = [part.without(kind) for part in train]
+    labels = pl.concat([part.labels for part in known])
     examples = judge_examples(
-        flows.filter(known), labels.filter(known).to_list(), seed=7, count=40 * steps * 4
+        pl.concat([part.flows for part in known]), labels.to_list(), seed=7, count=40 * steps * 4
     )
     tokenizer = train_tokenizer((example.prompt for example in examples), words=label_answers(LABELS))
-    names = [*sorted(set(labels) - {kind}), UNKNOWN]
+    names = [*sorted(set(labels)), UNKNOWN]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         train_decoder(
@@ -50,9 +48,10 @@ def without(kind: str, train: Labelled, test: Labelled, steps: int) -> dict[str,
         export_onnx(folder, folder / "model.onnx")
         (folder / "card.json").write_text("{}")
         detector = LanguageDetector(OnnxLanguageModel(folder, threads=2), names)
-        chances = detector.predict(test[0])
+        chances = detector.predict(pl.concat([part.flows for part in test]))
     answers = pl.Series("answer", [names[best] for best in chances.argmax(axis=1)])
-    strange, ordinary = answers.filter(test[1] == kind), answers.filter(test[1] == "normal")
+    truth = pl.concat([part.labels for part in test])
+    strange, ordinary = answers.filter(truth == kind), answers.filter(truth == "normal")
     caught, alarms = int((strange != "normal").sum()), int((ordinary != "normal").sum())
     low, high = wilson(caught, len(strange))
     return {
@@ -72,16 +71,14 @@ def main() -> None:
     folders = sorted(path.parent for path in given.recordings.glob("*/truth.csv"))
     train = [read_recording(f, **view) for f in folders if split_of(f) == "train" for view in ({}, *VIEWS)]
     test = [read_recording(folder) for folder in folders if split_of(folder) == "test"]
-    parts = [
-        (pl.concat([p.flows for p in some]), pl.concat([p.labels for p in some])) for some in (train, test)
-    ]
     known = (
         json.loads(given.output.read_text())
         if given.output.is_file()
         else {"steps": given.steps, "kinds": {}}
     )
-    for kind in sorted(set(parts[1][1].unique()) - {"normal"} - known["kinds"].keys()):
-        known["kinds"][kind] = without(kind, parts[0], parts[1], given.steps)
+    kinds = {label for part in test for label in part.labels.unique()} - {"normal"}
+    for kind in sorted(kinds - known["kinds"].keys()):
+        known["kinds"][kind] = without(kind, train, test, given.steps)
         print(kind, known["kinds"][kind], file=sys.stderr, flush=True)
         shares = [entry["hostile_or_unknown"] for entry in known["kinds"].values()]
         known["mean"] = round(sum(shares) / len(shares), 4)

@@ -13,6 +13,7 @@ from wirespeak.lab.attacks.inject import ENCODINGS, SQLI, XSS
 from wirespeak.lab.attacks.tool import MOST_PACKETS, Strike
 from wirespeak.lab.attacks.tools import TOOLS
 from wirespeak.lab.draw import build_world
+from wirespeak.lab.labelled import LabelledFlows
 from wirespeak.lab.scenario import parse_scenario, read_scenario
 from wirespeak.lab.truth import TruthRow, label_flows, read_truth, truth_csv
 from wirespeak.lab.world import World
@@ -181,6 +182,18 @@ def test_a_truth_without_attacks_calls_everything_normal() -> None:
         flows((1, "arp", "10.0.0.1", None, "10.0.0.2", None, "request", "a", "b")), read_truth(truth_csv([]))
     )
     assert labels.to_list() == ["normal"]
+
+
+def test_a_kind_left_out_leaves_no_trace() -> None:
+    begun = [0, 50, 100, 130, 170, 400]  # seconds; the attack lasts from 100 to 130
+    times = pl.Series("first_seen", [second * 10**9 for second in begun])
+    labels = pl.Series(["normal", "flood.udp", "spoof.arp", "normal", "normal", "normal"])
+    ends = times + pl.Series([10**9, 10**9, 30 * 10**9, 10**9, 10**9, 10**9])
+    recording = LabelledFlows("made", pl.DataFrame({"first_seen": times, "last_seen": ends}), labels)
+    left = recording.without("spoof.arp")
+    assert (left.flows["first_seen"] // 10**9).to_list() == [0, 50, 400]
+    assert left.labels.to_list() == ["normal", "flood.udp", "normal"]
+    assert recording.without("web.xss") is recording
 
 
 def test_a_truth_with_a_missing_column_is_refused() -> None:

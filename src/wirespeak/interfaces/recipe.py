@@ -86,6 +86,8 @@ def make_model(
     progress("reading recordings")
     train = [read_recording(folder) for folder in parts["train"]]
     validation = [read_recording(folder) for folder in parts["validation"]]
+    if recipe.leave_out:
+        train = [part.without(recipe.leave_out) for part in train]
     tasks = _tasks(train, parts["train"], recipe)
     texts = (text for task in tasks for example in task.examples for text in (example.prompt, example.answer))
     labels = sorted({label for part in train for label in part.labels.unique()} - {recipe.leave_out}) + [
@@ -140,12 +142,10 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
         examples: list[Example] = []
         if name == "judge":
             seen = train + [read_recording(folder, **view) for folder in folders for view in VIEWS]
+            seen = [part.without(recipe.leave_out) for part in seen] if recipe.leave_out else seen
             flows = pl.concat([part.flows for part in seen])
             labels = pl.concat([part.labels for part in seen])
-            keep = labels != (recipe.leave_out or "")
-            examples = judge_examples(
-                flows.filter(keep), labels.filter(keep).to_list(), seed=recipe.seed, count=recipe.judgements
-            )
+            examples = judge_examples(flows, labels.to_list(), seed=recipe.seed, count=recipe.judgements)
         elif name == "explain":
             from wirespeak.explain import incident_records, training_examples
 
@@ -209,8 +209,7 @@ def _calibrate(
 
 
 def _kept(part: LabelledFlows, labels: set[str]) -> LabelledFlows:
-    keep = part.labels.is_in(list(labels))
-    return LabelledFlows(part.name, part.flows.filter(keep), part.labels.filter(keep))
+    return part.kept(part.labels.is_in(list(labels)))
 
 
 def _reference(train: list[LabelledFlows]) -> dict[str, list[float]]:

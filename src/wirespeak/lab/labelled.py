@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from wirespeak.errors import InputError
@@ -20,6 +21,21 @@ class LabelledFlows:
     name: str
     flows: pl.DataFrame
     labels: pl.Series
+
+    def kept(self, keep: pl.Series) -> LabelledFlows:
+        """The rows where `keep` is true."""
+        return LabelledFlows(self.name, self.flows.filter(keep), self.labels.filter(keep))
+
+    def without(self, label: str, *, trace_s: float = 60.0) -> LabelledFlows:
+        """As if nobody had ever done this: less the flows of `label`, and less those begun while it went on or
+        up to `trace_s` later, whose context windows tell of it."""
+        first, last = (self.flows[name].to_numpy() for name in ("first_seen", "last_seen"))
+        theirs = (self.labels == label).to_numpy()
+        if not theirs.any():
+            return self
+        begun, over = np.sort(first[theirs]), np.sort(last[theirs] + round(trace_s * 1e9))
+        going_on = np.searchsorted(begun, first, "right") > np.searchsorted(over, first, "left")
+        return self.kept(pl.Series(~(theirs | going_on)))
 
 
 def read_recording(
