@@ -52,13 +52,14 @@ def calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_],
     return float(gap[n > 0].sum() / max(1, len(confidence)))
 
 
-def wilson(hits: int, n: int, z: float = 1.96) -> tuple[float, float]:
+def wilson(hits: float, n: float, z: float = 1.96) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927)."""
     if n == 0:
         return 0.0, 1.0
     p = hits / n
     centre, half = p + z * z / (2 * n), z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5
-    return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
+    low, high = (centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)
+    return max(0.0, min(low, p)), min(1.0, max(high, p))
 
 
 def bootstrap(
