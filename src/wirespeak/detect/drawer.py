@@ -6,14 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wirespeak.detect.automl import AutoGluon, Flaml
 from wirespeak.detect.boosting import LightGBM, XGBoost
+from wirespeak.detect.isolation import Isolation
+from wirespeak.detect.lstm import Recurrent
+from wirespeak.detect.mlp import Perceptron
+from wirespeak.detect.online import Online
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.tabular import TableDetector, checked_options
+from wirespeak.detect.text_logistic import LogisticText
 from wirespeak.detect.trees import ExtraTrees, Forest, HistBoost
 from wirespeak.errors import unknown_name
 
 _KINDS: tuple[type[TableDetector], ...] = (
-    Forest, ExtraTrees, XGBoost, LightGBM, HistBoost,
+    Forest, ExtraTrees, XGBoost, LightGBM, HistBoost, LogisticText, Perceptron, Recurrent,
+    Flaml, AutoGluon, Isolation, Online,
 )  # fmt: skip
 DETECTORS: dict[str, Callable[..., TableDetector]] = {kind.name: kind for kind in _KINDS}
 _BY_NAME = {kind.name: kind for kind in _KINDS}
