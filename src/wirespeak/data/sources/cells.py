@@ -1,0 +1,293 @@
+"""Files as cells: text read fast when it is clean, and searched line by line only when it is not."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wirespeak.data import dataset
+from wirespeak.errors import InputError
+
+GZIP = b"\x1f\x8b"
+PARQUET = b"PAR1"
+BOM = b"\xef\xbb\xbf"
+PEEK_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class Head:
+    """The first two records of a file. typed: whether the file says its columns' names and types itself."""
+
+    path: Path
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    typed: bool = False
+    separator: str = ","
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A row that cannot be read: its line (from 1), the column, what stands there and why it cannot stay."""
+
+    line: int
+    column: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The rows of one file, as text or, from parquet, typed. lines: the line each row begins on."""
+
+    table: pl.DataFrame
+    lines: NDArray[np.int64]
+    sha256: str
+    misfits: list[Misfit] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def peek(path: Path, *, separator: str = ",") -> Head:
+    """The head of a CSV (also .gz) or parquet file. Raises InputError when there is none to be had."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(PEEK_BYTES)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file. Check the name.") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
+    if start.startswith(PARQUET):
+        return Head(path, tuple(_parquet_names(path)), (), typed=True)
+    if start.startswith(GZIP):
+        start = _gunzip_start(path)
+    text = start.removeprefix(BOM).decode("latin-1")
+    records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        first, second = (tuple(cell.strip() for cell in next(records, [])) for _ in range(2))
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV or parquet file ({error}).") from error
+    if not any(first):
+        raise InputError(f"{path}: holds no rows. Give a CSV or parquet file.")
+    return Head(path, unrepeated(first), second, separator=separator)
+
+
+def unrepeated(names: Sequence[str]) -> tuple[str, ...]:
+    """The names with `.1`, `.2` after the ones that occur again, as pandas would write them."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        times = seen.get(name, 0)
+        seen[name] = times + 1
+        found.append(f"{name}.{times}" if times else name)
+    return tuple(found)
+
+
+def read_parquet(path: Path) -> Sheet:
+    """The rows of a parquet file; a row's line is its number, from 1."""
+    try:
+        table = pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: cannot be read as parquet ({reason}). Fetch it again.") from error
+    table = table.rename(
+        dict(zip(table.columns, unrepeated([name.strip() for name in table.columns]), strict=True))
+    )
+    return Sheet(table, np.arange(1, table.height + 1), hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def read_csv(head: Head, names: Sequence[str], *, header: bool, encoding: str | None) -> Sheet:
+    """The rows of a CSV file as text, in columns `names`; rows that have another number of cells are misfits.
+
+    encoding: what bytes that are not UTF-8 are written in; None makes their rows misfits.
+    """
+    data = head.path.read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if data.startswith(GZIP):
+        data = _gunzip(head.path, data)
+    data = data.removeprefix(BOM).rstrip()
+    misfits: list[Misfit] = []
+    notes: list[str] = []
+    if not data.isascii():
+        data = _decoded(data, encoding, misfits, notes)
+    separator = head.separator.encode()
+    table = _parsed(data, names, header=header, separator=head.separator)
+    if table is None or data.count(separator) != (table.height + header) * (len(names) - 1):
+        table, lines = _sorted_out(data, names, misfits, header=header, separator=head.separator)
+    else:
+        lines = np.arange(table.height, dtype=np.int64) + 1 + header
+    return Sheet(table, lines, digest, misfits, notes)
+
+
+def _parsed(data: bytes, names: Sequence[str], *, header: bool, separator: str) -> pl.DataFrame | None:
+    # The header is skipped, not read: names repeat and carry spaces.
+    try:
+        return pl.read_csv(
+            io.BytesIO(data),
+            has_header=False,
+            skip_lines=int(header),
+            new_columns=list(names),
+            schema={name: pl.String() for name in names},
+            separator=separator,
+            empty_string_is_null=False,
+            raise_if_empty=False,
+        )
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        return None
+
+
+def _sorted_out(
+    data: bytes, names: Sequence[str], misfits: list[Misfit], *, header: bool, separator: str
+) -> tuple[pl.DataFrame, NDArray[np.int64]]:
+    """The same, record by record: slow, but it knows the line of each and which have too few or many cells."""
+    physical = data.decode().splitlines(keepends=True)
+    records = csv.reader(iter(physical), delimiter=separator)
+    kept: list[str] = []
+    lines: list[int] = []
+    before = 0
+    try:
+        for number, cells in enumerate(records):
+            start, before = before, records.line_num
+            if (number == 0 and header) or not cells:
+                continue
+            if len(cells) == len(names):
+                kept.extend(physical[start:before])
+                lines.append(start + 1)
+            else:
+                reason = f"{len(cells)} cells, expected {len(names)}"
+                misfits.append(Misfit(start + 1, "", separator.join(cells)[:80], reason))
+    except csv.Error as error:
+        misfits.append(Misfit(before + 1, "", physical[before][:80].strip(), str(error)))
+    clean = "".join(kept).encode()
+    table = _parsed(clean, names, header=False, separator=separator) if kept else None
+    if table is None or table.height != len(lines):
+        table = pl.DataFrame(
+            list(csv.reader(kept, delimiter=separator)),
+            schema={name: pl.String() for name in names},
+            orient="row",
+        )
+    return table, np.asarray(lines, dtype=np.int64)
+
+
+def _decoded(data: bytes, encoding: str | None, misfits: list[Misfit], notes: list[str]) -> bytes:
+    """The data in UTF-8. Lines that are not become misfits, left empty so that later lines keep their numbers."""
+    try:
+        data.decode()
+        return data
+    except UnicodeDecodeError:
+        pass
+    lines = data.split(b"\n")
+    odd = 0
+    for number, line in enumerate(lines):
+        try:
+            line.decode()
+        except UnicodeDecodeError as error:
+            odd += 1
+            if encoding:
+                lines[number] = line.decode(encoding, errors="replace").encode()
+            else:
+                shown = line[max(0, error.start - 20) : error.end + 20].decode(
+                    "ascii", errors="backslashreplace"
+                )
+                misfits.append(Misfit(number + 1, "", shown, "text that is not UTF-8"))
+                lines[number] = b""
+    if encoding:
+        notes.append(f"{odd:,} lines are not UTF-8; they were read as {encoding}.")
+    return b"\n".join(lines)
+
+
+def _gunzip(path: Path, data: bytes) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: a broken gzip file ({error}). Fetch it again.") from error
+
+
+def _gunzip_start(path: Path) -> bytes:
+    try:
+        with gzip.open(path) as file:
+            return file.read(PEEK_BYTES)
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: a broken gzip file ({error}). Fetch it again.") from error
+
+
+def _parquet_names(path: Path) -> tuple[str, ...]:
+    try:
+        return unrepeated([name.strip() for name in pl.read_parquet_schema(path)])
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{path}: cannot be read as parquet ({reason}). Fetch it again.") from error
+
+
+def as_number(cells: pl.Series) -> pl.Series:
+    """Text as Int64 where every cell is a whole number, else Float64; null where a cell is neither."""
+    if cells.dtype.is_integer():
+        return cells.cast(pl.Int64, strict=False)
+    if cells.dtype.is_numeric():
+        return cells.cast(pl.Float64)
+    cells = cells.cast(pl.String)
+    filled = cells.len() - cells.null_count()
+    # A thousand cells tell most decimal columns from whole numbers without reading them twice.
+    start = cells.head(1000)
+    if start.cast(pl.Int64, strict=False).null_count() == start.null_count():
+        whole = cells.cast(pl.Int64, strict=False)
+        if whole.len() - whole.null_count() == filled:
+            return whole
+    return cells.cast(pl.Float64, strict=False)
+
+
+def styles_of_numbers(cells: pl.Series) -> int | pl.Series:
+    """How each cell of a column of numbers is written: one code for all, or an Int8 code for each."""
+    found = pl.select(
+        pl.when(cells.is_null() | (cells == ""))
+        .then(dataset.EMPTY)
+        .when(cells.str.contains_any(["e", "E"]))
+        .then(dataset.EXPONENT)
+        .when(~cells.str.contains(".", literal=True))
+        .then(dataset.INTEGER)
+        .when(cells.str.ends_with(".0"))
+        .then(dataset.POINT_ZERO)
+        .otherwise(dataset.DECIMAL)
+        .cast(pl.Int8)
+        .alias(cells.name)
+    ).to_series()
+    return _one_or_all(found)
+
+
+_STYLES = (
+    (r"^$", dataset.EMPTY),
+    (r"^[+-]?\d+$", dataset.INTEGER),
+    (r"^[+-]?\d+\.0$", dataset.POINT_ZERO),
+    (r"^[+-]?\d*\.\d+$", dataset.DECIMAL),
+    (r"^[+-]?\d+(\.\d+)?[eE][+-]?\d+$", dataset.EXPONENT),
+    (r"^(0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,})$", dataset.HEXADECIMAL),
+)
+
+
+def styles_of_text(cells: pl.Series) -> int | pl.Series:
+    """The same for a column of text, where only cells that look like numbers can differ in style."""
+    distinct = cells.unique().fill_null("")
+    chain = pl.lit(dataset.OTHER)
+    for pattern, code in reversed(_STYLES):
+        chain = pl.when(pl.col("cell").str.contains(pattern)).then(pl.lit(code)).otherwise(chain)
+    table = pl.DataFrame({"cell": distinct}).unique().with_columns(chain.cast(pl.Int8).alias("style"))
+    present = set(table["style"].to_list())
+    if len(present) == 1:
+        return int(present.pop())
+    if not present - {dataset.EMPTY, dataset.OTHER}:
+        return dataset.OTHER
+    return cells.fill_null("").replace_strict(table["cell"], table["style"], return_dtype=pl.Int8)
+
+
+def _one_or_all(codes: pl.Series) -> int | pl.Series:
+    if codes.is_empty():
+        return dataset.OTHER
+    low, high = codes.min(), codes.max()
+    return int(low) if low == high else codes  # type: ignore[arg-type]

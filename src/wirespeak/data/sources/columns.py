@@ -1,0 +1,233 @@
+"""The text of a file -> values, column by column, remembering the cells that would not turn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import numpy as np
+import polars as pl
+
+from wirespeak.data.dataset import DECIMAL, INTEGER, Field
+from wirespeak.data.sources import cells
+from wirespeak.data.sources.cells import Head, Misfit, Sheet
+from wirespeak.data.sources.source import Answer, Source
+
+SHOWN = 80
+"""Characters of a value that a message shows."""
+
+
+class Columns:
+    """The columns of one sheet, as far as they are read.
+
+    columns: the values. styles: how each column's cells are written. notes: what was met.
+    """
+
+    def __init__(self, head: Head, source: Source, answer: Answer | None, sheet: Sheet) -> None:
+        self.head, self.source, self.answer = head, source, answer
+        self.sheet, self.table = sheet, sheet.table
+        self.columns: dict[str, pl.Series] = {}
+        self.styles: dict[str, int | pl.Series] = {}
+        self.notes: list[str] = []
+        self._cells: list[tuple[pl.Series, str, str]] = []  # rows, column, reason: the cell can be left out
+        self._rows: list[tuple[pl.Series, str, str]] = []  # the same: the row cannot stay
+
+    def read_columns(self) -> dict[str, Field]:
+        """Read every column into `columns`; returns what each is, undeclared ones included."""
+        self._find_repeated_header()
+        if self.source.shifted and self.source.shifted.column in self.table.columns:
+            self._find_shifted()
+        fields: dict[str, Field] = {}
+        for name in self.table.columns:
+            text = self.table[name]
+            declared = self.source.field_of(name)
+            described = fields[name] = declared or _guessed(text)
+            if described.kind == "number":
+                self._read_number(name, text)
+            else:
+                self._read_text(name, text)
+        self._note_columns(fields)
+        return fields
+
+    def _find_repeated_header(self) -> None:
+        column = self.answer.column if self.answer else self.table.columns[0]
+        text = self.table[column]
+        if text.dtype == pl.String and not self.head.typed:
+            written = self.head.first[self.table.columns.index(column)]
+            rows = (
+                (text.str.strip_chars() == written).arg_true()
+                if written == column or self._has_header()
+                else None
+            )
+            if rows is not None and len(rows):
+                self._rows.append((rows, column, "the header again"))
+
+    def _has_header(self) -> bool:
+        return sum(map(is_number, self.head.first)) < len(self.head.first) / 2
+
+    def _read_number(self, name: str, text: pl.Series) -> None:
+        if text.dtype == pl.String:
+            if self.source.missing:
+                text = _emptied(text, self.source.missing)
+            values = cells.as_number(text)
+            wrong = values.is_null() & (text != "")
+            if wrong.any():
+                text = text.str.strip_chars()
+                values = cells.as_number(text)
+                wrong = values.is_null() & (text != "")
+                self._cells.append((wrong.arg_true(), name, "a number"))
+            self.styles[name] = (
+                INTEGER
+                if values.dtype == pl.Int64 and not values.null_count()
+                else cells.styles_of_numbers(text)
+            )
+            missing = text.len() - int((text != "").sum()) if not self.source.missing else 0
+        else:
+            values = cells.as_number(text)
+            self.styles[name] = INTEGER if values.dtype == pl.Int64 else DECIMAL
+            missing = values.null_count()
+        if values.dtype == pl.Float64:
+            values = self._finite(name, values)
+        if missing:
+            self.notes.append(f"{name}: {missing:,} empty cells read as missing.")
+        self.columns[name] = values
+
+    def _finite(self, name: str, values: pl.Series) -> pl.Series:
+        odd = values.is_infinite() | values.is_nan()
+        odd = odd.fill_null(False)
+        if not odd.any():
+            return values
+        if self.source.infinities:
+            infinite = int(values.is_infinite().sum())
+            self.notes.append(
+                f"{name}: {infinite:,} infinities and {int(odd.sum()) - infinite:,} NaN, as published, read as missing."
+            )
+        else:
+            self._cells.append((odd.arg_true(), name, "a finite number"))
+        return values.to_frame().select(pl.when(~odd).then(pl.col(values.name))).to_series()
+
+    def _read_text(self, name: str, text: pl.Series) -> None:
+        text = text.cast(pl.String)
+        self.styles[name] = cells.styles_of_text(text)
+        marks = ("", *self.source.missing, *self.source.absent.get(name, ()))
+        frame = text.to_frame().select(
+            pl.when(~pl.col(name).str.strip_chars().is_in(marks)).then(pl.col(name))
+        )
+        self.columns[name] = frame.to_series().rename(name)
+
+    def _find_shifted(self) -> None:
+        assert self.source.shifted is not None
+        shape = self.source.shifted
+        text = self.table[shape.column].cast(pl.String)
+        wrong = (~text.str.contains(shape.pattern)).fill_null(False)
+        if wrong.any():
+            reason = f"{shape.expected}: the cells of this row have moved"
+            self._cells.append((wrong.arg_true(), shape.column, reason))
+
+    def _note_columns(self, fields: dict[str, Field]) -> None:
+        declared = {known.name for known in self.source.fields}
+        extra = [name for name in fields if name not in declared]
+        if extra and declared:
+            self.notes.append(f"{len(extra)} columns are not in the published dataset: {_some(extra)}.")
+        lacking = [known.name for known in self.source.fields if known.name not in fields]
+        if lacking:
+            self.notes.append(
+                f"{len(lacking)} columns some releases carry are not in this file: {_some(lacking)}."
+            )
+
+    def read_labels(self, labelled: bool) -> tuple[pl.Series, pl.Series, pl.Series]:
+        """The finest names, the dataset's categories and the canonical labels of all rows, misfits included."""
+        if self.answer is None:
+            nothing = pl.Series([None] * self.table.height, dtype=pl.String)
+            return nothing.rename("name"), nothing.rename("label"), nothing.rename("canonical")
+        answer = self.answer
+        written = pl.col(answer.column).cast(pl.String).str.strip_chars()
+        if answer.clean:
+            written = answer.clean(written)
+        if answer.codes:
+            written = written.replace(dict(answer.codes))
+        names = self.table.select(name=written).to_series()
+        canonical = names.replace_strict(dict(answer.canonical), default=None, return_dtype=pl.String)
+        labels = names.replace(dict(answer.categories)) if answer.categories else names
+        unknown = canonical.is_null()
+        if labelled and unknown.any():
+            self._rows.append((unknown.arg_true(), answer.column, self._known_labels(names, unknown)))
+        elif unknown.any():
+            known = ~unknown
+            names, labels = (pl.select(pl.when(known).then(each)).to_series() for each in (names, labels))
+        return names.rename("name"), labels.rename("label"), canonical.rename("canonical")
+
+    def _known_labels(self, names: pl.Series, unknown: pl.Series) -> str:
+        assert self.answer is not None
+        first = names.filter(unknown)[0] or ""
+        nearest = get_close_matches(first, self.answer.canonical, n=1, cutoff=0.6)
+        hint = f", such as '{nearest[0]}'" if nearest else ""
+        return f"one of {len(self.answer.canonical)} known labels{hint}"
+
+    def misfits(self, on_bad_row: str) -> list[Misfit]:
+        """The rows to leave out, each with the first thing wrong with it."""
+        found: dict[int, Misfit] = {}
+        causes = self._rows if on_bad_row == "keep" else self._rows + self._cells
+        for rows, column, reason in causes:
+            written = self.table[column].gather(rows).cast(pl.String).fill_null("").to_list()
+            expected = reason if reason == "the header again" else f"expected {reason}"
+            for row, value in zip(rows.to_list(), written, strict=True):
+                if row not in found:
+                    found[row] = Misfit(int(self.sheet.lines[row]), column, value[:SHOWN], expected)
+        if on_bad_row == "keep":
+            self.notes += [
+                f"{column}: {len(rows):,} cells that should be {reason} were read as missing."
+                for rows, column, reason in self._cells
+            ]
+        return list(found.values())
+
+    def kept(self, on_bad_row: str) -> pl.Series:
+        """Whether each row stays. Cells of kept rows that would not turn are missing."""
+        stays = np.ones(self.table.height, dtype=bool)
+        for rows, column, _ in self._cells:
+            if on_bad_row != "keep":
+                stays[rows.to_numpy()] = False
+            elif self.columns[column].dtype == pl.String:
+                self.columns[column] = self.columns[column].scatter(rows, None)
+        for rows, _, _ in self._rows:
+            stays[rows.to_numpy()] = False
+        return pl.Series(stays)
+
+
+def _emptied(text: pl.Series, marks: Sequence[str]) -> pl.Series:
+    return (
+        text.to_frame()
+        .select(
+            pl.when(~pl.col(text.name).is_in(marks))
+            .then(pl.col(text.name))
+            .otherwise(pl.lit(""))
+            .alias(text.name)
+        )
+        .to_series()
+    )
+
+
+def _guessed(text: pl.Series) -> Field:
+    """What an undeclared column is: a number when every cell is one, else a category or, with many values, text."""
+    if text.dtype.is_numeric():
+        return Field(text.name, "number")
+    written = text.cast(pl.String).fill_null("")
+    if not (cells.as_number(written).is_null() & (written.str.strip_chars() != "")).any():
+        return Field(text.name, "number")
+    if written.n_unique() > max(1000, written.len() // 10):
+        return Field(text.name, "text", "text")
+    return Field(text.name, "category")
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:8])
+    return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
+
+
+def is_number(cell: str) -> bool:
+    """Whether a cell reads as a number."""
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
