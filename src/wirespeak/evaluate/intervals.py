@@ -23,7 +23,7 @@ Statistic = Callable[[Floats], Floats]
 """From how often each row counts, [draws, rows], to numbers, [draws, numbers]. NaN where undefined."""
 
 ROUNDS = 200
-_CELLS = 4_000_000  # of a block of draws: 32 MB
+_CELLS = 500_000  # of a block of draws: 4 MB, which caches hold
 
 
 def numbered(groups: Sequence[Any] | NDArray[Any] | None, rows: int) -> NDArray[np.int64]:

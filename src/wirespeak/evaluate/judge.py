@@ -149,7 +149,7 @@ def rates(rows: tuple[NDArray[np.int64], NDArray[np.int64]], labels: int) -> Sta
 
     def measure(weights: Floats) -> Floats:
         cells = np.zeros((len(weights), labels * (labels + 1)))
-        cells[:, present] = np.add.reduceat(weights[:, order], starts, axis=1)
+        cells[:, present] = np.add.reduceat(np.take(weights, order, axis=1), starts, axis=1)
         table = cells.reshape(-1, labels, labels + 1)
         hit = table[:, np.arange(labels), np.arange(labels)]
         truly, answered = table.sum(axis=2), table.sum(axis=1)[:, :labels]
