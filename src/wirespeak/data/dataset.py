@@ -86,9 +86,17 @@ class Dataset:
         """The columns with one of these roles, in order."""
         return [name for name, described in self.fields.items() if described.role in roles]
 
-    def features(self, *, addresses: bool = False) -> list[str]:
-        """The columns a detector may see; with `addresses`, the addresses and ports too."""
-        return self.columns("feature", "address", "port") if addresses else self.columns("feature")
+    def features(self, *, addresses: bool = False, ttl: bool = True) -> list[str]:
+        """The columns a detector may see; with `addresses`, the addresses and ports too.
+
+        ttl: times to live say who rather than what, but every published figure includes them; False leaves them out.
+        """
+        roles: list[Role] = ["feature"]
+        if ttl:
+            roles.append("ttl")
+        if addresses:
+            roles += ["address", "port"]
+        return self.columns(*roles)
 
     def binary(self) -> pl.Series:
         """`normal` or `attack` for each row, by its canonical label."""
