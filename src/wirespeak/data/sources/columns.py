@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 
 import numpy as np
@@ -15,6 +16,12 @@ from wirespeak.data.sources.source import Answer, Source
 
 SHOWN = 80
 """Characters of a value that a message shows."""
+
+NUMBERS_MAY_FAIL = 0.01
+"""A column nobody declared is one of numbers when at most this share of its cells is not."""
+
+MANY_VALUES = 1000
+"""A column nobody declared is text, not a category, when it has more values than this and than a tenth of the rows."""
 
 
 class Columns:
@@ -40,14 +47,20 @@ class Columns:
         fields: dict[str, Field] = {}
         for name in self.table.columns:
             text = self.table[name]
-            declared = self.source.field_of(name)
-            described = fields[name] = declared or _guessed(text)
+            described = fields[name] = self._described(name, text)
             if described.kind == "number":
                 self._read_number(name, text)
             else:
                 self._read_text(name, text)
         self._note_columns(fields)
         return fields
+
+    def _described(self, name: str, text: pl.Series) -> Field:
+        declared = self.source.field_of(name)
+        if declared and name not in self.source.guessed:
+            return declared
+        guess = _guessed(_emptied(text, self.source.missing) if text.dtype == pl.String else text)
+        return replace(declared, kind=guess.kind) if declared else guess
 
     def _find_repeated_header(self) -> None:
         column = self.answer.column if self.answer else self.table.columns[0]
@@ -208,13 +221,14 @@ def _emptied(text: pl.Series, marks: Sequence[str]) -> pl.Series:
 
 
 def _guessed(text: pl.Series) -> Field:
-    """What an undeclared column is: a number when every cell is one, else a category or, with many values, text."""
+    """What an undeclared column is: a number when nearly every cell is one, else a category, or text with many values."""
     if text.dtype.is_numeric():
         return Field(text.name, "number")
-    written = text.cast(pl.String).fill_null("")
-    if not (cells.as_number(written).is_null() & (written.str.strip_chars() != "")).any():
+    written = text.cast(pl.String).fill_null("").str.strip_chars()
+    filled = int((written != "").sum())
+    if filled and filled - int(cells.as_number(written).is_not_null().sum()) <= filled * NUMBERS_MAY_FAIL:
         return Field(text.name, "number")
-    if written.n_unique() > max(1000, written.len() // 10):
+    if written.n_unique() > max(MANY_VALUES, written.len() // 10):
         return Field(text.name, "text", "text")
     return Field(text.name, "category")
 

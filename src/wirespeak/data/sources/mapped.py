@@ -32,7 +32,6 @@ meaning = "who sent the first packet"
 from __future__ import annotations
 
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -66,7 +65,8 @@ def read_map(path: Path) -> tuple[Source, str]:
         if key not in about:
             raise InputError(f"{path}: [dataset] lacks '{key}'. See docs/datasets/own.md.")
     label = str(about["label"])
-    fields = {name: _field(name, column) for name, column in said.get("columns", {}).items()}
+    columns = said.get("columns", {})
+    fields = {name: _field(name, column) for name, column in columns.items()}
     fields[label] = Field(label, "category", "label")
     group = about.get("group")
     if group and group not in fields:
@@ -86,6 +86,7 @@ def read_map(path: Path) -> tuple[Source, str]:
         infinities=bool(about.get("infinities", False)),
         encoding=about.get("encoding"),
         group=group,
+        guessed=frozenset(name for name in columns if "kind" not in columns[name] and name != label),
     )
     return source, str(about.get("separator", ","))
 
@@ -103,15 +104,13 @@ def fit_map(head: Head, source: Source) -> Fit:
             f"{head.path}: has no column '{lacking[0]}', which the map {source.home} describes. "
             f"Its columns: {', '.join(columns[:12])}{' ...' if len(columns) > 12 else ''}."
         )
-    # Columns a map does not mention are what their values look like, as anyone would expect.
-    return Fit(replace(source), tuple(columns), not source.headerless, source.answers[0], 1.0)
+    return Fit(source, tuple(columns), not source.headerless, source.answers[0], 1.0)
 
 
 def _field(name: str, said: dict[str, Any]) -> Field:
     _only(said, _COLUMN, f"key of [columns.{name}]")
     role = _one_of(said.get("role", "feature"), get_args(Role), "role")
-    usual = {"address": "text", "mac": "text", "text": "text", "label": "category"}.get(role, "number")
-    kind = _one_of(said.get("kind", usual), get_args(Kind), "kind")
+    kind = _one_of(said.get("kind", "category"), get_args(Kind), "kind")
     return Field(name, kind, role, str(said.get("unit", "")), str(said.get("meaning", "")))
 
 

@@ -37,9 +37,11 @@ FEATURES = (
     *numbers("same_srv_rate", unit="share", meaning="of `count` to the same service"),
     *numbers("diff_srv_rate", unit="share", meaning="of `count` to other services"),
     *numbers("srv_diff_host_rate", unit="share", meaning="of `srv_count` to other hosts"),
-    *numbers("dst_host_count", unit="connections", meaning="to the same host among the last 100"),
+    *numbers("dst_host_count", unit="connections", meaning="to the same host among recent ones, 255 at most"),
     *numbers(
-        "dst_host_srv_count", unit="connections", meaning="to the same host and service among the last 100"
+        "dst_host_srv_count",
+        unit="connections",
+        meaning="to the same host and service among recent ones, 255 at most",
     ),
     *numbers("dst_host_same_srv_rate", unit="share", meaning="of `dst_host_count` to the same service"),
     *numbers("dst_host_diff_srv_rate", unit="share", meaning="of `dst_host_count` to other services"),
@@ -103,17 +105,17 @@ SOURCE = Source(
     published=(
         Published(
             "KDDTrain+", 125_973, {"normal": 67_343, "dos": 45_927, "probe": 11_656, "r2l": 995, "u2r": 52},
-            "train", "1b86d2f957b33082081bba410fe129b475efebcc13c9014c3f447c8271aadf95", "the dataset's page",
+            "train", "1b86d2f957b33082081bba410fe129b475efebcc13c9014c3f447c8271aadf95", "the dataset's page; sha256 of a copy",
         ),
         Published(
             "KDDTrain+_20Percent", 25_192, {"normal": 13_449, "dos": 9_234, "probe": 2_289, "r2l": 209, "u2r": 11},
-            "train-20-percent", "7ea86479faab5ca2190b7f18b4982fb058ce5bf2b46e0e1017d0d9ef90f9c16e", "the dataset's page",
+            "train-20-percent", "7ea86479faab5ca2190b7f18b4982fb058ce5bf2b46e0e1017d0d9ef90f9c16e", "the dataset's page; sha256 of a copy",
         ),
         Published(
             "KDDTest+", 22_544, {"normal": 9_711, "dos": 7_460, "probe": 2_421, "r2l": 2_885, "u2r": 67},
-            "test", "fa46b093", "the dataset's page",
+            "test", "fa46b093", "the dataset's page; sha256 of a copy",
         ),
-        Published("KDDTest-21", 11_850, {}, "test-21", "746993ac", "the dataset's page"),
+        Published("KDDTest-21", 11_850, {}, "test-21", "746993ac", "the dataset's page; sha256 of a copy"),
     ),
     flaws=(
         "17 of the 38 labels of KDDTest+ (3,750 of its rows) never occur in training. A random split of KDDTrain+ hides that: choose on folds that leave attack names out (`--protocol names-out`), and use KDDTest+ once.",

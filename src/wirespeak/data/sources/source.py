@@ -76,7 +76,7 @@ class Source:
     infinities: whether infinities and NaN are part of what was published; they become null and are counted.
     encoding: what non-UTF-8 bytes of the published files are written in.
     capture_files: whether each published file is one capture, so that files make groups.
-    group: the column that says which recording a row belongs to.
+    group: the column that says which recording a row belongs to. guessed: columns whose kind the values tell.
     flaws: what is wrong with it, one sentence or two each. inspect: further oddities of a table as read.
     """
 
@@ -100,6 +100,7 @@ class Source:
     encoding: str | None = None
     capture_files: bool = False
     group: str | None = None
+    guessed: frozenset[str] = frozenset()
     shifted: Shifted | None = None
     inspect: Callable[[pl.DataFrame], list[str]] | None = None
 
