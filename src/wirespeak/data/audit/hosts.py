@@ -1,0 +1,146 @@
+"""Who it was: addresses, ports and times to live that tell the label, and one flow on both sides of a split."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wirespeak.data.audit.finding import Finding, Severity, grade
+from wirespeak.data.audit.view import View
+from wirespeak.data.dataset import Role
+from wirespeak.data.fingerprint import Keys, fingerprints, mixed
+
+TELLS, KNOWS = 0.3, 0.7
+_SAMPLE = 2000
+_ADDRESS = r"^(\d{1,3}\.){3}\d{1,3}$|^[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?$"
+_MAC = r"^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$"
+_PORT_NAME = re.compile(
+    r"(^|[^a-z])(s|d|src|dst|source|dest(ination)?|udp|tcp|orig|resp|id\.[or]e?s?p?)?[ _.]?ports?($|[^a-z])|^[sd]port$|(src|dst)port$",
+    re.I,
+)
+_TTL_NAME = re.compile(r"ttl|hop_?limit|time_to_live", re.I)
+_STREAM_NAME = re.compile(
+    r"(^|[^a-z])(flow|stream|session|conn(ection)?|packet|pkt|capture|recording|file|frame)[ _.]?(id|uid|number|no|index|name)?$|^uid$",
+    re.I,
+)
+
+_SAID: dict[str, str] = {
+    "address": "is an address", "mac": "is a link-layer address", "port": "is a port", "ttl": "is a time to live",
+}  # fmt: skip
+
+
+def identities(view: View) -> Iterator[Finding]:
+    """Addresses, MACs, ports and times to live, by role, name or values, and how well each tells the label."""
+    for name in view.columns("number", "category", "text"):
+        role = identity(view, name)
+        if role is None:
+            continue
+        gain = view.gain(name)
+        severity: Severity = grade(gain.value, warning=TELLS, serious=KNOWS)
+        declared = view.dataset.fields[name].role
+        if severity == "info" and role in ("address", "mac") and declared in ("feature", "text"):
+            severity = "warning"  # a detector would see it
+        yield Finding(
+            f"leak.{role}", severity,
+            f"'{name}' {_SAID[role]} and tells the {gain.goal or 'label'} with a gain of {gain.value:.2f}: who took part, not what was done.",
+            (name,), {"gain": round(gain.value, 4), "seen_by_detectors": str(view.seen(name)).lower(), "values": int(view.table[name].n_unique())},
+            examples=view.examples(view.one_of_each(), [name]), remedy=f"--drop {name}" if role == "ttl" else f"--by host --drop {name}",
+        )  # fmt: skip
+
+
+def identity(view: View, name: str) -> Role | None:
+    """Which kind of identity a column holds, if any."""
+    field = view.dataset.fields[name]
+    if field.role in ("address", "mac", "port", "ttl"):
+        return field.role
+    if field.role not in ("feature", "text"):
+        return None
+    column = view.table[name]
+    if not column.dtype.is_numeric():
+        sample = column.drop_nulls()
+        sample = (
+            sample.filter(~sample.is_in(["", "-", "0", "0.0"]))
+            .head(_SAMPLE)
+            .cast(pl.String)
+            .str.strip_chars()
+        )
+        if len(sample) >= 5:
+            if int(sample.str.contains(_MAC).sum()) > 0.6 * len(sample):
+                return "mac"
+            if int(sample.str.contains(_ADDRESS).sum()) > 0.6 * len(sample):
+                return "address"
+    if _TTL_NAME.search(name) and "ct_" not in name:
+        return "ttl"
+    if (
+        _PORT_NAME.search(name)
+        and column.dtype.is_numeric()
+        and not re.search(r"rate|count|ct_|num|is_", name, re.I)
+    ):
+        return "port"
+    return None
+
+
+def over_the_split(view: View) -> Iterator[Finding]:
+    """Rows of one flow, packet or recording on both sides; without a split, what a random one would do."""
+    for what, column, keys, usable in _flows(view):
+        _, number, size = np.unique(keys[usable], return_inverse=True, return_counts=True)
+        if len(size) < 2:
+            continue
+        columns = (column,) if column else ()
+        if view.parts is None:
+            share = float(size[size > 1].sum() / view.rows)
+            if share >= 0.05 and (view.dataset.granularity == "packet" or column):
+                yield Finding(
+                    "flows.several_rows", "warning",
+                    f"{share:.0%} of the rows share a {what} with another row: a split by rows puts one {what} on both sides.",
+                    columns, {"share": round(share, 4), "groups": len(size)}, remedy="--by recording",
+                )  # fmt: skip
+            continue
+        side = view.parts[usable]
+        known = np.bincount(number, side == 0)[number] > 0
+        torn = known & (side == 1)
+        count, judged = int(torn.sum()), int((side == 1).sum())
+        share = count / max(1, judged)
+        if share >= 0.005:
+            rows = np.flatnonzero(usable)[torn]
+            shown = [column] if column else view.dataset.columns("address", "port")
+            yield Finding(
+                "split.flows", grade(share, warning=0.005, serious=0.05),
+                f"{count:,} of {judged:,} test rows ({share:.1%}) belong to a {what} that training rows belong to as well.",
+                columns, {"test_rows": judged, "torn": count, "share": round(share, 4)},
+                examples=view.examples(rows, shown), remedy="--by host" if not column and what != "recording" else "--by recording",
+            )  # fmt: skip
+
+
+def _flows(view: View) -> Iterator[tuple[str, str, Keys, NDArray[np.bool_]]]:
+    """What rows may belong to: (what, column or "", key of each row, rows that say)."""
+    everything = np.ones(view.rows, bool)
+    if view.dataset.groups is not None:
+        yield (
+            "recording",
+            "",
+            fingerprints(view.dataset.groups.to_frame("group")),
+            view.dataset.groups.is_not_null().to_numpy(),
+        )
+    for name, field in view.dataset.fields.items():
+        if field.role == "id" or (field.role == "feature" and _STREAM_NAME.search(name)):
+            distinct = view.table[name].n_unique()
+            if not 0.001 * view.rows < distinct < 0.95 * view.rows:
+                continue
+            column = view.table[name]
+            # Packets without such a protocol say zero or nothing.
+            said = ~column.cast(pl.String).fill_null("").is_in(["", "-", "0", "0.0"])
+            yield "flow", name, fingerprints(column.to_frame("flow")), said.to_numpy()
+    addresses = view.dataset.columns("address")
+    ports = view.dataset.columns("port")
+    if len(addresses) >= 2 and len(ports) >= 2:
+        ends = [
+            fingerprints(view.table.select(pl.col(a).alias("address"), pl.col(p).alias("port")))
+            for a, p in zip(addresses[:2], ports[:2], strict=True)
+        ]
+        # Both directions of a conversation are one flow.
+        yield "flow", "", mixed(ends[0]) + mixed(ends[1]), everything
