@@ -11,6 +11,7 @@ from pathlib import Path
 from wirespeak.data.dataset import Dataset
 from wirespeak.data.sources import (
     cicids2017,
+    cicids2017_corrected,
     ciciot2023,
     edge_iiotset,
     farm_flow,
@@ -29,7 +30,8 @@ from wirespeak.errors import InputError, OptionError, unknown_name
 SOURCES: dict[str, Source] = {
     each.SOURCE.name: each.SOURCE
     for each in (
-        nsl_kdd, kdd99, unsw_nb15, ton_iot, edge_iiotset, farm_flow, cicids2017, ciciot2023, recordings,
+        nsl_kdd, kdd99, unsw_nb15, ton_iot, edge_iiotset, farm_flow, cicids2017, cicids2017_corrected,
+        ciciot2023, recordings,
     )
 }  # fmt: skip
 
@@ -64,7 +66,10 @@ def read_dataset(
             (head, fit_map(head, described)) for head in (peek(path, separator=separator) for path in paths)
         ]
     else:
-        fits = [(head, _fit_as(head, source) if source else recognise(head)) for head in map_heads(paths)]
+        fits = [
+            (head, _fit_as(head, source) if source else recognise(head))
+            for head in (peek(path) for path in paths)
+        ]
     chosen = fits[0][1].source
     for head, fitted in fits:
         if fitted.source.name != chosen.name:
@@ -73,11 +78,6 @@ def read_dataset(
             )
     parts = [read_part(head, fitted, on_bad_row=on_bad_row, labelled=labelled) for head, fitted in fits]
     return merge(chosen, parts)
-
-
-def map_heads(paths: Sequence[Path]) -> list[Head]:
-    """The head of each file."""
-    return [peek(path) for path in paths]
 
 
 def recognise(head: Head) -> Fit:

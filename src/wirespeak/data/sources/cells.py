@@ -227,20 +227,24 @@ def _parquet_names(path: Path) -> tuple[str, ...]:
 
 
 def as_number(cells: pl.Series) -> pl.Series:
-    """Text as Int64 where every cell is a whole number, else Float64; null where a cell is neither."""
+    """Text as Int64 when every cell with something in it is a whole number, else Float64; null where it is neither."""
     if cells.dtype.is_integer():
         return cells.cast(pl.Int64, strict=False)
     if cells.dtype.is_numeric():
         return cells.cast(pl.Float64)
     cells = cells.cast(pl.String)
-    filled = cells.len() - cells.null_count()
     # A thousand cells tell most decimal columns from whole numbers without reading them twice.
-    start = cells.head(1000)
-    if start.cast(pl.Int64, strict=False).null_count() == start.null_count():
-        whole = cells.cast(pl.Int64, strict=False)
-        if whole.len() - whole.null_count() == filled:
+    if _whole(cells.head(1000)) is not None:
+        whole = _whole(cells)
+        if whole is not None:
             return whole
     return cells.cast(pl.Float64, strict=False)
+
+
+def _whole(cells: pl.Series) -> pl.Series | None:
+    values = cells.cast(pl.Int64, strict=False)
+    failed = values.null_count() - cells.null_count()
+    return values if not failed or failed == int((cells == "").sum()) else None
 
 
 def styles_of_numbers(cells: pl.Series) -> int | pl.Series:

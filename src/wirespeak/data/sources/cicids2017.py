@@ -120,7 +120,7 @@ SOURCE = Source(
         "Column names begin with spaces, `Fwd Header Length` is there twice, and the dash in the 'Web Attack' labels is a byte that is not UTF-8. All three are mended while reading.",
         "`Flow Bytes/s` and `Flow Packets/s` are infinite or NaN where a flow lasted 0. They are read as missing and counted.",
         "In the release with addresses, the file of the web attacks ends in 288,602 empty rows. They are left out.",
-        "The flow generator had errors: TCP flows cut short or going on after a reset, attacks labelled that never had an effect, times below zero. Corrected releases exist (Engelen et al. 2021; Liu et al. 2022): prefer one, with `--map` for its columns.",
+        "The flow generator had errors: TCP flows cut short or going on after a reset, attacks labelled that never had an effect, times below zero. Corrected releases exist (Engelen et al. 2021; Liu et al. 2022): prefer the latter, which is `cicids2017-corrected` here.",
         "Each attack has its own hours and its own hosts, and one file a day. `Timestamp`, addresses and `Flow ID` give the answer; `Destination Port` nearly does.",
     ),
 )  # fmt: skip

@@ -86,9 +86,11 @@ class Columns:
             wrong = values.is_null() & (text != "")
             if wrong.any():
                 text = text.str.strip_chars()
-                values = cells.as_number(text)
-                wrong = values.is_null() & (text != "")
+                wrong = cells.as_number(text).is_null() & (text != "")
                 self._cells.append((wrong.arg_true(), name, "a number"))
+                # What cannot stay must not make decimals of a column of whole numbers.
+                text = text.zip_with(~wrong, pl.Series([""]))
+                values = cells.as_number(text)
             self.styles[name] = (
                 INTEGER
                 if values.dtype == pl.Int64 and not values.null_count()

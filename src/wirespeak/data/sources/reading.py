@@ -62,7 +62,7 @@ def fit(head: Head, source: Source) -> Fit | None:
             answer = next((each for each in source.answers if each.column in columns), None)
             return Fit(source, columns, True, answer, share)
     for names in source.headerless:
-        if len(names) == len(head.first) and not head.typed:
+        if len(names) in (len(head.first), len(head.second)) and not head.typed:
             found = _fit_without_header(head, source, names)
             if found:
                 return found
