@@ -8,6 +8,7 @@ from typing import Any
 
 from wirespeak.detect.automl import AutoGluon, Flaml
 from wirespeak.detect.boosting import LightGBM, XGBoost
+from wirespeak.detect.ensembles import Stack, Tuned, Vote
 from wirespeak.detect.isolation import Isolation
 from wirespeak.detect.lstm import Recurrent
 from wirespeak.detect.mlp import Perceptron
@@ -20,7 +21,7 @@ from wirespeak.errors import unknown_name
 
 _KINDS: tuple[type[TableDetector], ...] = (
     Forest, ExtraTrees, XGBoost, LightGBM, HistBoost, LogisticText, Perceptron, Recurrent,
-    Flaml, AutoGluon, Isolation, Online,
+    Flaml, AutoGluon, Isolation, Online, Vote, Stack, Tuned,
 )  # fmt: skip
 DETECTORS: dict[str, Callable[..., TableDetector]] = {kind.name: kind for kind in _KINDS}
 _BY_NAME = {kind.name: kind for kind in _KINDS}

@@ -15,13 +15,15 @@ from wirespeak.errors import missing_extra
 
 _BINS = 64
 _BATCH = 256
+# A small table is read more often, until so many steps were taken.
+_STEPS = 200
 
 
 @dataclass(kw_only=True)
 class Recurrent(TableDetector):
     """An LSTM (Hochreiter and Schmidhuber 1997) over one token a column, then one linear layer.
 
-    width: of the state. epochs: passes over the rows. rows: learn from so many at most, drawn evenly over
+    width: of the state. epochs: passes over the rows, more of a small table. rows: learn from so many at most, drawn evenly over
     labels by the square root of their counts. categories: the most frequent ones have tokens of their own.
     """
 
@@ -47,9 +49,10 @@ class Recurrent(TableDetector):
             torch.manual_seed(self.seed)
             self.model = _network(len(self.encoding.columns), self.width, len(self.labels))
             optimiser = torch.optim.AdamW(self.model.parameters(), lr=self.rate, weight_decay=0.01)
-            steps = self.epochs * -(-len(chosen) // _BATCH)
-            schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.rate, total_steps=steps)
-            for _ in range(self.epochs):
+            batches = -(-len(chosen) // _BATCH)
+            epochs = max(self.epochs, _STEPS // batches)
+            schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, self.rate, total_steps=epochs * batches)
+            for _ in range(epochs):
                 order = torch.from_numpy(rng.permutation(len(chosen)))
                 for batch in order.split(_BATCH):
                     loss = torch.nn.functional.cross_entropy(self.model(tokens[batch]), truth[batch], reduction="none")

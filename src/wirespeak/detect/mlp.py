@@ -16,9 +16,13 @@ from wirespeak.detect.tabular import Chances, Codes, TableDetector
 from wirespeak.errors import missing_extra
 
 
+# A small table is read more often, until so many steps were taken.
+_STEPS = 400
+
+
 @dataclass(kw_only=True)
 class Perceptron(TableDetector):
-    """Two hidden layers, Adam. width: of the first, the second has half. epochs: passes over the rows."""
+    """Two hidden layers, Adam. width: of the first, the second has half. epochs: passes over the rows, more of a small table."""
 
     width: int = 128
     epochs: int = 15
@@ -35,7 +39,7 @@ class Perceptron(TableDetector):
             raise missing_extra("scikit-learn", "baselines") from error
         self.model = MLPClassifier(
             (self.width, self.width // 2), alpha=self.decay, learning_rate_init=self.rate,
-            batch_size=min(256, len(flows)), max_iter=self.epochs, random_state=self.seed,
+            batch_size=min(256, len(flows)), max_iter=max(self.epochs, _STEPS * 256 // len(flows)), random_state=self.seed,
         )  # fmt: skip
         with warnings.catch_warnings():  # the epochs are the budget
             warnings.simplefilter("ignore", ConvergenceWarning)
