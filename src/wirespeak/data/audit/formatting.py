@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wirespeak.data.audit.finding import Finding, grade
 from wirespeak.data.audit.view import View, entropy
-from wirespeak.data.dataset import EXPONENT, INTEGER, POINT_ZERO
+from wirespeak.data.dataset import INTEGER, OTHER, POINT_ZERO
 from wirespeak.data.fingerprint import codes
 
 TELLS = 0.3
@@ -22,18 +22,28 @@ _DECIMALS = 4
 def formats(view: View) -> Iterator[Finding]:
     """`0` against `0.0`, `GET` against `get `: through `Dataset.formats`, and through columns of text."""
     for name in view.dataset.formats.columns:
-        if name in view.table.columns and view.table[name].dtype.is_numeric():
-            form = view.dataset.formats[name].to_numpy()
-            # These three can write the same whole number.
-            rows = np.flatnonzero(np.isin(form, (INTEGER, POINT_ZERO, EXPONENT)))
-            value = view.number(name)[rows]
-            _, number = np.unique(value, return_inverse=True)
-            yield from _finding(view, name, rows, number, form[rows].astype(np.int64))
+        if view.dataset.fields[name].role != "label":
+            form = view.dataset.formats[name].fill_null(OTHER).to_numpy().astype(np.int64)
+            yield from _finding(view, name, _value(view, name, form), form)
     for name in view.columns("category", "text"):
         form, distinct = codes(view.table[name].cast(pl.String))
         meaning, meanings = codes(_meaning(distinct))
         if len(meanings) < len(distinct):
-            yield from _finding(view, name, np.arange(view.rows), meaning[form], form)
+            yield from _finding(view, name, meaning[form], form)
+
+
+def _value(view: View, name: str, form: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of the value of each row: all missing ones alike, and all whole ones but zero.
+
+    Whether a whole number ends in .0 depends on who wrote it, not on its size; zero is often a default, written
+    by someone else.
+    """
+    if view.table[name].dtype.is_numeric():
+        values = view.number(name)
+        plain = np.isin(form, (INTEGER, POINT_ZERO)) & (values != 0)
+        return np.unique(np.where(plain, 1.0, values), return_inverse=True)[1]
+    text, distinct = codes(view.table[name].cast(pl.String))
+    return codes(_meaning(distinct))[0][text]
 
 
 def precision(view: View) -> Iterator[Finding]:
@@ -80,30 +90,24 @@ def _meaning(texts: pl.Series) -> pl.Series:
     return pl.select(pl.coalesce(number.cast(pl.String), plain)).to_series()
 
 
-def _finding(
-    view: View, name: str, rows: NDArray[np.int64], value: NDArray[np.int64], form: NDArray[np.int64]
-) -> Iterator[Finding]:
-    if not view.goals or not len(rows):
+def _finding(view: View, name: str, value: NDArray[np.int64], form: NDArray[np.int64]) -> Iterator[Finding]:
+    if not view.goals:
         return
-    goal = view.goals[0]
-    forms, form = np.unique(form, return_inverse=True)
-    label = goal.codes[rows]
+    forms = int(form.max()) + 1
     # Only values that are written in two ways or more say anything here.
-    pairs = np.unique(value * len(forms) + form)
-    ways = np.bincount(pairs // len(forms), minlength=int(value.max()) + 1)
-    several = ways[value] > 1
-    if several.sum() < max(_LEAST, view.rows * 0.02):
+    ways = np.bincount(np.unique(value * forms + form) // forms, minlength=int(value.max()) + 1)
+    rows = np.flatnonzero(ways[value] > 1)
+    if len(rows) < max(_LEAST, view.rows * 0.02):
         return
-    told, known = _information(value[several], form[several], label[several])
+    told, known = _information(value[rows], form[rows], view.goals[0].codes[rows])
     share = told / known if known > 0 else 0.0
     if share >= TELLS:
-        where = rows[several]
-        _, shown = np.unique(form[several], return_index=True)
+        _, shown = np.unique(form[rows], return_index=True)
         yield Finding(
             "leak.format", grade(share, warning=TELLS, serious=0.6),
-            f"'{name}' gives the label away by how its values are written: among {several.sum():,} rows whose value is written in several ways, the way tells {share:.0%} of the label.",
-            (name,), {"told": round(share, 4), "rows": int(several.sum()), "ways": len(forms)},
-            examples=view.examples(where[shown], [name]), remedy=f"--drop {name}",
+            f"'{name}' gives the label away by how its values are written: among {len(rows):,} rows whose value is written in several ways, the way tells {share:.0%} of the label.",
+            (name,), {"told": round(share, 4), "rows": len(rows)},
+            examples=view.examples(rows[shown], [name]), remedy=f"--drop {name}",
         )  # fmt: skip
 
 
@@ -111,15 +115,16 @@ def _information(
     value: NDArray[np.int64], form: NDArray[np.int64], label: NDArray[np.int64]
 ) -> tuple[float, float]:
     """What the form tells of the label within each value, and what there is to know; in nats, summed over rows."""
+    k = int(label.max()) + 1
     _, cell = np.unique(value * (form.max() + 1) + form, return_inverse=True)
     _, value = np.unique(value, return_inverse=True)
-    by_cell = np.bincount(cell * 2 + label, minlength=2 * (cell.max() + 1)).reshape(-1, 2)
-    by_value = np.bincount(value * 2 + label, minlength=2 * (value.max() + 1)).reshape(-1, 2)
+    by_cell = np.bincount(cell * k + label, minlength=k * (cell.max() + 1)).reshape(-1, k)
+    by_value = np.bincount(value * k + label, minlength=k * (value.max() + 1)).reshape(-1, k)
     owner = np.empty(len(by_cell), np.int64)
     owner[cell] = value
     enough = by_value.sum(axis=1) >= _LEAST
     # Small tables tell too much: half a nat for each cell beyond the first (Miller 1955).
     before = (entropy(by_value, axis=1) * by_value.sum(axis=1))[enough]
     after = (entropy(by_cell, axis=1) * by_cell.sum(axis=1))[enough[owner]]
-    bias = 0.5 * (enough[owner].sum() - enough.sum())
+    bias = 0.5 * (k - 1) * (enough[owner].sum() - enough.sum())
     return float(before.sum() - after.sum() - bias), float(before.sum())

@@ -27,6 +27,8 @@ _STREAM_NAME = re.compile(
     r"(^|[^a-z])(flow|stream|session|conn(ection)?|packet|pkt|capture|recording|file|frame)[ _.]?(id|uid|number|no|index|name)?$|^uid$",
     re.I,
 )
+# Identifiers that come again in other flows by chance, or count within one.
+_PACKET_NAME = re.compile(r"checksum|hash|seq|ack|trans", re.I)
 
 _SAID: dict[str, str] = {
     "address": "is an address", "mac": "is a link-layer address", "port": "is a port", "ttl": "is a time to live",
@@ -127,7 +129,9 @@ def _flows(view: View) -> Iterator[tuple[str, str, Keys, NDArray[np.bool_]]]:
             view.dataset.groups.is_not_null().to_numpy(),
         )
     for name, field in view.dataset.fields.items():
-        if field.role == "id" or (field.role == "feature" and _STREAM_NAME.search(name)):
+        if (field.role == "id" and not _PACKET_NAME.search(name)) or (
+            field.role == "feature" and _STREAM_NAME.search(name)
+        ):
             distinct = view.table[name].n_unique()
             if not 0.001 * view.rows < distinct < 0.95 * view.rows:
                 continue
