@@ -48,7 +48,9 @@ class Flaml(TableDetector):
         # A label that a fold does not learn breaks the log-loss: labels of few rows are left out of the search.
         groups = duplicate_groups(flows)
         rng = np.random.default_rng(self.seed)
-        inside = rng.permutation(np.flatnonzero(np.bincount(codes)[codes] >= _OFTEN * self.folds))[: self.rows]
+        inside = rng.permutation(np.flatnonzero(np.bincount(codes)[codes] >= _OFTEN * self.folds))[
+            : self.rows
+        ]
         truth = np.unique(codes[inside], return_inverse=True)[1]
         best = None
         # FLAML's choice between kinds follows the clock, its choice within a kind does not: one search a kind.
@@ -69,13 +71,19 @@ class Flaml(TableDetector):
             )
         maker = best._trained_estimator
         settings = {key: _plain(value) for key, value in maker.params.items()}
-        self.found = {"estimator": best.best_estimator, "settings": settings, "log_loss": float(best.best_loss)}
+        self.found = {
+            "estimator": best.best_estimator,
+            "settings": settings,
+            "log_loss": float(best.best_loss),
+        }
         self.model = maker.estimator_class(**settings | {"random_state": self.seed})
         self.model.fit(rows, codes, sample_weight=self.weights(codes))
 
     def _chances(self, flows: pl.DataFrame) -> Chances:
         rows = self.encoding.ranks(flows)
-        return np.asarray(self.model.predict(rows) if self._is_booster() else self.model.predict_proba(rows), np.float64)
+        return np.asarray(
+            self.model.predict(rows) if self._is_booster() else self.model.predict_proba(rows), np.float64
+        )
 
     def _is_booster(self) -> bool:
         return type(self.model).__name__ == "Booster"
@@ -129,7 +137,9 @@ class AutoGluon(TableDetector):
 
     def _chances(self, flows: pl.DataFrame) -> Chances:
         # AutoGluon leaves labels of very few rows out of its answer.
-        said = self.model.predict_proba(self._table(flows)).reindex(columns=range(len(self.labels)), fill_value=0.0)
+        said = self.model.predict_proba(self._table(flows)).reindex(
+            columns=range(len(self.labels)), fill_value=0.0
+        )
         return np.asarray(said.to_numpy(), np.float64)
 
     def _table(self, flows: pl.DataFrame) -> Any:

@@ -39,7 +39,9 @@ class XGBoost(TableDetector):
             "colsample_bytree": self.sample, "max_bin": self.bins, "seed": self.seed, "nthread": self.cores,
             "verbosity": 0,
         }  # fmt: skip
-        rows = xgboost.DMatrix(self.encoding.ranks(flows), codes, weight=self.weights(codes), nthread=self.cores)
+        rows = xgboost.DMatrix(
+            self.encoding.ranks(flows), codes, weight=self.weights(codes), nthread=self.cores
+        )
         self.model = xgboost.train(settings, rows, self.rounds)
 
     def _chances(self, flows: pl.DataFrame) -> Chances:

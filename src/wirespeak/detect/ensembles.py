@@ -41,7 +41,9 @@ class Vote(TableDetector):
 
         for name in self.members:
             if name in ("vote", "stack", "tuned", "isolation-forest"):
-                raise OptionError(f"'{name}' cannot be a member of {self.name}. Give it detectors of a single kind.")
+                raise OptionError(
+                    f"'{name}' cannot be a member of {self.name}. Give it detectors of a single kind."
+                )
         return [make(name, threads=self.threads, balance=self.balance) for name in self.members]
 
     def _answers(self, parts: list[TableDetector], flows: pl.DataFrame) -> list[Chances]:
@@ -170,7 +172,9 @@ class Tuned(Vote):
         shares = tuple((np.bincount(codes, minlength=len(self.labels)) / len(codes)).tolist())
         self.prior = Prior(shares, place)
         if truth:
-            self.prior = self.prior.chosen(np.concatenate(chances), np.concatenate(truth), np.concatenate(weights))
+            self.prior = self.prior.chosen(
+                np.concatenate(chances), np.concatenate(truth), np.concatenate(weights)
+            )
         self.parts = self._learnt(flows, codes, names)
 
     def _learnt(self, flows: pl.DataFrame, codes: Codes, names: Names) -> list[TableDetector]:
@@ -179,7 +183,9 @@ class Tuned(Vote):
         said = np.asarray(self.labels)[codes]
         finer = len(set(names)) > len(set(said))
         mixed, kinds = mixtures(flows, said, names, self.mixed, self.seed) if finer else (flows[:0], [])
-        taught = np.array([f"{label}\t{name}" for label, name in zip(said, names, strict=True)]) if finer else said
+        taught = (
+            np.array([f"{label}\t{name}" for label, name in zip(said, names, strict=True)]) if finer else said
+        )
         parts = []
         for member in self.members:
             options = {key: self._eased(key, value) for key, value in _RECIPES[member].items()}
@@ -209,7 +215,12 @@ class Tuned(Vote):
         return self.prior.correct(super()._chances(flows))
 
     def _kept(self) -> dict[str, Any]:
-        kept = {"shares": self.prior.shares, "ordinary": self.prior.ordinary, "tau": self.prior.tau, "lean": self.prior.lean}
+        kept = {
+            "shares": self.prior.shares,
+            "ordinary": self.prior.ordinary,
+            "tau": self.prior.tau,
+            "lean": self.prior.lean,
+        }
         return super()._kept() | {"prior": kept}
 
     def _restore(self, card: dict[str, Any]) -> None:
@@ -246,7 +257,8 @@ def mixtures(
         one, other = flows[rng.choice(here, count, p=chance)], flows[rng.choice(here, count, p=chance)]
         pick = rng.random((count, flows.width)) < 0.5
         columns = [
-            one[name].zip_with(pl.Series(pick[:, number]), other[name]) for number, name in enumerate(flows.columns)
+            one[name].zip_with(pl.Series(pick[:, number]), other[name])
+            for number, name in enumerate(flows.columns)
         ]
         parts.append(pl.DataFrame(columns))
         called += [f"{label}\t"] * count

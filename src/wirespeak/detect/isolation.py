@@ -46,7 +46,10 @@ class Isolation(TableDetector):
         rows = flows if usual is None else flows.filter(pl.Series(codes == self.labels.index(usual)))
         self.labels = (usual or "normal", UNKNOWN)
         self.model = IsolationForest(
-            n_estimators=self.trees, max_samples=min(self.rows, len(rows)), random_state=self.seed, n_jobs=self.cores
+            n_estimators=self.trees,
+            max_samples=min(self.rows, len(rows)),
+            random_state=self.seed,
+            n_jobs=self.cores,
         )
         seen = self.encoding.scaled(rows)
         strange = -self.model.fit(seen).score_samples(seen)

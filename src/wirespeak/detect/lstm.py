@@ -55,7 +55,9 @@ class Recurrent(TableDetector):
             for _ in range(epochs):
                 order = torch.from_numpy(rng.permutation(len(chosen)))
                 for batch in order.split(_BATCH):
-                    loss = torch.nn.functional.cross_entropy(self.model(tokens[batch]), truth[batch], reduction="none")
+                    loss = torch.nn.functional.cross_entropy(
+                        self.model(tokens[batch]), truth[batch], reduction="none"
+                    )
                     optimiser.zero_grad()
                     (loss * weights[batch]).mean().backward()
                     torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

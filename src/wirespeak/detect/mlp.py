@@ -15,7 +15,6 @@ from wirespeak.detect.saved import read_model, write_model
 from wirespeak.detect.tabular import Chances, Codes, TableDetector
 from wirespeak.errors import missing_extra
 
-
 # A small table is read more often, until so many steps were taken.
 _STEPS = 400
 

@@ -102,7 +102,7 @@ class Online(TableDetector):
         """How much better than guessing a forest is on the newest block, mean over labels; never quite silent."""
         right = model.predict(rows) == codes
         recalls = [float(right[codes == code].mean()) for code in np.unique(codes)]
-        return float(max(np.mean(recalls) - 1 / len(self.labels), 0.01))
+        return max(sum(recalls) / len(recalls) - 1 / len(self.labels), 0.01)
 
     def _pooled(self, rows: NDArray[np.float32]) -> Chances:
         pooled = np.zeros((len(rows), len(self.labels)))

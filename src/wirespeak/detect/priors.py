@@ -43,7 +43,9 @@ class Prior:
         leans = _LEANS if self.ordinary is not None else (0.0,)
         tried = [Prior(self.shares, self.ordinary, tau, lean) for tau in _TAUS for lean in leans]
         tried.sort(key=lambda prior: prior.tau + abs(prior.lean))
-        scores = [quality(prior.correct(chances).argmax(axis=1), truth, weights, self.ordinary) for prior in tried]
+        scores = [
+            quality(prior.correct(chances).argmax(axis=1), truth, weights, self.ordinary) for prior in tried
+        ]
         return tried[int(np.argmax(np.round(scores, 4)))]
 
 

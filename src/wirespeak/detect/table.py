@@ -116,7 +116,13 @@ class Encoding:
         arrays = {str(place): column.values for place, column in enumerate(self.columns)}
         np.savez_compressed(folder / "encoding.npz", allow_pickle=False, **arrays)
         described = [
-            {"name": c.name, "kind": c.kind, "categories": c.categories, "centre": c.centre, "spread": c.spread}
+            {
+                "name": c.name,
+                "kind": c.kind,
+                "categories": c.categories,
+                "centre": c.centre,
+                "spread": c.spread,
+            }
             for c in self.columns
         ]
         (folder / "encoding.json").write_text(json.dumps(described, ensure_ascii=False), encoding="utf-8")
@@ -161,7 +167,11 @@ def _learn(series: pl.Series) -> Column:
             f"column '{series.name}' holds {series.dtype}; a detector reads numbers and text. Leave it out or convert it."
         )
     counted = (
-        series.cast(pl.String).drop_nulls().rename("value").value_counts().sort("count", "value", descending=[True, False])
+        series.cast(pl.String)
+        .drop_nulls()
+        .rename("value")
+        .value_counts()
+        .sort("count", "value", descending=[True, False])
     )
     return Column(series.name, "category", categories=tuple(counted["value"]))
 
@@ -177,7 +187,9 @@ def _fits(column: Column, series: pl.Series) -> bool:
 
 
 def _numbers(series: pl.Series) -> NDArray[np.float64]:
-    if not _is_number(series):  # a column that held nothing in training: present or not is all there is to say
+    if not _is_number(
+        series
+    ):  # a column that held nothing in training: present or not is all there is to say
         return np.where(series.is_null().to_numpy(), np.nan, 0.0)
     return series.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
@@ -191,7 +203,11 @@ def _rank(column: Column, series: pl.Series) -> NDArray[np.float64]:
     if not most:
         return np.where(np.isnan(numbers), -1.0, 0.0)
     finite = np.isfinite(column.values)
-    inner = np.interp(np.nan_to_num(numbers), column.values[finite], np.arange(most)[finite]) if finite.any() else np.zeros(len(numbers))
+    inner = (
+        np.interp(np.nan_to_num(numbers), column.values[finite], np.arange(most)[finite])
+        if finite.any()
+        else np.zeros(len(numbers))
+    )
     inner = np.where(numbers > column.values[-1], most - 0.5, inner)
     inner = np.where(numbers < column.values[0], -0.5, inner)
     inner = np.where(np.isposinf(numbers), most, inner)

@@ -66,7 +66,9 @@ class TableDetector(ABC):
         Raises InputError naming columns that were not there in training, or are missing now.
         """
         if not self.labels:
-            raise InputError(f"the {self.name} detector has learnt nothing yet. Call fit, or load a saved one.")
+            raise InputError(
+                f"the {self.name} detector has learnt nothing yet. Call fit, or load a saved one."
+            )
         self.encoding.check(flows)
         if flows.is_empty():
             return np.zeros((0, len(self.labels)), np.float32)
@@ -125,7 +127,9 @@ class TableDetector(ABC):
             raise InputError(f"{said.null_count()} of {len(said)} rows have no label. Leave them out.")
         self.labels, self.seed = tuple(sorted(set(said))), seed
         if len(self.labels) < 2:
-            raise InputError(f"learning needs rows of at least two labels, and these have {len(self.labels)}.")
+            raise InputError(
+                f"learning needs rows of at least two labels, and these have {len(self.labels)}."
+            )
         self.encoding = Encoding.learn(flows)
         numbers = {label: number for number, label in enumerate(self.labels)}
         return said.replace_strict(numbers, return_dtype=pl.Int64).to_numpy()
@@ -163,7 +167,7 @@ class TableDetector(ABC):
         """What else belongs on the card, as plain JSON types."""
         return {}
 
-    def _restore(self, card: dict[str, Any]) -> None:
+    def _restore(self, card: dict[str, Any]) -> None:  # noqa: B027 - most kinds keep nothing there
         """Take back what `_kept` put on the card."""
 
 

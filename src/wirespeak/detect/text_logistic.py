@@ -27,7 +27,9 @@ def words(flows: pl.DataFrame, encoding: Encoding) -> pl.Series:
             said.append(pl.format("{}={}", pl.lit(name), text).fill_null(""))
         elif kind.is_numeric() or kind == pl.Boolean:
             number = value.cast(pl.Float64).fill_nan(None)
-            power = (number.abs() + 1).log(2).floor().clip(upper_bound=1100).cast(pl.Int64) * number.sign().cast(pl.Int64)
+            power = (number.abs() + 1).log(2).floor().clip(upper_bound=1100).cast(
+                pl.Int64
+            ) * number.sign().cast(pl.Int64)
             digits = number.round_sig_figs(2)
             said.append(pl.format("{}={} {}~{}", pl.lit(name), digits, pl.lit(name), power).fill_null(""))
     if not said:
