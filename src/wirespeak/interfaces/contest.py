@@ -1,0 +1,202 @@
+"""Every detector on the same folds of one dataset, so that their numbers can stand in one table.
+
+Nothing is chosen on the rows that are judged: whatever a detector tunes, it tunes on parts of its training
+side. The threshold for attacks of unseen names comes from normal rows that neither trained it nor are judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wirespeak.data.dataset import Dataset
+from wirespeak.data.fingerprint import fingerprints, mixed
+from wirespeak.data.split import Fold, Protocol, feature_groups, folds
+from wirespeak.detect.drawer import DETECTORS, make
+from wirespeak.errors import MissingPart
+from wirespeak.evaluate.comparison import Result
+from wirespeak.evaluate.cost import Cost, measured
+from wirespeak.evaluate.failures import analyse
+from wirespeak.evaluate.judge import Judgement, judge
+from wirespeak.interfaces.progress import Say, quiet
+
+APART = ("autogluon",)
+"""Detectors that pin others' versions: never among `all`."""
+
+Chances = NDArray[np.float32]
+_CALIBRATION = 10  # one group of equal normal training rows in ten sets the threshold and trains nothing
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be told apart, from what.
+
+    binary: attack from normal, instead of the dataset's own labels. addresses: whether detectors see addresses
+    and ports. test: the official test rows, for the protocol `official`.
+    """
+
+    dataset: Dataset
+    binary: bool = False
+    addresses: bool = False
+    test: Dataset | None = None
+
+    def rows(self, judged: bool = False) -> Dataset:
+        """The dataset trained on, or the one judged."""
+        return self.test if judged and self.test is not None else self.dataset
+
+    def features(self, judged: bool = False) -> pl.DataFrame:
+        """What detectors see, a row for each row of the dataset."""
+        return self.rows(judged).table.select(self.dataset.features(addresses=self.addresses))
+
+    def answers(self, judged: bool = False) -> pl.Series:
+        """What they are to say."""
+        found = self.rows(judged)
+        return found.binary() if self.binary else found.labels
+
+
+@dataclass
+class _Told:
+    """What one detector said of the rows it was judged on, fold after fold."""
+
+    labels: list[str]
+    rows: list[NDArray[np.int64]]
+    chances: list[Chances]
+    unseen: list[NDArray[np.bool_]]
+    calibration: list[NDArray[np.float64]]
+    fit: Cost
+    predict: Cost
+
+
+def contest(
+    task: Task,
+    detectors: Sequence[str],
+    *,
+    protocol: Protocol = "group",
+    k: int = 3,
+    seed: int = 0,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+    progress: Say = quiet,
+) -> tuple[list[Result], dict[str, str]]:
+    """A result for each detector, and why others could not run (a part that is not installed).
+
+    options: of a detector by name, beside its defaults. The random split is run for each too, on one fold.
+    """
+    honest = folds(task.dataset, protocol=protocol, k=k, seed=seed, test=task.test)
+    careless = folds(task.dataset, protocol="random", k=max(k, 2), seed=seed)[:1]
+    normal = task.rows(True).binary() == "normal"
+    ordinary = next(iter(task.answers(True).filter(normal).unique().sort()), "normal")
+    groups = feature_groups(task.rows(True))
+    results: list[Result] = []
+    absent: dict[str, str] = {}
+    for number, name in enumerate(detectors):
+        progress(f"{name} on {len(honest)} folds of {task.dataset.title}", number / len(detectors))
+        chosen = (options or {}).get(name, {})
+        try:
+            told = _run(task, name, honest, chosen, seed)
+            beside = None
+            if protocol != "random":
+                once = Task(task.dataset, task.binary, task.addresses)
+                beside = _judge(once, _run(once, name, careless, chosen, seed), None, ordinary, seed)
+        except MissingPart as error:
+            absent[name] = str(error)
+            continue
+        judgement = _judge(task, told, groups, ordinary, seed)
+        rows = np.concatenate(told.rows)
+        results.append(
+            Result(
+                name,
+                judgement,
+                random=beside,
+                fit=told.fit,
+                predict=told.predict,
+                rows=rows,
+                failures=analyse(
+                    task.features(True)[rows],
+                    judgement.predictions["truth"].to_list(),
+                    judgement.predictions["answer"].to_list(),
+                    units={field.name: field.unit for field in task.dataset.fields.values() if field.unit},
+                    seed=seed,
+                ),
+            )
+        )
+    return results, absent
+
+
+def everyone() -> list[str]:
+    """The detectors that `all` means."""
+    return [name for name in DETECTORS if name not in APART]
+
+
+def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int) -> _Told:
+    """Fit and ask one detector, fold by fold."""
+    features, answers, names = task.features(), task.answers(), task.dataset.names
+    asked, of = task.features(True), task.rows(True).names
+    told = _Told([], [], [], [], [], Cost(), Cost())
+    said: list[tuple[tuple[str, ...], Chances]] = []
+    for fold in split:
+        train, spared = _spared(task.dataset, fold.train, seed)
+        detector = make(name, **options)
+        with measured() as cost:
+            detector.fit(features[train], answers[train].to_list(), seed=seed, names=names[train].to_list())
+        told.fit = _and(told.fit, cost)
+        with measured() as cost:
+            chances = detector.predict(asked[fold.test])
+        told.predict = _and(told.predict, cost)
+        said.append((detector.labels, chances))
+        told.rows.append(fold.test)
+        told.unseen.append(of[fold.test].is_in(list(fold.unseen)).to_numpy())
+        told.calibration.append(_attack(detector.predict(features[spared]), detector.labels, answers[spared]))
+    told.labels = sorted({label for labels, _ in said for label in labels})
+    told.chances = [_aligned(chances, labels, told.labels) for labels, chances in said]
+    return told
+
+
+def _spared(
+    dataset: Dataset, train: NDArray[np.int64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows to learn from, and normal ones kept for the threshold: equal rows stay together."""
+    keys = mixed(fingerprints(dataset.table[train], dataset.features()), seed + 1)
+    apart = (keys % np.uint64(_CALIBRATION) == 0) & (dataset.binary()[train] == "normal").to_numpy()
+    return (train[~apart], train[apart]) if apart.any() and not apart.all() else (train, train[:0])
+
+
+def _attack(chances: Chances, labels: Sequence[str], answers: pl.Series) -> NDArray[np.float64]:
+    """The score of attack of rows that are all normal."""
+    if not len(answers) or answers[0] not in labels:
+        return np.zeros(0)
+    return np.asarray(1.0 - chances[:, list(labels).index(answers[0])], np.float64)
+
+
+def _judge(task: Task, told: _Told, groups: NDArray[np.int64] | None, normal: str, seed: int) -> Judgement:
+    rows = np.concatenate(told.rows)
+    number = np.concatenate([np.full(len(part), place) for place, part in enumerate(told.rows)])
+    calibrated = all(len(scores) for scores in told.calibration)
+    return judge(
+        task.answers(True)[rows].to_list(),
+        np.concatenate(told.chances),
+        told.labels,
+        groups=None if groups is None else groups[rows],
+        unseen=np.concatenate(told.unseen),
+        calibration=told.calibration if calibrated else None,
+        folds=number,
+        names=task.rows(True).names[rows].to_list(),
+        normal=normal,
+        seed=seed,
+    )
+
+
+def _aligned(chances: Chances, labels: Sequence[str], wanted: Sequence[str]) -> Chances:
+    """Probabilities in the order of `wanted`; 0 for a label that this fold never taught."""
+    found = np.zeros((len(chances), len(wanted)), np.float32)
+    found[:, [wanted.index(label) for label in labels]] = chances
+    return found
+
+
+def _and(one: Cost, other: Cost) -> Cost:
+    peaks = [cost.peak_bytes for cost in (one, other) if cost.peak_bytes is not None]
+    return Cost(one.wall_s + other.wall_s, one.cpu_s + other.cpu_s, max(peaks, default=None))
