@@ -18,6 +18,7 @@ import pytest
 
 from wirespeak.data import catalogue, dataset
 from wirespeak.data.sources import SOURCES, read_dataset
+from wirespeak.data.sources.published import compare
 from wirespeak.data.sources.source import Download, Source
 from wirespeak.errors import InputError, OptionError
 from wirespeak.lab.labelled import read_recording
@@ -124,7 +125,7 @@ BAD: dict[str, tuple[Callable[[list[list[str]]], list[list[str]]], str, int]] = 
     "too many cells": (lambda lines: [*lines[:3], [*lines[3], "9"], *lines[4:]], "line 4: 46 cells, expected 45", 1),
     "the header again": (lambda lines: [*lines[:3], lines[0], *lines[3:]], "line 4: column 'attack_cat' is 'attack_cat', the header again", 1),
     "unknown label": (lambda lines: spoil(lines, "attack_cat", "Fuzzer"), "expected one of 10 known labels, such as 'Fuzzers'", 1),
-    "several": (lambda lines: spoil(spoil(lines, "sbytes", "x"), "dur", "y", row=5), "2 rows are like this", 2),
+    "several": (lambda lines: spoil(spoil(lines, "sbytes", "x"), "dur", "y", row=5), "2 rows do not fit", 2),
 }  # fmt: skip
 
 
@@ -166,6 +167,56 @@ def test_quoted_line_breaks_do_not_shift_line_numbers(tmp_path: Path) -> None:
     lines = spoil(spoil(made(SOURCES["ton-iot"]), "http_uri", '"/a,\nb"', row=2), "src_bytes", "x", row=5)
     with pytest.raises(InputError, match=r"line 7: column 'src_bytes'"):
         read_dataset([write(tmp_path / "a.csv", lines)])
+
+
+def test_a_part_is_told_by_its_rows_not_by_its_name() -> None:
+    source = SOURCES["unsw-nb15"]
+    testing = source.published[1]
+    labels = pl.concat([pl.repeat(name, count, eager=True) for name, count in testing.counts.items()])
+    partition, notes = compare(source, "UNSW_NB15_training-set.csv", len(labels), labels, "")
+    assert partition == "test"
+    assert "Its name says train" in notes[1]
+    changed = labels.replace({"Worms": "Generic"})
+    partition, notes = compare(source, "a.csv", len(labels), changed, "")
+    assert partition is None
+    assert "Worms 0 (published 44)" in notes[0]
+    assert "Generic 18,915 (published 18,871)" in notes[0]
+    partition, notes = compare(source, "a.csv", 10, labels.head(10), "")
+    assert partition is None
+    assert "No published file has 10 rows" in notes[0]
+
+
+def test_a_stray_quote_costs_one_row(tmp_path: Path) -> None:
+    lines = spoil(made(SOURCES["unsw-nb15"]), "proto", '"tcp')
+    read = read_dataset([write(tmp_path / "a.csv", lines)], on_bad_row="skip")
+    assert len(read) == ROWS - 1
+    assert read.set_aside["line"].to_list() == [4]
+    assert "never closed" in read.set_aside["reason"][0]
+
+
+def test_line_ends_separators_and_marks_make_no_difference(tmp_path: Path) -> None:
+    lines = made(SOURCES["unsw-nb15"])
+    path = write(tmp_path / "a.csv", lines)
+    plain = read_dataset([path])
+    text = path.read_bytes()
+    for number, other in enumerate(
+        [text.replace(b"\n", b"\r\n"), text.replace(b",", b";"), b"\xef\xbb\xbf" + text]
+    ):
+        (tmp_path / f"{number}.csv").write_bytes(other)
+        assert read_dataset([tmp_path / f"{number}.csv"]).table.equals(plain.table)
+    (tmp_path / "wide.csv").write_bytes(text.decode().encode("utf-16"))
+    with pytest.raises(InputError, match="UTF-16"):
+        read_dataset([tmp_path / "wide.csv"])
+    (tmp_path / "bare.csv").write_text(",".join(lines[0]) + "\n")
+    with pytest.raises(InputError, match="no rows"):
+        read_dataset([tmp_path / "bare.csv"])
+
+
+def test_a_bad_first_row_of_a_file_without_a_header_is_set_aside(tmp_path: Path) -> None:
+    lines = [line[:43] for line in made(SOURCES["nsl-kdd"])[1:]]
+    read = read_dataset([write(tmp_path / "a", [["1", "2"], *lines])], on_bad_row="skip")
+    assert len(read) == ROWS
+    assert read.set_aside["line"].to_list() == [1]
 
 
 def test_how_numbers_are_written_is_kept(tmp_path: Path) -> None:
@@ -222,9 +273,9 @@ def test_the_dirt_of_cicids2017_is_mended_and_counted(tmp_path: Path) -> None:
     assert read.names[2] == "Web Attack - XSS"
     assert read.canonical[2] == "web.xss"
     said = " ".join(read.notes)
-    assert "1 infinities and 1 NaN" in said
+    assert "infinite in 1 row, NaN in 1 row" in said
     assert "cp1252" in said
-    assert "1 rows are empty" in said
+    assert "1 row with nothing" in said
     assert "there twice, with the same values" in said
 
 

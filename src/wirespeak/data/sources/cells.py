@@ -15,12 +15,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.data import dataset
+from wirespeak.data.sources.source import many
 from wirespeak.errors import InputError
 
 GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
 BOM = b"\xef\xbb\xbf"
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+SEPARATORS = ",;\t|"
 PEEK_BYTES = 1 << 18
+UNCLOSED = "a quote that is never closed"
 
 
 @dataclass(frozen=True)
@@ -55,8 +59,11 @@ class Sheet:
     notes: list[str] = field(default_factory=list)
 
 
-def peek(path: Path, *, separator: str = ",") -> Head:
-    """The head of a CSV (also .gz) or parquet file. Raises InputError when there is none to be had."""
+def peek(path: Path, *, separator: str | None = None) -> Head:
+    """The head of a CSV (also .gz) or parquet file. Raises InputError when there is none to be had.
+
+    separator: of the cells; by default the one that occurs most in the first line.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(PEEK_BYTES)
@@ -68,7 +75,10 @@ def peek(path: Path, *, separator: str = ",") -> Head:
         return Head(path, tuple(_parquet_names(path)), (), typed=True)
     if start.startswith(GZIP):
         start = _gunzip_start(path)
+    if start.startswith(UTF16):
+        raise InputError(f"{path}: is UTF-16 text, expected UTF-8. Convert it: iconv -f UTF-16 -t UTF-8.")
     text = start.removeprefix(BOM).decode("latin-1")
+    separator = separator or max(SEPARATORS, key=text.partition("\n")[0].count)
     records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         first, second = (tuple(cell.strip() for cell in next(records, [])) for _ in range(2))
@@ -148,23 +158,11 @@ def _sorted_out(
 ) -> tuple[pl.DataFrame, NDArray[np.int64]]:
     """The same, record by record: slow, but it knows the line of each and which have too few or many cells."""
     physical = data.decode().splitlines(keepends=True)
-    records = csv.reader(iter(physical), delimiter=separator)
     kept: list[str] = []
     lines: list[int] = []
-    before = 0
-    try:
-        for number, cells in enumerate(records):
-            start, before = before, records.line_num
-            if (number == 0 and header) or not cells:
-                continue
-            if len(cells) == len(names):
-                kept.extend(physical[start:before])
-                lines.append(start + 1)
-            else:
-                reason = f"{len(cells)} cells, expected {len(names)}"
-                misfits.append(Misfit(start + 1, "", separator.join(cells)[:80], reason))
-    except csv.Error as error:
-        misfits.append(Misfit(before + 1, "", physical[before][:80].strip(), str(error)))
+    start = int(header)
+    while start < len(physical):
+        start = _sort_records(physical, start, len(names), separator, kept, lines, misfits)
     clean = "".join(kept).encode()
     table = _parsed(clean, names, header=False, separator=separator) if kept else None
     if table is None or table.height != len(lines):
@@ -174,6 +172,46 @@ def _sorted_out(
             orient="row",
         )
     return table, np.asarray(lines, dtype=np.int64)
+
+
+def _sort_records(
+    physical: list[str],
+    start: int,
+    width: int,
+    separator: str,
+    kept: list[str],
+    lines: list[int],
+    misfits: list[Misfit],
+) -> int:
+    """Sort the records from a line on into kept lines and misfits; returns the line to go on from.
+
+    A record of the wrong width that goes over several lines has lost a quote: only its first line is a misfit,
+    and the next record is looked for right after it.
+    """
+    records = csv.reader(iter(physical[start:]), delimiter=separator)
+    first, line = start, start
+    while True:
+        try:
+            cells = next(records, None)
+        except csv.Error as error:
+            reason = UNCLOSED if "field larger" in str(error) else str(error)
+            misfits.append(Misfit(line + 1, "", physical[line][:80].strip(), reason))
+            return line + 1
+        if cells is None:
+            return len(physical)
+        end = first + records.line_num
+        if len(cells) == width:
+            kept.extend(physical[line:end])
+            lines.append(line + 1)
+        elif cells:
+            reason = f"{len(cells)} cells, expected {width}"
+            misfits.append(Misfit(line + 1, "", separator.join(cells)[:80], reason))
+            if end > line + 1:
+                misfits[-1] = Misfit(
+                    line + 1, "", physical[line][:80].strip(), "a quote that is never closed"
+                )
+                return line + 1
+        line = end
 
 
 def _decoded(data: bytes, encoding: str | None, misfits: list[Misfit], notes: list[str]) -> bytes:
@@ -199,7 +237,7 @@ def _decoded(data: bytes, encoding: str | None, misfits: list[Misfit], notes: li
                 misfits.append(Misfit(number + 1, "", shown, "text that is not UTF-8"))
                 lines[number] = b""
     if encoding:
-        notes.append(f"{odd:,} lines are not UTF-8; they were read as {encoding}.")
+        notes.append(f"{many(odd, 'line')} that are not UTF-8 were read as {encoding}.")
     return b"\n".join(lines)
 
 

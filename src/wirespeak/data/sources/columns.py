@@ -11,8 +11,8 @@ import polars as pl
 
 from wirespeak.data.dataset import DECIMAL, INTEGER, Field
 from wirespeak.data.sources import cells
-from wirespeak.data.sources.cells import Head, Misfit, Sheet
-from wirespeak.data.sources.source import Answer, Source
+from wirespeak.data.sources.cells import Misfit, Sheet
+from wirespeak.data.sources.source import Answer, Source, many
 
 SHOWN = 80
 """Characters of a value that a message shows."""
@@ -27,11 +27,11 @@ MANY_VALUES = 1000
 class Columns:
     """The columns of one sheet, as far as they are read.
 
-    columns: the values. styles: how each column's cells are written. notes: what was met.
+    header: the names in the file's first line, none when it has no such line. columns: the values. styles: how each column's cells are written. notes: what was met.
     """
 
-    def __init__(self, head: Head, source: Source, answer: Answer | None, sheet: Sheet) -> None:
-        self.head, self.source, self.answer = head, source, answer
+    def __init__(self, sheet: Sheet, source: Source, answer: Answer | None, header: tuple[str, ...]) -> None:
+        self.source, self.answer, self.header = source, answer, header
         self.sheet, self.table = sheet, sheet.table
         self.columns: dict[str, pl.Series] = {}
         self.styles: dict[str, int | pl.Series] = {}
@@ -64,19 +64,11 @@ class Columns:
 
     def _find_repeated_header(self) -> None:
         column = self.answer.column if self.answer else self.table.columns[0]
-        text = self.table[column]
-        if text.dtype == pl.String and not self.head.typed:
-            written = self.head.first[self.table.columns.index(column)]
-            rows = (
-                (text.str.strip_chars() == written).arg_true()
-                if written == column or self._has_header()
-                else None
-            )
-            if rows is not None and len(rows):
-                self._rows.append((rows, column, "the header again"))
-
-    def _has_header(self) -> bool:
-        return sum(map(is_number, self.head.first)) < len(self.head.first) / 2
+        if self.header:
+            written = self.header[self.table.columns.index(column)]
+            again = self.table[column].str.strip_chars() == written
+            if again.any():
+                self._rows.append((again.arg_true(), column, "the header again"))
 
     def _read_number(self, name: str, text: pl.Series) -> None:
         if text.dtype == pl.String:
@@ -89,14 +81,13 @@ class Columns:
                 wrong = cells.as_number(text).is_null() & (text != "")
                 self._cells.append((wrong.arg_true(), name, "a number"))
                 # What cannot stay must not make decimals of a column of whole numbers.
-                text = text.zip_with(~wrong, pl.Series([""]))
-                values = cells.as_number(text)
+                values = cells.as_number(text.zip_with(~wrong, pl.Series([""])))
             self.styles[name] = (
                 INTEGER
                 if values.dtype == pl.Int64 and not values.null_count()
                 else cells.styles_of_numbers(text)
             )
-            missing = text.len() - int((text != "").sum()) if not self.source.missing else 0
+            missing = int((text == "").sum()) if not self.source.missing else 0
         else:
             values = cells.as_number(text)
             self.styles[name] = INTEGER if values.dtype == pl.Int64 else DECIMAL
@@ -104,7 +95,7 @@ class Columns:
         if values.dtype == pl.Float64:
             values = self._finite(name, values)
         if missing:
-            self.notes.append(f"{name}: {missing:,} empty cells read as missing.")
+            self.notes.append(f"{name}: {many(missing, 'empty cell')} read as missing.")
         self.columns[name] = values
 
     def _finite(self, name: str, values: pl.Series) -> pl.Series:
@@ -114,8 +105,9 @@ class Columns:
             return values
         if self.source.infinities:
             infinite = int(values.is_infinite().sum())
+            other = int(odd.sum()) - infinite
             self.notes.append(
-                f"{name}: {infinite:,} infinities and {int(odd.sum()) - infinite:,} NaN, as published, read as missing."
+                f"{name}: infinite in {many(infinite, 'row')}, NaN in {many(other, 'row')}, as published; read as missing."
             )
         else:
             self._cells.append((odd.arg_true(), name, "a finite number"))
@@ -143,12 +135,10 @@ class Columns:
         declared = {known.name for known in self.source.fields}
         extra = [name for name in fields if name not in declared]
         if extra and declared:
-            self.notes.append(f"{len(extra)} columns are not in the published dataset: {_some(extra)}.")
+            self.notes.append(f"Columns that are not in the published dataset: {_some(extra)}.")
         lacking = [known.name for known in self.source.fields if known.name not in fields]
         if lacking:
-            self.notes.append(
-                f"{len(lacking)} columns some releases carry are not in this file: {_some(lacking)}."
-            )
+            self.notes.append(f"Columns of other releases that this file has not: {_some(lacking)}.")
 
     def read_labels(self, labelled: bool) -> tuple[pl.Series, pl.Series, pl.Series]:
         """The finest names, the dataset's categories and the canonical labels of all rows, misfits included."""
@@ -160,7 +150,8 @@ class Columns:
         if answer.clean:
             written = answer.clean(written)
         if answer.codes:
-            written = written.replace(dict(answer.codes))
+            # A column of codes that once held a missing value is often written 3.0 for 3.
+            written = written.str.strip_suffix(".0").replace(dict(answer.codes))
         names = self.table.select(name=written).to_series()
         canonical = names.replace_strict(dict(answer.canonical), default=None, return_dtype=pl.String)
         labels = names.replace(dict(answer.categories)) if answer.categories else names
@@ -175,8 +166,9 @@ class Columns:
     def _known_labels(self, names: pl.Series, unknown: pl.Series) -> str:
         assert self.answer is not None
         first = names.filter(unknown)[0] or ""
-        nearest = get_close_matches(first, self.answer.canonical, n=1, cutoff=0.6)
-        hint = f", such as '{nearest[0]}'" if nearest else ""
+        folded = {label.casefold(): label for label in self.answer.canonical}
+        nearest = get_close_matches(first.casefold(), folded, n=1, cutoff=0.6)
+        hint = f", such as '{folded[nearest[0]]}'" if nearest else ""
         return f"one of {len(self.answer.canonical)} known labels{hint}"
 
     def misfits(self, on_bad_row: str) -> list[Misfit]:
@@ -191,7 +183,7 @@ class Columns:
                     found[row] = Misfit(int(self.sheet.lines[row]), column, value[:SHOWN], expected)
         if on_bad_row == "keep":
             self.notes += [
-                f"{column}: {len(rows):,} cells that should be {reason} were read as missing."
+                f"{column}: {many(len(rows), 'cell')} read as missing, expected {reason}."
                 for rows, column, reason in self._cells
             ]
         return list(found.values())

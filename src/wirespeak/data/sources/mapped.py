@@ -8,7 +8,7 @@ granularity = "flow"           # flow (default), packet or connection
 row = "one flow"               # what a row stands for
 label = "class"                # required: the column with the labels
 group = "capture"              # optional: the column that says which recording a row is from
-separator = ";"                # default: a comma
+separator = ";"                # default: what the first line looks like
 missing = ["-", "n/a"]         # how a missing value is written, beside an empty cell
 infinities = false             # true: infinities and NaN are read as missing
 encoding = "cp1252"            # of bytes that are not UTF-8; default: such lines are bad rows
@@ -50,8 +50,8 @@ _DATASET = (
 _COLUMN = ("role", "kind", "unit", "meaning")
 
 
-def read_map(path: Path) -> tuple[Source, str]:
-    """The source a TOML map describes, and its separator. Raises InputError or OptionError naming what is wrong."""
+def read_map(path: Path) -> tuple[Source, str | None]:
+    """The source a TOML map describes, and its separator, if it names one. Raises InputError or OptionError naming what is wrong."""
     try:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -88,7 +88,7 @@ def read_map(path: Path) -> tuple[Source, str]:
         group=group,
         guessed=frozenset(name for name in columns if "kind" not in columns[name] and name != label),
     )
-    return source, str(about.get("separator", ","))
+    return source, about.get("separator")
 
 
 def fit_map(head: Head, source: Source) -> Fit:

@@ -36,9 +36,18 @@ def compare(
     notes = [
         f"{file} has the rows{' and classes' if part.counts else ''} published for {part.name} ({rows:,})."
     ]
+    called = _called(file)
+    if part.partition and called and called != part.partition:
+        notes.append(f"Its name says {called}; by its rows it is the part called {part.partition}.")
     if part.sha256:
         notes.append(f"Its sha256 is {sha256[:8]}..., where {part.sha256[:8]}... is known: other bytes.")
     return part.partition, notes
+
+
+def _called(file: str) -> str | None:
+    """The part a file's name claims to be. Names lie, so this is only ever compared, never believed."""
+    name = file.casefold()
+    return "train" if "train" in name else "test" if "test" in name else None
 
 
 def difference(part: Published, counts: Mapping[str, int]) -> str:

@@ -13,7 +13,7 @@ from wirespeak.data.sources import cells
 from wirespeak.data.sources.cells import Head, Misfit, Sheet
 from wirespeak.data.sources.columns import Columns, is_number
 from wirespeak.data.sources.published import compare
-from wirespeak.data.sources.source import Answer, Source
+from wirespeak.data.sources.source import Answer, Source, many
 from wirespeak.errors import InputError
 
 ON_BAD_ROW = ("fail", "skip", "keep")
@@ -90,8 +90,10 @@ def read_part(head: Head, fitted: Fit, *, on_bad_row: str, labelled: bool) -> Pa
         raise InputError(f"{head.path}: has no column {columns}, where {source.title} keeps its labels.")
     sheet = _sheet(head, fitted)
     whole = sheet.table.height + len(sheet.misfits)
+    if not whole:
+        raise InputError(f"{head.path}: has a header and no rows.")
     sheet, blank = _without_blank_rows(sheet, fitted)
-    reader = Columns(head, source, fitted.answer, sheet)
+    reader = Columns(sheet, source, fitted.answer, head.first if fitted.header and not head.typed else ())
     fields = reader.read_columns()
     names, labels, canonical = reader.read_labels(labelled)
     misfits = sorted(sheet.misfits + reader.misfits(on_bad_row), key=lambda each: each.line)
@@ -103,7 +105,9 @@ def read_part(head: Head, fitted: Fit, *, on_bad_row: str, labelled: bool) -> Pa
     notes = [*sheet.notes, *blank, *reader.notes]
     if source.inspect:
         notes += source.inspect(table)
-    partition, compared = compare(source, head.path.name, whole, labels, sheet.sha256)
+    partition, compared = None, list[str]()
+    if not source.capture_files:
+        partition, compared = compare(source, head.path.name, whole, labels, sheet.sha256)
     return Part(
         file=str(head.path),
         fields=fields,
@@ -147,14 +151,14 @@ def _without_blank_rows(sheet: Sheet, fitted: Fit) -> tuple[Sheet, list[str]]:
     gone = np.zeros(sheet.table.height, dtype=bool)
     gone[suspects.filter(blank).to_numpy()] = True
     kept = replace(sheet, table=sheet.table.filter(pl.Series(~gone)), lines=sheet.lines[~gone])
-    return kept, [f"{int(gone.sum()):,} rows are empty in every column; they were left out."]
+    return kept, [f"{many(int(gone.sum()), 'row')} with nothing in any column left out."]
 
 
 def _complaint(head: Head, misfits: Sequence[Misfit]) -> str:
     first = misfits[0]
     where = f"{head.path} {'row' if head.typed else 'line'} {first.line}"
     what = f"column '{first.column}' is '{first.value}', {first.reason}" if first.column else first.reason
-    others = f" {len(misfits):,} rows are like this." if len(misfits) > 1 else ""
+    others = f" {len(misfits):,} rows do not fit." if len(misfits) > 1 else ""
     return f"{where}: {what}.{others} Use --on-bad-row skip to set such rows aside, keep to keep what can be read."
 
 
@@ -182,6 +186,11 @@ def merge(source: Source, parts: Sequence[Part]) -> Dataset:
     elif several and source.capture_files:
         groups = pl.concat(files).rename("group")
     prefix = {part.file: f"{part.file}: " if several else "" for part in parts}
+    labels = pl.concat([part.labels for part in parts])
+    notes = [prefix[part.file] + note for part in parts for note in part.notes]
+    if source.capture_files:
+        whole = table.height + sum(part.set_aside.height for part in parts)
+        notes += compare(source, "what was read", whole, labels, "")[1]
     return Dataset(
         name=source.name,
         title=source.title,
@@ -189,13 +198,13 @@ def merge(source: Source, parts: Sequence[Part]) -> Dataset:
         fields=first.fields,
         table=table,
         names=pl.concat([part.names for part in parts]),
-        labels=pl.concat([part.labels for part in parts]),
+        labels=labels,
         canonical=pl.concat([part.canonical for part in parts]),
         formats=_formats(parts),
         groups=groups,
         partition=_repeated([part.partition or "" for part in parts], parts) if known else None,
         set_aside=pl.concat([part.set_aside for part in parts]),
-        notes=tuple(prefix[part.file] + note for part in parts for note in part.notes),
+        notes=tuple(notes),
         files=tuple(part.file for part in parts),
     )
 

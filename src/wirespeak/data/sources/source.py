@@ -75,7 +75,8 @@ class Source:
     missing: how a missing value is written, beside an empty cell. absent: the same, in these columns only.
     infinities: whether infinities and NaN are part of what was published; they become null and are counted.
     encoding: what non-UTF-8 bytes of the published files are written in.
-    capture_files: whether each published file is one capture, so that files make groups.
+    capture_files: whether each published file is one capture, so that files make groups and only all of them
+        together can be compared with what was published.
     group: the column that says which recording a row belongs to. guessed: columns whose kind the values tell.
     flaws: what is wrong with it, one sentence or two each. inspect: further oddities of a table as read.
     """
@@ -112,3 +113,8 @@ class Source:
 def numbers(names: str, *, unit: str = "", meaning: str = "") -> list[Field]:
     """Feature columns of numbers that share a unit: `numbers("src_bytes dst_bytes", unit="bytes")`."""
     return [Field(name, "number", "feature", unit, meaning) for name in names.split()]
+
+
+def many(count: int, noun: str) -> str:
+    """A count and its noun: `1 row`, `2,000 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
