@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
+from math import floor
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -22,7 +23,7 @@ from wirespeak.records import Score
 if TYPE_CHECKING:
     from wirespeak.evaluate.comparison import Result
 
-_COLUMNS = ("accuracy", "balanced accuracy", "binary accuracy", "attack ROC area", "attack PR area", "unseen recall at 5 % false alarms", "calibration error")  # fmt: skip
+_COLUMNS = ("accuracy", "binary accuracy", "attack ROC area", "unseen recall at 5 % false alarms", "calibration error")  # fmt: skip
 _SIZE = 240
 
 
@@ -76,11 +77,12 @@ def _side_by_side(results: Sequence[Result]) -> str:
     head = ["", "macro-F1", *columns]
     head += ["macro-F1, random split"] if random else []
     head += ["fit, s", "predict, us a row", "peak, MB"] if costs else []
+    low = _lowest(results)
     rows = []
     for place, result in enumerate(results):
         score = result.judgement.score("macro-F1")
         other = result.random.score("macro-F1") if result.random else None
-        cells = [f"{_interval(score, other)}{_figure(score)}"]
+        cells = [f"{_interval(score, other, low)}{_figure(score)}"]
         cells += [_figure(result.judgement.score(name)) for name in columns]
         cells += [_figure(other)] if random else []
         if costs:
@@ -102,20 +104,30 @@ def _side_by_side(results: Sequence[Result]) -> str:
     key = " The open mark is the random split, which overstates." if random else ""
     return (
         f'<section><h2>Side by side</h2><div class="wide"><table><thead><tr>{_heads(head)}</tr></thead>'
-        f'<tbody>{"".join(rows)}</tbody></table></div><p class="note">The bar is the interval of macro-F1 between 0 and 1.{key}</p></section>'
+        f'<tbody>{"".join(rows)}</tbody></table></div><p class="note">The bar is the interval of macro-F1, from {low:g} to 1.{key}</p></section>'
     )
 
 
-def _interval(score: Score | None, other: Score | None) -> str:
-    """An interval and its value between 0 and 1; the random-split number as an open mark."""
+def _lowest(results: Sequence[Result]) -> float:
+    """Where the scale of macro-F1 begins: the tenth below everything shown."""
+    scores = [one.score("macro-F1") for result in results for one in (result.judgement, result.random) if one]
+    return floor(10 * min(score.value if score.low is None else score.low for score in scores if score)) / 10
+
+
+def _interval(score: Score | None, other: Score | None, start: float) -> str:
+    """An interval and its value between `start` and 1; the random-split number as an open mark."""
     if score is None:
         return ""
-    low, high = score.low if score.low is not None else score.value, score.high or score.value
-    mark = f'<circle class="other" cx="{other.value * 100:.1f}%" cy="50%" r="4"/>' if other else ""
+
+    def along(value: float) -> float:
+        return 100 * (value - start) / max(1e-9, 1 - start)
+
+    low, high = (score.value if end is None else end for end in (score.low, score.high))
+    mark = f'<circle class="other" cx="{along(other.value):.1f}%" cy="50%" r="4"/>' if other else ""
     return (
         f'<svg class="interval" role="img" aria-label="{score.value:.3f}, {low:.3f} to {high:.3f}"><rect class="track" y="44%" width="100%" height="12%"/>'
-        f'<rect class="span" x="{low * 100:.1f}%" y="22%" width="{max(0.6, (high - low) * 100):.1f}%" height="56%"/>'
-        f'<circle class="value" cx="{score.value * 100:.1f}%" cy="50%" r="3"/>{mark}</svg>'
+        f'<rect class="span" x="{along(low):.1f}%" y="22%" width="{max(0.6, along(high) - along(low)):.1f}%" height="56%"/>'
+        f'<circle class="value" cx="{along(score.value):.1f}%" cy="50%" r="3"/>{mark}</svg>'
     )
 
 

@@ -28,7 +28,7 @@ _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
     "axes.edgecolor": _SOFT, "axes.labelcolor": _INK, "axes.titlesize": 10, "axes.titlelocation": "left",
     "xtick.color": _INK, "ytick.color": _INK, "hatch.linewidth": 0.6, "legend.frameon": False,
-    "svg.hashsalt": "wirespeak", "svg.fonttype": "none", "pdf.fonttype": 42, "figure.dpi": 150,
+    "svg.hashsalt": "wirespeak", "text.parse_math": False, "svg.fonttype": "none", "pdf.fonttype": 42, "figure.dpi": 150,
 }  # fmt: skip
 # Okabe and Ito's colours (2008), from dark to light. Dashes and marks carry the difference without them; the
 # three cycles have different lengths, so that dozens of lines differ.
