@@ -59,6 +59,13 @@ class Sheet:
     notes: list[str] = field(default_factory=list)
 
 
+def misfit_table(misfits: Sequence[Misfit]) -> pl.DataFrame:
+    """Misfits as a table: line, column, value, reason."""
+    rows = [(each.line, each.column, each.value, each.reason) for each in misfits]
+    schema = {name: kind for name, kind in dataset.SET_ASIDE.items() if name != "file"}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
 def peek(path: Path, *, separator: str | None = None) -> Head:
     """The head of a CSV (also .gz) or parquet file. Raises InputError when there is none to be had.
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from wirespeak.data.dataset import DECIMAL, INTEGER, Field
 from wirespeak.data.sources import cells
-from wirespeak.data.sources.cells import Misfit, Sheet
+from wirespeak.data.sources.cells import Sheet, misfit_table
 from wirespeak.data.sources.source import Answer, Source, many
 
 SHOWN = 80
@@ -27,7 +27,8 @@ MANY_VALUES = 1000
 class Columns:
     """The columns of one sheet, as far as they are read.
 
-    header: the names in the file's first line, none when it has no such line. columns: the values. styles: how each column's cells are written. notes: what was met.
+    header: the names in the file's first line, none when it has no such line. columns: the values.
+    styles: how each column's cells are written. notes: what was met.
     """
 
     def __init__(self, sheet: Sheet, source: Source, answer: Answer | None, header: tuple[str, ...]) -> None:
@@ -79,7 +80,7 @@ class Columns:
             if wrong.any():
                 text = text.str.strip_chars()
                 wrong = cells.as_number(text).is_null() & (text != "")
-                self._cells.append((wrong.arg_true(), name, "a number"))
+                self._cells.append((wrong.arg_true(), name, "expected a number"))
                 # What cannot stay must not make decimals of a column of whole numbers.
                 values = cells.as_number(text.zip_with(~wrong, pl.Series([""])))
             self.styles[name] = (
@@ -110,7 +111,7 @@ class Columns:
                 f"{name}: infinite in {many(infinite, 'row')}, NaN in {many(other, 'row')}, as published; read as missing."
             )
         else:
-            self._cells.append((odd.arg_true(), name, "a finite number"))
+            self._cells.append((odd.arg_true(), name, "expected a finite number"))
         return values.to_frame().select(pl.when(~odd).then(pl.col(values.name))).to_series()
 
     def _read_text(self, name: str, text: pl.Series) -> None:
@@ -128,7 +129,7 @@ class Columns:
         text = self.table[shape.column].cast(pl.String)
         wrong = (~text.str.contains(shape.pattern)).fill_null(False)
         if wrong.any():
-            reason = f"{shape.expected}: the cells of this row have moved"
+            reason = f"expected {shape.expected}: the cells of this row have moved"
             self._cells.append((wrong.arg_true(), shape.column, reason))
 
     def _note_columns(self, fields: dict[str, Field]) -> None:
@@ -169,24 +170,32 @@ class Columns:
         folded = {label.casefold(): label for label in self.answer.canonical}
         nearest = get_close_matches(first.casefold(), folded, n=1, cutoff=0.6)
         hint = f", such as '{folded[nearest[0]]}'" if nearest else ""
-        return f"one of {len(self.answer.canonical)} known labels{hint}"
+        return f"expected one of {len(self.answer.canonical)} known labels{hint}"
 
-    def misfits(self, on_bad_row: str) -> list[Misfit]:
-        """The rows to leave out, each with the first thing wrong with it."""
-        found: dict[int, Misfit] = {}
+    def misfits(self, on_bad_row: str) -> pl.DataFrame:
+        """The rows to leave out, each with the first thing wrong with it: line, column, value, reason."""
         causes = self._rows if on_bad_row == "keep" else self._rows + self._cells
-        for rows, column, reason in causes:
-            written = self.table[column].gather(rows).cast(pl.String).fill_null("").to_list()
-            expected = reason if reason == "the header again" else f"expected {reason}"
-            for row, value in zip(rows.to_list(), written, strict=True):
-                if row not in found:
-                    found[row] = Misfit(int(self.sheet.lines[row]), column, value[:SHOWN], expected)
+        found = [
+            pl.DataFrame(
+                {"row": rows.cast(pl.Int64), "value": self.table[column].gather(rows).cast(pl.String)}
+            ).select(
+                "row",
+                pl.lit(column).alias("column"),
+                pl.col("value").fill_null("").str.head(SHOWN),
+                pl.lit(reason).alias("reason"),
+            )
+            for rows, column, reason in causes
+        ]
         if on_bad_row == "keep":
             self.notes += [
-                f"{column}: {many(len(rows), 'cell')} read as missing, expected {reason}."
+                f"{column}: {many(len(rows), 'cell')} read as missing, {reason}."
                 for rows, column, reason in self._cells
             ]
-        return list(found.values())
+        if not found:
+            return misfit_table([])
+        first = pl.concat(found).unique("row", keep="first", maintain_order=True)
+        lines = pl.Series("line", self.sheet.lines).gather(first["row"])
+        return first.select(lines, "column", "value", "reason")
 
     def kept(self, on_bad_row: str) -> pl.Series:
         """Whether each row stays. Cells of kept rows that would not turn are missing."""

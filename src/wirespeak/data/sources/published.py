@@ -27,7 +27,7 @@ def compare(
     if not alike:
         sizes = "; ".join(f"{part.name} {part.rows:,}" for part in known)
         return None, [
-            f"{rows:,} rows are those of no published file ({sizes}): a part of one, or another release."
+            f"No published file has {rows:,} rows ({sizes}): {file} is a part of one, or another release."
         ]
     part = alike[0]
     differs = difference(part, counts)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
-from wirespeak.data.dataset import SET_ASIDE, Dataset, Field
+from wirespeak.data.dataset import Dataset, Field
 from wirespeak.data.sources import cells
-from wirespeak.data.sources.cells import Head, Misfit, Sheet
+from wirespeak.data.sources.cells import Head, Sheet, misfit_table
 from wirespeak.data.sources.columns import Columns, is_number
 from wirespeak.data.sources.published import compare
 from wirespeak.data.sources.source import Answer, Source, many
@@ -96,8 +96,8 @@ def read_part(head: Head, fitted: Fit, *, on_bad_row: str, labelled: bool) -> Pa
     reader = Columns(sheet, source, fitted.answer, head.first if fitted.header and not head.typed else ())
     fields = reader.read_columns()
     names, labels, canonical = reader.read_labels(labelled)
-    misfits = sorted(sheet.misfits + reader.misfits(on_bad_row), key=lambda each: each.line)
-    if misfits and on_bad_row == "fail":
+    misfits = pl.concat([misfit_table(sheet.misfits), reader.misfits(on_bad_row)]).sort("line")
+    if misfits.height and on_bad_row == "fail":
         raise InputError(_complaint(head, misfits))
     kept = reader.kept(on_bad_row)
     table = pl.DataFrame(reader.columns).filter(kept)
@@ -119,7 +119,7 @@ def read_part(head: Head, fitted: Fit, *, on_bad_row: str, labelled: bool) -> Pa
             name: style if isinstance(style, int) else style.filter(kept)
             for name, style in reader.styles.items()
         },
-        set_aside=_set_aside(head, misfits),
+        set_aside=misfits.select(pl.lit(head.path.name).alias("file"), pl.all()),
         notes=[*compared, *notes],
         partition=partition,
     )
@@ -154,27 +154,22 @@ def _without_blank_rows(sheet: Sheet, fitted: Fit) -> tuple[Sheet, list[str]]:
     return kept, [f"{many(int(gone.sum()), 'row')} with nothing in any column left out."]
 
 
-def _complaint(head: Head, misfits: Sequence[Misfit]) -> str:
-    first = misfits[0]
-    where = f"{head.path} {'row' if head.typed else 'line'} {first.line}"
-    what = f"column '{first.column}' is '{first.value}', {first.reason}" if first.column else first.reason
-    others = f" {len(misfits):,} rows do not fit." if len(misfits) > 1 else ""
+def _complaint(head: Head, misfits: pl.DataFrame) -> str:
+    line, column, value, reason = misfits.row(0)
+    where = f"{head.path} {'row' if head.typed else 'line'} {line}"
+    what = f"column '{column}' is '{value}', {reason}" if column else reason
+    others = f" {misfits.height:,} rows do not fit." if misfits.height > 1 else ""
     return f"{where}: {what}.{others} Use --on-bad-row skip to set such rows aside, keep to keep what can be read."
-
-
-def _set_aside(head: Head, misfits: Sequence[Misfit]) -> pl.DataFrame:
-    rows = [(head.path.name, each.line, each.column, each.value, each.reason) for each in misfits]
-    return pl.DataFrame(rows, schema=SET_ASIDE, orient="row")
 
 
 def merge(source: Source, parts: Sequence[Part]) -> Dataset:
     """One dataset of all parts, one file after the other. Raises InputError when their columns differ."""
     first = parts[0]
     for part in parts[1:]:
-        if set(part.fields) != set(first.fields):
-            odd = sorted(set(part.fields) ^ set(first.fields))
+        odd = sorted(set(part.fields.values()) ^ set(first.fields.values()), key=lambda field: field.name)
+        if odd:
             raise InputError(
-                f"{part.file}: has not the same columns as {first.file} ('{odd[0]}' is in one only). Read them apart."
+                f"{part.file}: has not the same columns as {first.file}: '{odd[0].name}' differs. Read them apart."
             )
     table = pl.concat([part.table.select(first.table.columns) for part in parts], how="vertical_relaxed")
     several = len(parts) > 1
