@@ -12,10 +12,21 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from wirespeak.interfaces import labelled
+from wirespeak.interfaces.options import (
+    Active,
+    Captures,
+    Folder,
+    Idle,
+    Model,
+    Seed,
+    Truth,
+    output_option,
+)
 from wirespeak.interfaces.output import Outcome, Run, as_json, complete, folder, one_file
 from wirespeak.interfaces.progress import Say, quiet
 
@@ -24,29 +35,6 @@ if TYPE_CHECKING:
 
 CAPTURES = Path(__file__).parent.parent / "lab" / "captures"
 TABLES = (".parquet", ".csv", ".jsonl")
-
-Captures = Annotated[
-    list[Path], Argument(metavar="IN...", help="Captures (pcap, pcapng) or flow tables.", show_default=False)
-]
-
-
-def _output(metavar: str, help: str) -> Any:
-    return Option("--output", "-o", metavar=metavar, help=help, show_default=False)
-
-
-Folder = Annotated[Path, _output("DIR", "Folder for the results.")]
-Seed = Annotated[int, Option("--seed", metavar="N", help="Same input, options and seed: same bytes.")]
-Model = Annotated[
-    str | None,
-    Option("--model", metavar="DIR_OR_HUB_NAME", help="Language model; by default the one in the box."),
-]
-Truth = Annotated[
-    Path | None, Option("--truth", metavar="CSV", help="What really happened (truth.csv of a recording).")
-]
-Idle = Annotated[float, Option("--idle", metavar="S", help="A flow ends after this many seconds of silence.")]
-Active = Annotated[
-    float, Option("--active", metavar="S", help="A longer flow is reported every so many seconds.")
-]
 
 
 class Device(StrEnum):
@@ -102,7 +90,7 @@ def demo(
 def flows(
     inputs: Captures,
     *,
-    output: Annotated[Path, _output("PATH", "A .parquet, .csv or .jsonl file, or a folder.")],
+    output: Annotated[Path, output_option("PATH", "A .parquet, .csv or .jsonl file, or a folder.")],
     idle: Idle = 60.0,
     active: Active = 300.0,
     progress: Say = quiet,
@@ -125,7 +113,7 @@ def flows(
 def textify(
     inputs: Captures,
     *,
-    output: Annotated[Path, _output("PATH", "A .jsonl file, or a folder.")],
+    output: Annotated[Path, output_option("PATH", "A .jsonl file, or a folder.")],
     level: Annotated[Level, Option("--level", help="How much of a flow a sentence says.")] = Level.compact,
     format: Annotated[Format, Option("--format", help="The keys of a line.")] = Format.instruction,
     truth: Truth = None,
@@ -175,9 +163,17 @@ def detect(
     run = Run("detect", options, [*inputs, *_given(truth), *_model_folder(model)])
     with folder(output, run) as hidden:
         summary = findings.write(
-            inputs, hidden, run, detector=detector, model=model, truth=truth, device=device, idle=idle, active=active,
+            inputs,
+            hidden,
+            run,
+            detector=detector,
+            model=model,
+            truth=truth,
+            device=device,
+            idle=idle,
+            active=active,
             progress=progress,
-        )  # fmt: skip
+        )
     return run.done(output, _with_report(summary, output))
 
 
@@ -186,7 +182,7 @@ def generate(
     profile: Annotated[
         str, Option("--profile", metavar="NAME", help="Device or attack to imitate.", show_default=False)
     ],
-    output: Annotated[Path, _output("PATH", "A .pcap, .parquet, .csv or .jsonl file, or a folder.")],
+    output: Annotated[Path, output_option("PATH", "A .pcap, .parquet, .csv or .jsonl file, or a folder.")],
     minutes: Annotated[
         float, Option("--minutes", metavar="M", help="How long the traffic lasts.", min=0.01)
     ] = 10.0,
@@ -388,6 +384,8 @@ class Verb:
 
 
 GROUPS = {
+    "data": "Labelled datasets: what there is, what it holds.",
+    "evaluate": "How good it is, and how sure that is.",
     "lab": "Real servers, devices and attacks, inside this machine.",
     "models": "The language models at hand.",
 }
@@ -402,5 +400,15 @@ VERBS = (
     Verb("lab record", record, "wirespeak lab record --scenario scenarios/demo.toml -o office"),
     Verb("models list", list_models, "wirespeak models list"),
     Verb("models describe", describe_model, "wirespeak models describe"),
+    Verb("split", labelled.split, "wirespeak split KDDTrain+.txt --protocol names-out -o nsl-kdd"),
+    Verb(
+        "evaluate detector",
+        labelled.evaluate_detector,
+        "wirespeak evaluate detector --data KDDTrain+.txt --detector all --protocol names-out -o comparison",
+    ),
+    Verb("data list", labelled.list_datasets, "wirespeak data list downloads"),
+    Verb("data describe", labelled.describe_dataset, "wirespeak data describe nsl-kdd"),
+    Verb("data check", labelled.check_dataset, "wirespeak data check KDDTrain+.txt"),
+    Verb("data fetch", labelled.fetch_dataset, "wirespeak data fetch nsl-kdd -o downloads"),
     Verb("bench", bench, "wirespeak bench -o bench/results"),
 )

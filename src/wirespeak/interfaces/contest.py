@@ -6,6 +6,7 @@ side. The threshold for attacks of unseen names comes from normal rows that neit
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -130,6 +131,11 @@ def contest(
 def everyone() -> list[str]:
     """The detectors that `all` means."""
     return [name for name in DETECTORS if name not in APART]
+
+
+def searching() -> list[str]:
+    """The detectors that search for as long as they may."""
+    return [name for name, kind in DETECTORS.items() if "budget_s" in inspect.signature(kind).parameters]
 
 
 def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int) -> _Told:

@@ -1,0 +1,300 @@
+"""The verbs on labelled datasets: what there is, what is wrong with it, how to divide it, who judges it best."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from typer import Argument, Option
+
+from wirespeak.errors import OptionError
+from wirespeak.interfaces.options import Folder, Seed, output_option
+from wirespeak.interfaces.output import Outcome, Run, as_json, folder
+from wirespeak.interfaces.progress import Say, quiet
+
+if TYPE_CHECKING:
+    from wirespeak.data.dataset import Dataset
+
+Files = Annotated[
+    list[Path], Argument(metavar="FILE...", help="CSV or parquet files of one dataset.", show_default=False)
+]
+Source = Annotated[
+    str | None,
+    Option("--source", metavar="NAME", help="What dataset it is; by default its columns tell."),
+]
+Map = Annotated[
+    Path | None,
+    Option("--map", metavar="FILE.toml", help="What the columns of a dataset of your own are."),
+]
+Name = Annotated[str, Argument(metavar="NAME", help="A dataset, as 'wirespeak data list' names it.")]
+
+
+class BadRow(StrEnum):
+    """What becomes of a row that does not fit."""
+
+    fail = "fail"
+    skip = "skip"
+    keep = "keep"
+
+
+class SplitBy(StrEnum):
+    """What never stands on both sides."""
+
+    random = "random"
+    stratified = "stratified"
+    group = "group"
+    host = "host"
+    time = "time"
+    recording = "recording"
+    names_out = "names-out"
+    official = "official"
+
+
+OnBadRow = Annotated[
+    BadRow,
+    Option("--on-bad-row", help="Stop at a row that does not fit, set it aside, or keep what fits of it."),
+]
+Protocol = Annotated[SplitBy, Option("--protocol", help="What never stands on both sides of a split.")]
+Test = Annotated[
+    Path | None, Option("--test", metavar="FILE", help="The official test file, for --protocol official.")
+]
+Addresses = Annotated[
+    bool, Option("--addresses/--no-addresses", help="Whether detectors see addresses and ports.")
+]
+
+
+def list_datasets(
+    place: Annotated[
+        Path | None,
+        Argument(metavar="[DIR]", help="A folder to look for datasets in.", show_default=False),
+    ] = None,
+    *,
+    progress: Say = quiet,
+) -> Outcome:
+    """List the datasets that can be read.
+
+    With a folder, which of its files hold which, by their columns.
+    """
+    from wirespeak.data.catalogue import catalogue
+
+    run = Run("data list", {"place": place})
+    known = catalogue(place)
+    run.count(taken=0, given=len(known))
+    lines = []
+    for entry in known:
+        rows = ", ".join(f"{part} {count:,}" for part, count in entry["published"].items() if count)
+        lines.append(f"{entry['name']:<14} {entry['title']}{f' ({rows})' if rows else ''}")
+        lines += [f"{'':<14}   {path}" for path in entry["found"]]
+    return run.done(None, "\n".join(lines))
+
+
+def describe_dataset(name: Name, *, progress: Say = quiet) -> Outcome:
+    """Print what is known of a dataset.
+
+    Its columns with units, its labels and what they mean here, what was published, and what is wrong with it.
+    """
+    from wirespeak.data.catalogue import describe
+
+    run = Run("data describe", {"name": name})
+    known = describe(name)
+    run.count(taken=0, given=1)
+    return run.done(None, as_json(known).rstrip())
+
+
+def check_dataset(
+    files: Files,
+    *,
+    source: Source = None,
+    map: Map = None,
+    on_bad_row: OnBadRow = BadRow.skip,
+    progress: Say = quiet,
+) -> Outcome:
+    """Say what files hold and how that differs from what was published."""
+    from wirespeak.data.catalogue import check
+
+    run = Run("data check", {"files": files, "source": source, "map": map, "on_bad_row": on_bad_row}, files)
+    progress(f"reading {files[0].name}")
+    found, dataset = check(files, source=source, map=map, on_bad_row=on_bad_row)
+    _count(run, dataset)
+    return run.done(None, as_json(found).rstrip())
+
+
+def fetch_dataset(
+    name: Name,
+    *,
+    output: Annotated[Path, output_option("DIR", "Folder for the files.")],
+    progress: Say = quiet,
+) -> Outcome:
+    """Fetch a dataset from its publisher, or say where it is had.
+
+    What arrives is checked against its published size and sha256 before it gets its name.
+    """
+    from wirespeak.data.catalogue import fetch
+
+    run = Run("data fetch", {"name": name, "output": output}, reproducible=False)
+    progress(f"fetching {name}")
+    record = fetch(name, output)
+    run.count(taken=0, given=len(record["fetched"]))
+    if record["fetched"]:
+        said = "\n".join(f"{one['file']}  {one['bytes']:,} bytes" for one in record["fetched"])
+    else:
+        said = f"{record['instructions']}\nThen: {record['then']}"
+    return run.done(None, f"{said}\nTerms: {record['terms']}")
+
+
+def split(
+    files: Files,
+    *,
+    output: Folder,
+    protocol: Protocol = SplitBy.group,
+    test: Test = None,
+    test_share: Annotated[float, Option("--test-share", metavar="S", min=0.0, max=0.9)] = 0.2,
+    validation_share: Annotated[float, Option("--validation-share", metavar="S", min=0.0, max=0.9)] = 0.1,
+    drop: Annotated[
+        list[str] | None, Option("--drop", metavar="COLUMN", help="Leave a column out (again for more).")
+    ] = None,
+    dedupe: Annotated[
+        bool, Option("--dedupe", help="Keep one of rows with equal features and label.")
+    ] = False,
+    addresses: Addresses = False,
+    stages: Annotated[
+        bool, Option("--stages", help="Nested training sets of 10k, 30k, 70k, 150k rows as well.")
+    ] = False,
+    source: Source = None,
+    map: Map = None,
+    on_bad_row: OnBadRow = BadRow.fail,
+    seed: Seed = 0,
+    progress: Say = quiet,
+) -> Outcome:
+    """Divide a labelled dataset honestly.
+
+    Writes train.parquet, validation.parquet, test.parquet and split.json. Which side a row is on follows from a
+    hash of what must stay together, so rows added later leave the others where they are.
+    """
+    from wirespeak.data.split import split as divide
+
+    options = {
+        "files": files, "output": output, "protocol": protocol, "test": test, "test_share": test_share,
+        "validation_share": validation_share, "drop": drop, "dedupe": dedupe or None,
+        "addresses": addresses or None, "stages": stages or None, "source": source, "map": map,
+        "on_bad_row": on_bad_row, "seed": seed,
+    }  # fmt: skip
+    run = Run("split", options, [*files, *([test] if test else [])], seed)
+    with folder(output, run) as hidden:
+        dataset = _read(run, files, source, map, on_bad_row, progress)
+        progress("dividing")
+        card = divide(
+            dataset, hidden, protocol=protocol.value, test_share=test_share, validation_share=validation_share,
+            drop=drop or (), dedupe=dedupe, addresses=addresses, with_stages=stages, seed=seed,
+            test=_official(test, dataset, on_bad_row),
+        )  # fmt: skip
+        _set_aside(dataset, hidden)
+    sizes = ", ".join(f"{name} {part['rows']:,}" for name, part in card["parts"].items())
+    return run.done(output, f"{dataset.title}, {protocol.value} split: {sizes}")
+
+
+def evaluate_detector(
+    *,
+    data: Annotated[
+        list[Path],
+        Option("--data", metavar="FILE", help="CSV or parquet of one dataset (again for more files)."),
+    ],
+    output: Folder,
+    detector: Annotated[
+        list[str] | None,
+        Option("--detector", metavar="NAME", help="Which to compare (again for more); 'all' by default."),
+    ] = None,
+    protocol: Protocol = SplitBy.group,
+    test: Test = None,
+    folds: Annotated[int, Option("--folds", metavar="K", min=2, max=20)] = 3,
+    binary: Annotated[
+        bool, Option("--binary", help="Attack against normal, not the dataset's labels.")
+    ] = False,
+    addresses: Addresses = False,
+    budget: Annotated[
+        float | None,
+        Option("--budget", metavar="S", help="Seconds a detector that searches may search.", min=1),
+    ] = None,
+    source: Source = None,
+    map: Map = None,
+    on_bad_row: OnBadRow = BadRow.fail,
+    seed: Seed = 0,
+    progress: Say = quiet,
+) -> Outcome:
+    """Compare detectors on one dataset, honestly split.
+
+    Every detector meets the same folds; what it tunes, it tunes on its training side. The number of a random
+    split stands beside the honest one. Writes report.html, metrics.json, predictions.parquet and plots.
+    """
+    from wirespeak.evaluate.comparison import ranked, write_report
+    from wirespeak.interfaces import contest
+
+    options = {
+        "data": data, "output": output, "detector": detector, "protocol": protocol, "test": test,
+        "folds": folds, "binary": binary or None, "addresses": addresses or None, "budget": budget,
+        "source": source, "map": map, "on_bad_row": on_bad_row, "seed": seed,
+    }  # fmt: skip
+    run = Run("evaluate detector", options, [*data, *([test] if test else [])], seed)
+    run.reproducible = budget is None
+    chosen = contest.everyone() if detector in (None, [], ["all"]) else list(detector or ())
+    with folder(output, run) as hidden:
+        dataset = _read(run, data, source, map, on_bad_row, progress)
+        task = contest.Task(dataset, binary, addresses, _official(test, dataset, on_bad_row))
+        budgets = {name: {"budget_s": budget} for name in contest.searching()} if budget else {}
+        results, absent = contest.contest(
+            task, chosen, protocol=protocol.value, k=folds, seed=seed, options=budgets, progress=progress
+        )
+        if not results:
+            raise OptionError(f"none of the detectors could run. {next(iter(absent.values()))}")
+        notes = [*dataset.notes, *(f"{name} did not run: {why}" for name, why in absent.items())]
+        title = (
+            f"{dataset.title}: {'attack against normal' if binary else 'by label'}, {protocol.value} split"
+        )
+        write_report(hidden, results, title=title, notes=notes, seed=seed)
+        _set_aside(dataset, hidden)
+    run.warnings += [f"{name} did not run: {why}" for name, why in absent.items()]
+    best = ranked(results)[0]
+    run.scores = best.judgement.scores
+    lines = [_line(result) for result in ranked(results)]
+    return run.done(output, "\n".join([title, *lines, f"\nReport: {output / 'report.html'}"]))
+
+
+def _line(result: Any) -> str:
+    score, random = result.judgement.score("macro-F1"), result.random and result.random.score("macro-F1")
+    interval = f"({score.low:.3f} to {score.high:.3f})" if score.low is not None else ""
+    beside = f"   random split {random.value:.3f}" if random else ""
+    return f"  {result.name:<18} macro-F1 {score.value:.3f} {interval}{beside}"
+
+
+def _read(
+    run: Run, files: Sequence[Path], source: str | None, map: Path | None, on_bad_row: str, progress: Say
+) -> Dataset:
+    """The dataset, counted in `run`."""
+    from wirespeak.data.sources import read_dataset
+
+    progress(f"reading {files[0].name}")
+    dataset = read_dataset(files, source=source, map=map, on_bad_row=str(on_bad_row))
+    _count(run, dataset)
+    return dataset
+
+
+def _count(run: Run, dataset: Dataset) -> None:
+    from wirespeak.data.catalogue import counted
+
+    aside = counted(dataset.set_aside["reason"])
+    run.count(taken=len(dataset) + sum(aside.values()), given=len(dataset), set_aside=aside)
+    run.warnings += dataset.notes
+
+
+def _official(test: Path | None, dataset: Dataset, on_bad_row: str) -> Dataset | None:
+    from wirespeak.data.sources import read_dataset
+
+    return read_dataset([test], source=dataset.name, on_bad_row=str(on_bad_row)) if test else None
+
+
+def _set_aside(dataset: Dataset, hidden: Path) -> None:
+    """The rows left out, where there are any."""
+    if dataset.set_aside.height:
+        dataset.set_aside.write_csv(hidden / "set-aside.csv")
