@@ -15,9 +15,9 @@ pytest.importorskip("sklearn", reason="detectors that learn from tables need wir
 
 from wirespeak.contracts import Detector
 from wirespeak.detect.drawer import DETECTORS, load, make
-from wirespeak.detect.priors import Prior, inner_folds, thinned
+from wirespeak.detect.priors import Prior, best_blend, inner_folds, thinned
 from wirespeak.detect.saved import read_model, write_model
-from wirespeak.detect.table import Encoding
+from wirespeak.detect.table import Encoding, distinct
 from wirespeak.errors import InputError, ModelError, OptionError, OutputError
 
 # Small enough for a test; everything else as it comes.
@@ -154,6 +154,8 @@ def test_an_unknown_name_or_option_names_the_nearest() -> None:
         make("forest", tree=3)
     with pytest.raises(OptionError, match="expected a number"):
         make("forest", trees="many")
+    with pytest.raises(OptionError, match="'stack' cannot be a member of 'vote'"):
+        make("vote", members=("stack",)).fit(*rows(30))
 
 
 def test_labels_that_do_not_fit_the_rows_are_refused() -> None:
@@ -216,6 +218,15 @@ def test_a_prior_raises_rare_labels_as_far_as_it_helps() -> None:
     prior = Prior((0.9, 0.1), ordinary=0)
     chances = np.array([[0.7, 0.3]] * 10 + [[0.9, 0.1]] * 90)
     truth = np.array([1] * 10 + [0] * 90)
-    chosen = prior.chosen(chances, truth, np.ones(100))
+    chosen, quality = prior.chosen(chances, truth, np.ones(100))
+    assert quality == 1
     assert (chosen.correct(chances).argmax(axis=1) == truth).all()
-    assert prior.chosen(chances, np.zeros(100, np.int64), np.ones(100)) == prior
+    assert prior.chosen(chances, np.zeros(100, np.int64), np.ones(100))[0] == prior
+    wrong = 1 - chances
+    voices, blended = best_blend(prior, np.stack([chances, wrong]), truth, np.ones(100))
+    assert voices[0] > voices[1] and blended.tau >= chosen.tau
+
+
+def test_equal_rows_are_learnt_once_under_the_label_most_have() -> None:
+    flows = pl.DataFrame({"bytes": [1, 1, 1, 1, 2, 2, None, None]})
+    assert distinct(flows, np.array([0, 0, 0, 1, 0, 1, 0, 0])).tolist() == [0, 4, 5, 6]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from wirespeak.detect.isolation import ordinary
-from wirespeak.detect.priors import Prior, inner_folds, name_weights, thinned
-from wirespeak.detect.table import duplicate_groups
+from wirespeak.detect.isolation import Isolation, ordinary
+from wirespeak.detect.language import fit_temperature
+from wirespeak.detect.priors import Prior, best_blend, inner_folds, name_weights, thinned
+from wirespeak.detect.table import distinct, duplicate_groups
 from wirespeak.detect.tabular import Chances, Codes, TableDetector, tempered
 from wirespeak.errors import OptionError, missing_extra
 
@@ -37,14 +38,17 @@ class Vote(TableDetector):
         return [part.fit(flows, said, seed=self.seed) for part in self._untrained()]
 
     def _untrained(self) -> list[TableDetector]:
+        return [self._member(name, balance=self.balance) for name in self.members]
+
+    def _member(self, name: str, **options: Any) -> TableDetector:
         from wirespeak.detect.drawer import make
 
-        for name in self.members:
-            if name in ("vote", "stack", "tuned", "isolation-forest"):
-                raise OptionError(
-                    f"'{name}' cannot be a member of {self.name}. Give it detectors of a single kind."
-                )
-        return [make(name, threads=self.threads, balance=self.balance) for name in self.members]
+        part = make(name, threads=self.threads, **options)
+        if isinstance(part, Vote | Isolation):
+            raise OptionError(
+                f"'{name}' cannot be a member of '{self.name}'. Name detectors of a single kind that learn labels."
+            )
+        return part
 
     def _answers(self, parts: list[TableDetector], flows: pl.DataFrame) -> list[Chances]:
         """What each part says, [rows, labels], in the order of our labels whatever a part has seen."""
@@ -139,47 +143,56 @@ class Tuned(Vote):
     Given finer names, members learn the names and answer for labels; rows mixed from two names of one label are
     added, which teaches what the names have in common; and inner folds leave whole names out, so that how far
     to lean away from the ordinary label is chosen on attacks nobody has seen.
-    folds, rows: of the inner choice. mixed: rows made for each label of several names. effort: more or fewer
-    trees and rounds.
+    Equal rows are learnt once, under the label most of them have.
+    folds: inner ones. rows: learn from so many at most; common names are cut down first. mixed: rows made for
+    each label of several names. effort: more or fewer trees and rounds. How members balance labels is their recipe's.
     """
 
     members: tuple[str, ...] = ("forest", "extra-trees", "lightgbm")
     folds: int = 3
-    rows: int = 30_000
+    rows: int = 60_000
     mixed: int = 1_500
     effort: float = 1.0
     name: str = field(default="tuned", init=False)
     prior: Prior = field(default_factory=lambda: Prior(()), init=False)
+    voices: tuple[float, ...] = field(default=(), init=False)
 
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: Names) -> None:
+        rows = distinct(flows, codes)
+        rows = rows[thinned(names[rows], self.rows, self.seed)]
+        flows, codes, names = flows[rows], codes[rows], names[rows]
         usual = ordinary(self.labels)
         place = self.labels.index(usual) if usual is not None else None
-        finer = len(set(names)) > len(self.labels)
-        rows = thinned(names, self.rows, self.seed)
-        inside, known, fine = flows[rows], codes[rows], names[rows]
-        chances, truth, weights = [], [], []
-        groups = duplicate_groups(inside)
-        for learn, measure in inner_folds(known, fine, groups, place, count=self.folds, seed=self.seed):
-            present = np.isin(known[measure], known[learn])
-            measure = measure[present]
-            if len(np.unique(known[learn])) < 2 or not len(measure):
-                continue
-            parts = self._learnt(inside[learn], known[learn], fine[learn])
-            chances.append(np.mean(self._answers(parts, inside[measure]), axis=0))
-            truth.append(known[measure])
-            counted = np.ones(len(measure))
-            weights.append(name_weights(fine[measure], known[measure], place) if finer else counted)
         shares = tuple((np.bincount(codes, minlength=len(self.labels)) / len(codes)).tolist())
         self.prior = Prior(shares, place)
-        if truth:
-            self.prior = self.prior.chosen(
-                np.concatenate(chances), np.concatenate(truth), np.concatenate(weights)
-            )
+        self.voices = (1 / len(self.members),) * len(self.members)
+        answers, measured = self._out_of_fold(flows, codes, names, place)
+        if len(measured):
+            truth = codes[measured]
+            finer = len(np.unique(names)) > len(self.labels)
+            weights = name_weights(names[measured], truth, place) if finer else np.ones(len(measured))
+            self.voices, self.prior = best_blend(self.prior, answers, truth, weights)
+            pooled = self.prior.correct(np.tensordot(self.voices, answers, 1))
+            self.temperature = fit_temperature(np.log(pooled).astype(np.float32), truth, weights)
         self.parts = self._learnt(flows, codes, names)
 
-    def _learnt(self, flows: pl.DataFrame, codes: Codes, names: Names) -> list[TableDetector]:
-        from wirespeak.detect.drawer import make
+    def _out_of_fold(
+        self, flows: pl.DataFrame, codes: Codes, names: Names, place: int | None
+    ) -> tuple[Chances, Codes]:
+        """What members say of rows they did not learn, [members, measured, labels], and which rows those are."""
+        answers, measured = [], []
+        groups = duplicate_groups(flows)
+        for learn, measure in inner_folds(codes, names, groups, place, count=self.folds, seed=self.seed):
+            measure = measure[np.isin(codes[measure], codes[learn])]
+            if len(np.unique(codes[learn])) > 1 and len(measure):
+                parts = self._learnt(flows[learn], codes[learn], names[learn])
+                answers.append(np.stack(self._answers(parts, flows[measure])))
+                measured.append(measure)
+        if not measured:
+            return np.empty((len(self.members), 0, len(self.labels))), np.empty(0, np.int64)
+        return np.concatenate(answers, axis=1), np.concatenate(measured)
 
+    def _learnt(self, flows: pl.DataFrame, codes: Codes, names: Names) -> list[TableDetector]:
         said = np.asarray(self.labels)[codes]
         finer = len(set(names)) > len(set(said))
         mixed, kinds = mixtures(flows, said, names, self.mixed, self.seed) if finer else (flows[:0], [])
@@ -188,8 +201,9 @@ class Tuned(Vote):
         )
         parts = []
         for member in self.members:
-            options = {key: self._eased(key, value) for key, value in _RECIPES[member].items()}
-            part = make(member, threads=self.threads, calibrate=False, **options)
+            recipe = _RECIPES.get(member, {"balance": 0.5})
+            options = {key: self._eased(key, value) for key, value in recipe.items()}
+            part = self._member(member, calibrate=False, **options)
             # Boosting overreaches on names of a few rows, and mixtures cost it its certainty: it learns labels.
             if member in _OF_NAMES:
                 part.fit(pl.concat([flows, mixed]), [*taught.tolist(), *kinds], seed=self.seed)
@@ -212,21 +226,15 @@ class Tuned(Vote):
         return answers
 
     def _chances(self, flows: pl.DataFrame) -> Chances:
-        return self.prior.correct(super()._chances(flows))
+        return self.prior.correct(np.tensordot(self.voices, self._answers(self.parts, flows), 1))
 
     def _kept(self) -> dict[str, Any]:
-        kept = {
-            "shares": self.prior.shares,
-            "ordinary": self.prior.ordinary,
-            "tau": self.prior.tau,
-            "lean": self.prior.lean,
-        }
-        return super()._kept() | {"prior": kept}
+        return super()._kept() | {"prior": asdict(self.prior), "voices": self.voices}
 
     def _restore(self, card: dict[str, Any]) -> None:
         super()._restore(card)
-        kept = card["prior"]
-        self.prior = Prior(tuple(kept["shares"]), kept["ordinary"], kept["tau"], kept["lean"])
+        self.prior = Prior(**card["prior"] | {"shares": tuple(card["prior"]["shares"])})
+        self.voices = tuple(card["voices"])
 
 
 _RECIPES: dict[str, dict[str, Any]] = {

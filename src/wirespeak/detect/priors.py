@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,25 +39,43 @@ class Prior:
         raised = np.exp(logs - logs.max(axis=1, keepdims=True))
         return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
-    def chosen(self, chances: Chances, truth: Codes, weights: NDArray[np.float64]) -> Prior:
-        """The correction of these out-of-fold probabilities that `quality` likes best; the mildest among equals."""
+    def chosen(self, chances: Chances, truth: Codes, weights: NDArray[np.float64]) -> tuple[Prior, float]:
+        """The correction of these probabilities that `quality` likes best, the mildest among equals, and how well."""
         leans = _LEANS if self.ordinary is not None else (0.0,)
         tried = [Prior(self.shares, self.ordinary, tau, lean) for tau in _TAUS for lean in leans]
         tried.sort(key=lambda prior: prior.tau + abs(prior.lean))
         scores = [
-            quality(prior.correct(chances).argmax(axis=1), truth, weights, self.ordinary) for prior in tried
+            round(quality(prior.correct(chances).argmax(axis=1), truth, weights, self.ordinary), 4)
+            for prior in tried
         ]
-        return tried[int(np.argmax(np.round(scores, 4)))]
+        return tried[int(np.argmax(scores))], max(scores)
+
+
+def best_blend(
+    prior: Prior, answers: NDArray[np.float64], truth: Codes, weights: NDArray[np.float64]
+) -> tuple[tuple[float, ...], Prior]:
+    """How much each member is heard, and the correction that then suits, by what they said of rows not learnt.
+
+    answers: [members, rows, labels]. Of blends equally good the most even one is taken.
+    """
+    blends = {
+        tuple(voice / sum(voices) for voice in voices)
+        for voices in product((0, 1, 2), repeat=len(answers))
+        if any(voices)
+    }
+    even = sorted(blends, key=lambda voices: (float(np.var(voices)), voices))
+    tried = [(voices, *prior.chosen(np.tensordot(voices, answers, 1), truth, weights)) for voices in even]
+    voices, chosen, _ = max(tried, key=lambda one: one[2])
+    return voices, chosen
 
 
 def quality(said: Codes, truth: Codes, weights: NDArray[np.float64], ordinary: int | None) -> float:
     """The mean of weighted accuracy, macro-F1 over the labels present and, with an ordinary label, binary accuracy."""
-    total, right = weights.sum(), weights * (said == truth)
-    found = []
-    for label in np.unique(truth):
-        both = weights[said == label].sum() + weights[truth == label].sum()
-        found.append(2 * right[truth == label].sum() / both)
-    parts = [right.sum() / total, float(np.mean(found))]
+    size = int(max(said.max(), truth.max())) + 1
+    table = np.bincount(truth * size + said, weights, size * size).reshape(size, size)
+    total, right, present = table.sum(), table.diagonal(), table.sum(axis=1) > 0
+    harmonic = 2 * right[present] / (table.sum(axis=0) + table.sum(axis=1))[present]
+    parts = [right.sum() / total, float(harmonic.mean())]
     if ordinary is not None:
         parts.append((weights * ((said == ordinary) == (truth == ordinary))).sum() / total)
     return float(np.mean(parts))

@@ -6,6 +6,7 @@ import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from wirespeak import __version__
 from wirespeak.errors import ModelError, missing_extra
@@ -62,7 +63,7 @@ def read_model(path: Path) -> Any:
                 f"{path}: holds {', '.join(strange[:3])}, which no detector of ours is made of. Do not use this file."
             )
         return load(path, trusted=list(_ALLOWED))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (BadZipFile, OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
             f"{path}: cannot be read as a model ({error}). It may be damaged or from another version of scikit-learn; "
             f"this is {_version('scikit-learn')}. Train it again."

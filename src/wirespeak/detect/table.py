@@ -151,6 +151,21 @@ def duplicate_groups(flows: pl.DataFrame) -> NDArray[np.int64]:
     return first.to_numpy().astype(np.int64)
 
 
+def distinct(flows: pl.DataFrame, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of one row for each pair of features and label, in order.
+
+    Where equal features go by several labels, those of less than half as many rows as the commonest are left out.
+    """
+    pairs = (
+        pl.DataFrame({"group": duplicate_groups(flows), "code": codes})
+        .with_row_index("row")
+        .group_by("group", "code")
+        .agg(pl.col("row").min(), pl.len().alias("rows"))
+        .filter(pl.col("rows") * 2 >= pl.col("rows").max().over("group"))
+    )
+    return pairs["row"].sort().to_numpy().astype(np.int64)
+
+
 def _learn(series: pl.Series) -> Column:
     if _is_number(series):
         numbers = _numbers(series)
