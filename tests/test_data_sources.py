@@ -6,6 +6,7 @@ import functools
 import gzip
 import hashlib
 import http.server
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -102,6 +103,8 @@ class TestEverySource:
         assert read.canonical.null_count() == ROWS
 
     def test_has_its_page(self, source: Source) -> None:
+        described = json.loads(json.dumps(catalogue.describe(source.name)))
+        assert [column["name"] for column in described["columns"]] == [field.name for field in source.fields]
         assert source.flaws
         assert (Path("docs/datasets") / f"{source.name}.md").read_text() == catalogue.page(source.name)
 
@@ -287,6 +290,34 @@ def test_farm_flow_has_no_bytes_and_hides_its_second_answer(tmp_path: Path) -> N
     assert any("disguise" in note for note in read.notes)
 
 
+def test_the_later_ciciot2023_has_other_columns_and_capitals(tmp_path: Path) -> None:
+    gone = [
+        "flow_duration",
+        "Duration",
+        "Srate",
+        "Drate",
+        "urg_count",
+        "Magnitue",
+        "Radius",
+        "Covariance",
+        "Weight",
+    ]
+    lines = made(SOURCES["ciciot2023"])
+    kept = [index for index, name in enumerate(lines[0]) if name not in gone]
+    later = [[line[index] for index in kept] for line in lines]
+    assert len(later[0]) == 40
+    later[0][-1] = "Label"
+    later[1:] = [[*line[:-1], line[-1].upper()] for line in later[1:]]
+    later[1][-1] = "BENIGN"
+    read = read_dataset([write(tmp_path / "a.csv", later)])
+    assert (read.name, read.names[0], read.names[1]) == (
+        "ciciot2023",
+        "BenignTraffic",
+        "DDoS-ACK_Fragmentation",
+    )
+    assert read.labels.to_list() == ["Benign"] + ["DDoS"] * 5
+
+
 def test_kdd99_labels_end_in_a_full_stop(tmp_path: Path) -> None:
     lines = [line[:-1] for line in made(SOURCES["nsl-kdd"])[1:]]
     assert read_dataset([write(tmp_path / "a", lines)]).name == "nsl-kdd"
@@ -356,6 +387,9 @@ def test_what_cannot_be_recognised_is_said(tmp_path: Path) -> None:
         read_dataset([tmp_path / "a.csv"], source="nslkdd")
     with pytest.raises(InputError, match="no such file"):
         read_dataset([tmp_path / "b.csv"])
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and so on")
+    with pytest.raises(InputError, match="Unpack it"):
+        read_dataset([tmp_path / "a.zip"])
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputError, match="no rows"):
         read_dataset([tmp_path / "empty.csv"])

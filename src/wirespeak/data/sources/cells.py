@@ -20,6 +20,7 @@ from wirespeak.errors import InputError
 
 GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"
+ZIP = b"PK\x03\x04"
 BOM = b"\xef\xbb\xbf"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 SEPARATORS = ",;\t|"
@@ -82,6 +83,8 @@ def peek(path: Path, *, separator: str | None = None) -> Head:
         return Head(path, tuple(_parquet_names(path)), (), typed=True)
     if start.startswith(GZIP):
         start = _gunzip_start(path)
+    if start.startswith(ZIP):
+        raise InputError(f"{path}: a zip archive. Unpack it and give the CSV files in it.")
     if start.startswith(UTF16):
         raise InputError(f"{path}: is UTF-16 text, expected UTF-8. Convert it: iconv -f UTF-16 -t UTF-8.")
     text = start.removeprefix(BOM).decode("latin-1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wirespeak.data.dataset import Field
 from wirespeak.data.sources import cicids2017
-from wirespeak.data.sources.source import Answer, Published, Source
+from wirespeak.data.sources.source import Answer, Download, Published, Source
 
 # What the mended generator calls a column, where the name changed.
 _RENAMED = {
@@ -63,11 +63,17 @@ SOURCE = Source(
     answers=(Answer("Label", CANONICAL),),
     infinities=True,
     capture_files=True,
-    home="https://intrusion-detection.distrinet-research.be/CNS2022/",
+    home="https://intrusion-detection.distrinet-research.be/CNS2022/CICIDS2017.html",
     terms="research, with citation of both papers",
-    fetching="Take the CSV files of CICIDS2017 from that page.",
+    fetching="No account is needed. Unpack the five CSV files.",
     published=(
         Published("all five files together", 2_099_976, {}, None, "", "a public count of the five files (github.com/xGoldy/nid-datasets)"),
+    ),
+    downloads=(
+        Download(
+            "CICIDS2017_improved.zip",
+            "https://intrusion-detection.distrinet-research.be/CNS2022/Datasets/CICIDS2017_improved.zip",
+        ),
     ),
     flaws=(
         "No file of this release was at hand when this source was written: its columns and labels come from public listings of the files.",

@@ -1,4 +1,4 @@
-"""CICIoT2023: windows of packets of 105 devices, summed up in 46 columns (Neto et al., 2023)."""
+"""CICIoT2023: windows of packets of 105 devices, summed up in 46 or 39 columns (Neto et al., 2023)."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ FIELDS = (
     Field("Header_Length", "number", "feature", "bytes", "of the headers"),
     Field("Protocol Type", "number", "feature", "", "numbers of the IP protocols, averaged over the window"),
     Field("Duration", "number", "ttl", "hops", "time to live, though the column is called a duration"),
+    Field("Time_To_Live", "number", "ttl", "hops", "time to live, in the later release"),
     *numbers("Rate Srate Drate", unit="packets per second"),
     *numbers("fin_flag_number syn_flag_number rst_flag_number psh_flag_number ack_flag_number ece_flag_number cwr_flag_number", meaning="flag of the window's packets"),
     *numbers("ack_count syn_count fin_count urg_count rst_count", unit="packets", meaning="with the flag, averaged over the window"),
-    *numbers("HTTP HTTPS DNS Telnet SMTP SSH IRC TCP UDP DHCP ARP ICMP IPv LLC", meaning="whether the protocol occurs"),
+    *numbers("HTTP HTTPS DNS Telnet SMTP SSH IRC TCP UDP DHCP ARP ICMP IGMP IPv LLC", meaning="whether the protocol occurs"),
     *[Field(name, "number", "feature", "bytes", "of the packets' lengths") for name in ("Tot sum", "Min", "Max", "AVG", "Std", "Tot size")],
     *numbers("IAT", meaning="time between packets, in a unit nobody states"),
     *numbers("Number", unit="packets", meaning="in the window"),
@@ -64,7 +65,9 @@ SOURCE = Source(
     granularity="flow",
     row="one window of 10 or 100 packets between two hosts",
     fields=FIELDS,
-    answers=(Answer("label", CANONICAL, CATEGORIES),),
+    answers=(
+        Answer("label", CANONICAL, CATEGORIES, clean=lambda name: name.replace({"BENIGN": "BenignTraffic"})),
+    ),
     infinities=True,
     capture_files=True,
     home="https://www.unb.ca/cic/datasets/iotdataset-2023.html",
@@ -76,8 +79,9 @@ SOURCE = Source(
     inspect=inspect,
     flaws=(
         "No dataset of this name was at hand when this source was written: columns and labels are those of the published files, checked against public listings; the flaws below are from reading columns, not from a measurement.",
-        "Comes as 46 columns and a label. A file with other columns is not recognised: describe it with `--map`.",
-        "`Duration` is a time to live. It has the role `ttl`, since it says who sent the packet.",
+        "Comes with 46 columns, or, merged and made again, with 39 (`Time_To_Live` and `IGMP` are new, nine are gone) and labels in capitals, `BENIGN` among them. Both are read; labels get the spelling of the first release.",
+        "Rates may be infinite or empty in the later release: read as missing and counted.",
+        "`Duration` is a time to live. It has the role `ttl`, since it says who sent the packet rather than what it does.",
         "`IAT` is near 8.3e7 in the first rows of a public listing, whatever the attack: hardly a time between packets. Let `audit` say what it gives away.",
         "A row is a window of packets, so a few packets of a rare attack are one row and a flood is millions; neighbouring windows of one flood are near twins. Split by file, not by row.",
         "`Magnitue` is spelt so in the files.",

@@ -153,7 +153,7 @@ class Columns:
         if answer.codes:
             # A column of codes that once held a missing value is often written 3.0 for 3.
             written = written.str.strip_suffix(".0").replace(dict(answer.codes))
-        names = self.table.select(name=written).to_series()
+        names = self._spelt(self.table.select(name=written).to_series())
         canonical = names.replace_strict(dict(answer.canonical), default=None, return_dtype=pl.String)
         labels = names.replace(dict(answer.categories)) if answer.categories else names
         unknown = canonical.is_null()
@@ -163,6 +163,21 @@ class Columns:
             known = ~unknown
             names, labels = (pl.select(pl.when(known).then(each)).to_series() for each in (names, labels))
         return names.rename("name"), labels.rename("label"), canonical.rename("canonical")
+
+    def _spelt(self, names: pl.Series) -> pl.Series:
+        """The labels as declared, where they differ from a declared one in upper and lower case alone."""
+        assert self.answer is not None
+        exact = names.is_in(list(self.answer.canonical))
+        if exact.all():
+            return names
+        lower = {label.lower(): label for label in self.answer.canonical}
+        respelt = names.str.to_lowercase().replace_strict(lower, default=None, return_dtype=pl.String)
+        changed = int((respelt.is_not_null() & ~exact).sum())
+        if changed:
+            self.notes.append(
+                f"{many(changed, 'label')} written in other letters, such as '{names.filter(~exact)[0]}'."
+            )
+        return respelt.zip_with(respelt.is_not_null(), names)
 
     def _known_labels(self, names: pl.Series, unknown: pl.Series) -> str:
         assert self.answer is not None

@@ -115,7 +115,7 @@ SOURCE = Source(
     ),
     absent={field.name: _ZEROS for field in FIELDS if field.kind != "number" and field.role != "label"},
     shifted=Shifted("frame.time", r"\d{4} +\d{1,2}:\d{2}:\d{2}", "a time such as ' 2021 22:49:20.400794000 '"),
-    home="https://ieee-dataport.org/documents/edge-iiotset-new-comprehensive-realistic-cyber-security-dataset-iot-and-iiot-applications",
+    home="https://doi.org/10.21227/mbc1-1h68",
     terms="academic research; commercial use by agreement with the lead author",
     fetching="Log in (IEEE DataPort, or Kaggle: mohamedamineferrag/edgeiiotset-cyber-security-dataset-of-iot-iiot), download, and take ML-EdgeIIoT-dataset.csv or DNN-EdgeIIoT-dataset.csv from 'Selected dataset for ML and DL'.",
     published=(
@@ -129,6 +129,6 @@ SOURCE = Source(
         "Rows are packets. A split by row puts packets of one connection on both sides, and ephemeral ports recognise the connection.",
         "DDoS_UDP and MITM rows are shifted: `frame.time` holds an address or 0.0 and other cells stand in the wrong column. They do not fit and are set aside with `--on-bad-row skip`, or stay with `keep`.",
         "Checksums, raw sequence numbers and stream numbers say which packet it is, not what it does.",
-        "Authors' own advice is to drop 15 columns: frame.time, addresses, ports, bodies, URIs, payload, tcp.options and mqtt.msg.",
+        "Fifteen columns are usually dropped: frame.time, addresses, ports, bodies, URIs, payload, tcp.options and mqtt.msg.",
     ),
 )  # fmt: skip
