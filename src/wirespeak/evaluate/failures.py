@@ -23,6 +23,7 @@ from wirespeak.evaluate.ranking import ranking
 
 MINIMUM = 10
 _SAMPLE = 400
+_TELLING = 3
 _BINS = 8
 _VALUES = 30
 
@@ -216,27 +217,37 @@ def _difference(
     target: NDArray[np.int64],
     unit: str,
 ) -> Difference:
+    few = len(target) < MINIMUM
     if not column.dtype.is_numeric():
         text = _text(column.cast(pl.String).to_list())
-        values = sorted({*text[missed], *text[good]})
-        shares = [np.array([np.mean(text[rows] == value) for value in values]) for rows in (missed, good)]
-        gap = float(np.abs(shares[0] - shares[1]).sum() / 2)
+        values = np.unique(np.concatenate([text[missed], text[good]]))
+        gaps = np.array([np.mean(text[missed] == value) - np.mean(text[good] == value) for value in values])
         return Difference(
-            column.name, gap, _commonest(text[missed]), _commonest(text[good]),
-            _commonest(text[target]) if len(target) >= MINIMUM else None,
-        )  # fmt: skip
+            column.name,
+            float(np.abs(gaps).sum() / 2),
+            _share_of(text[missed], values[int(np.argmax(gaps))]),
+            _commonest(text[good]),
+            None if few else _commonest(text[target]),
+        )
     numbers = np.nan_to_num(column.cast(pl.Float64).to_numpy(), nan=-np.inf)
     both = np.concatenate([numbers[missed], numbers[good]])
     area = float(once(ranking(both, np.arange(len(both)) < len(missed)), len(both))[0])
-    wrong, right = (_figure(float(np.median(numbers[rows])), unit) for rows in (missed, good))
-    answer = _figure(float(np.median(numbers[target])), unit) if len(target) >= MINIMUM else None
-    return Difference(column.name, 2 * area - 1, wrong, right, answer)
+    middles = [float(np.median(numbers[rows])) if len(rows) else np.nan for rows in (missed, good, target)]
+    wrong, right, answer = (_figure(middle, unit) for middle in middles)
+    if wrong == right:  # mostly a counter that is mostly 0: say how often
+        wrong, right = (f"{wrong} ({np.mean(numbers[rows] == middles[0]):.0%})" for rows in (missed, good))
+    return Difference(column.name, 2 * area - 1, wrong, right, None if few else answer)
 
 
 def _commonest(text: NDArray[np.object_]) -> str:
     values, n = np.unique(text, return_counts=True)
-    best = int(np.argmax(n))
-    return f"{values[best]} ({n[best] / len(text):.0%})"
+    return _share_of(text, values[int(np.argmax(n))])
+
+
+def _share_of(text: NDArray[np.object_], value: str) -> str:
+    """A value with its share, unless so few rows have it that it would tell on them."""
+    n = int((text == value).sum())
+    return f"{value} ({n / len(text):.0%})" if n >= _TELLING else "no common value"
 
 
 def _words(wrong: str, answer: str, n: int, of: int, good: int, found: Sequence[Difference]) -> str:

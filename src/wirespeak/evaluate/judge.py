@@ -123,7 +123,7 @@ def judge(
 
     Raises InputError where shapes do not agree or nothing is to be judged.
     """
-    rows = _as_rows(truth, probabilities, labels, groups, folds, attack, normal, seed)
+    rows = _as_rows(truth, probabilities, labels, groups, folds, attack, names, normal, seed)
     strange = np.zeros(len(rows.real), np.bool_) if unseen is None else np.asarray(unseen, np.bool_)
     limits = _limits(calibration, rows)
     scores, per_label = _measure(rows, rounds)
@@ -137,6 +137,21 @@ def judge(
         predictions=_predictions(rows, labels, strange),
         groups=int(rows.groups.max()) + 1,
     )
+
+
+def aligned(
+    probabilities: NDArray[np.floating], labels: Sequence[str], wanted: Sequence[str]
+) -> NDArray[np.float32]:
+    """The columns of `labels` put in the order `wanted`, 0 for labels this detector was never shown: folds that
+    lack a label join those that have it.
+
+    >>> aligned(np.array([[0.25, 0.75]]), ["b", "a"], ["a", "b", "c"])
+    array([[0.75, 0.25, 0.  ]], dtype=float32)
+    """
+    table = np.zeros((len(probabilities), len(wanted)), np.float32)
+    table[:, [list(wanted).index(label) for label in labels]] = probabilities
+    table[np.isnan(probabilities).any(axis=1)] = np.nan
+    return table
 
 
 def rates(rows: tuple[NDArray[np.int64], NDArray[np.int64]], labels: int) -> Statistic:
@@ -173,6 +188,7 @@ def _as_rows(
     groups: Sequence[object] | NDArray[np.int64] | None,
     folds: NDArray[np.int64] | None,
     attack: NDArray[np.floating] | None,
+    names: Sequence[str] | None,
     normal: str,
     seed: int,
 ) -> _Rows:
@@ -183,7 +199,8 @@ def _as_rows(
         raise InputError(
             f"the probabilities have the shape {probabilities.shape}, expected {(n, len(labels))}: a row for each truth and a column for each label."
         )
-    for what, column in (("groups", groups), ("folds", folds), ("scores of attack", attack)):
+    given = {"groups": groups, "folds": folds, "scores of attack": attack, "names": names}
+    for what, column in given.items():
         if column is not None and len(column) != n:
             raise InputError(f"{len(column)} {what} for {n} rows, expected one a row.")
     known = [str(label) for label in labels]
@@ -340,9 +357,9 @@ def _confusion(rows: _Rows) -> pl.DataFrame:
 
 def _per_name(rows: _Rows, names: Sequence[str] | None, strange: NDArray[np.bool_]) -> pl.DataFrame:
     """How much of each attack name was called an attack, the least found first."""
+    of = np.array([str(name) for name in names]) if names is not None else np.empty(0, str)
     found = []
-    of = np.array(["" if names is None else str(name) for name in names or rows.real])
-    for name in np.unique(of[rows.hostile]) if names is not None else ():
+    for name in np.unique(of[rows.hostile]) if len(of) else ():
         members = (of == name) & rows.hostile
         score = share(str(name), rows.called, members, rows.groups)
         found.append((str(name), int(members.sum()), bool(strange[members].any()), *_three(score)))

@@ -86,7 +86,9 @@ def curves(scores: Floats, positive: NDArray[np.bool_]) -> tuple[pl.DataFrame, p
     )
     kept = spread(recall)
     precision = hits[kept] / np.maximum(1.0, hits[kept] + alarms[kept])
-    return roc, pl.DataFrame({"recall": recall[kept], "precision": precision})
+    # The first step rises from nothing at the precision it ends with.
+    pr = {"recall": np.append(0.0, recall[kept]), "precision": np.append(precision[0], precision)}
+    return roc, pl.DataFrame(pr)
 
 
 def spread(along: Floats, points: int = POINTS) -> NDArray[np.int64]:
