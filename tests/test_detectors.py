@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ import pytest
 pytest.importorskip("sklearn", reason="detectors that learn from tables need wirespeak[baselines]")
 
 from wirespeak.contracts import Detector
+from wirespeak.data.dataset import Dataset, Field
 from wirespeak.detect.drawer import DETECTORS, load, make
+from wirespeak.detect.learn import learn
 from wirespeak.detect.priors import Prior, best_blend, inner_folds, thinned
 from wirespeak.detect.saved import read_model, write_model
 from wirespeak.detect.table import Encoding, distinct
-from wirespeak.errors import InputError, ModelError, OptionError, OutputError
+from wirespeak.errors import InputError, MissingPart, ModelError, OptionError, OutputError
 
 # Small enough for a test; everything else as it comes.
 SMALL: dict[str, dict[str, Any]] = {
@@ -184,6 +187,30 @@ def test_autogluon_says_that_it_cannot_be_saved(tmp_path: Path) -> None:
         make("autogluon").save(tmp_path)
 
 
+def test_a_missing_extra_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    with pytest.raises(MissingPart, match=r"pip install 'wirespeak\[baselines\]'"):
+        make("forest").fit(*rows(30))
+
+
+def test_a_detector_learns_what_a_dataset_lets_it_see() -> None:
+    flows, labels = rows(120)
+    roles: dict[str, Any] = {"service": "port"}
+    fields = {
+        name: Field(name, "category" if name == "service" else "number", roles.get(name, "feature"))
+        for name in flows.columns
+    }
+    said = pl.Series(labels)
+    category = said.replace({"flood": "attack", "scan": "attack", "rare": "attack", "single": "attack"})
+    dataset = Dataset("lab", "Lab", "flow", fields, flows, said, category, said)
+    learnt: Any = learn(dataset, answer="multiclass", effort=0.1, mixed=10, threads=1)
+    assert learnt.labels == ("attack", "normal")
+    assert [column.name for column in learnt.encoding.columns] == ["bytes", "flows", "nothing", "urgent"]
+    # The members learnt the names, and answer for the labels.
+    assert "attack\tflood" in learnt.parts[0].labels
+    np.testing.assert_allclose(learnt.predict(flows.drop("service")).sum(axis=1), 1, atol=1e-5)
+
+
 def test_places_keep_sizes_that_float32_rounds() -> None:
     sizes = pl.DataFrame({"bytes": [16_777_216, 16_777_217, 16_777_218]})
     ranks = Encoding.learn(sizes).ranks(sizes)[:, 0]
@@ -206,9 +233,9 @@ def test_inner_folds_leave_whole_names_out_and_split_no_group() -> None:
     codes = np.array([1] * 30 + [0] * 30 + [2] * 5)
     groups = np.arange(65) // 2
     unseen = set()
-    for learn, measure in inner_folds(codes, names, groups, 1, count=3, seed=0):
-        unseen |= set(names[measure]) - set(names[learn])
-        assert not set(learn) & set(measure)
+    for known, measured in inner_folds(codes, names, groups, 1, count=3, seed=0):
+        unseen |= set(names[measured]) - set(names[known])
+        assert not set(known) & set(measured)
     assert unseen == {"neptune", "smurf"}
     kept = names[thinned(names, 30, 0)]
     assert len(kept) <= 30 and (kept == "nmap").sum() == 5
@@ -224,7 +251,8 @@ def test_a_prior_raises_rare_labels_as_far_as_it_helps() -> None:
     assert prior.chosen(chances, np.zeros(100, np.int64), np.ones(100))[0] == prior
     wrong = 1 - chances
     voices, blended = best_blend(prior, np.stack([chances, wrong]), truth, np.ones(100))
-    assert voices[0] > voices[1] and blended.tau >= chosen.tau
+    pooled = voices[0] * chances + voices[1] * wrong
+    assert voices[0] > voices[1] and (blended.correct(pooled).argmax(axis=1) == truth).all()
 
 
 def test_equal_rows_are_learnt_once_under_the_label_most_have() -> None:

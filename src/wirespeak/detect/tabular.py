@@ -110,7 +110,8 @@ class TableDetector(ABC):
     @property
     def cores(self) -> int:
         """How many threads to use."""
-        return self.threads or int(os.environ.get("OMP_NUM_THREADS", 0)) or len(os.sched_getaffinity(0))
+        told = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+        return self.threads or (int(told) if told.isdecimal() else 0) or _allowed_cores()
 
     def weights(self, codes: Codes) -> NDArray[np.float64]:
         """What each row weighs, by how many rows its label has; 1 on average."""
@@ -169,6 +170,12 @@ class TableDetector(ABC):
 
     def _restore(self, card: dict[str, Any]) -> None:  # noqa: B027 - most kinds keep nothing there
         """Take back what `_kept` put on the card."""
+
+
+def _allowed_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):  # what a container may use, which Linux alone tells
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def tempered(chances: Chances, temperature: float) -> Chances:
