@@ -245,10 +245,9 @@ def test_a_prior_raises_rare_labels_as_far_as_it_helps() -> None:
     prior = Prior((0.9, 0.1), ordinary=0)
     chances = np.array([[0.7, 0.3]] * 10 + [[0.9, 0.1]] * 90)
     truth = np.array([1] * 10 + [0] * 90)
-    chosen, quality = prior.chosen(chances, truth, np.ones(100))
-    assert quality == 1
+    chosen = prior.chosen(chances, truth, np.ones(100))
     assert (chosen.correct(chances).argmax(axis=1) == truth).all()
-    assert prior.chosen(chances, np.zeros(100, np.int64), np.ones(100))[0] == prior
+    assert prior.chosen(chances, np.zeros(100, np.int64), np.ones(100)) == prior
     wrong = 1 - chances
     voices, blended = best_blend(prior, np.stack([chances, wrong]), truth, np.ones(100))
     pooled = voices[0] * chances + voices[1] * wrong
