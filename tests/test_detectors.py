@@ -130,6 +130,13 @@ class TestEveryDetector:
             assert not [member for member in inside if not member.endswith((".npy", ".json"))]
             assert not path.read_bytes().startswith(b"\x80")
 
+    def test_it_learns_two_labels(self, name: str, tmp_path: Path) -> None:
+        flows, labels = rows(120)
+        detector = small(name).fit(flows, ["normal" if label == "normal" else "attack" for label in labels])
+        detector.save(tmp_path)
+        assert detector.predict(flows).shape == (120, 2)
+        np.testing.assert_allclose(load(tmp_path).predict(flows), detector.predict(flows), atol=1e-6)
+
     def test_it_takes_what_training_did_not_show(self, name: str, fitted: Any) -> None:
         flows, _ = rows(40, seed=2)
         strange = flows.with_columns(

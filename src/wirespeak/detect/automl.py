@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wirespeak.detect.saved import read_model, write_model
 from wirespeak.detect.table import duplicate_groups
 from wirespeak.detect.tabular import Chances, Codes, TableDetector
-from wirespeak.errors import OptionError, OutputError, missing_extra
+from wirespeak.errors import InputError, OptionError, OutputError, missing_extra
 
 _SEARCHED = ("lgbm", "rf", "extra_tree")
 # Rows of a label for each fold below which the search leaves it out.
@@ -52,6 +52,10 @@ class Flaml(TableDetector):
             : self.rows
         ]
         truth = np.unique(codes[inside], return_inverse=True)[1]
+        if truth.max(initial=0) < 1:
+            raise InputError(
+                f"flaml needs two labels of {_OFTEN * self.folds} rows or more to search with. Give it more rows or fewer folds."
+            )
         best = None
         # FLAML's choice between kinds follows the clock, its choice within a kind does not: one search a kind.
         for kind in _SEARCHED:
@@ -81,9 +85,11 @@ class Flaml(TableDetector):
 
     def _chances(self, flows: pl.DataFrame) -> Chances:
         rows = self.encoding.ranks(flows)
-        return np.asarray(
-            self.model.predict(rows) if self._is_booster() else self.model.predict_proba(rows), np.float64
-        )
+        if not self._is_booster():
+            return np.asarray(self.model.predict_proba(rows), np.float64)
+        said = np.asarray(self.model.predict(rows), np.float64)
+        # Of two labels a booster gives the second's probability alone.
+        return np.stack([1 - said, said], axis=1) if said.ndim == 1 else said
 
     def _is_booster(self) -> bool:
         return type(self.model).__name__ == "Booster"

@@ -13,7 +13,7 @@ Codes = NDArray[np.int64]
 Chances = NDArray[np.float64]
 
 _TAUS = (0.0, 0.15, 0.3, 0.45, 0.6)
-_LEANS = (-0.5, 0.0, 0.5, 1.0, 1.5, 2.0)
+_LEANS = (0.0, 0.5, 1.0, 1.5, 2.0)
 _FLOOR = 1e-4
 # Resamples for a standard error.
 _DRAWS = 20
@@ -44,7 +44,7 @@ class Prior:
     def tried(self, chances: Chances) -> Iterator[tuple[Prior, Codes]]:
         """Each correction, the mildest first, with the labels it makes likeliest."""
         leans = _LEANS if self.ordinary is not None else (0.0,)
-        for tau, lean in sorted(product(_TAUS, leans), key=lambda pair: pair[0] + abs(pair[1])):
+        for tau, lean in sorted(product(_TAUS, leans), key=sum):
             prior = Prior(self.shares, self.ordinary, tau, lean)
             yield prior, prior.correct(chances).argmax(axis=1)
 
