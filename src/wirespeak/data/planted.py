@@ -178,6 +178,23 @@ def label_word(dataset: Dataset, strength: float, rng: Random) -> Plant:
     return Plant("label word", "verdict", strength, ("leak.label", "leak.alone"), _with(dataset, "verdict", words, "category"))  # fmt: skip
 
 
+def label_partly(dataset: Dataset, strength: float, rng: Random) -> Plant:
+    """The label in a share of the rows, nothing in the others."""
+    values = np.where(rng.random(len(dataset)) < strength, _codes(dataset) + 1, 0)
+    return Plant(
+        "label in some rows", "grade", strength, ("leak.label", "leak.alone"), _with(dataset, "grade", values)
+    )
+
+
+def label_in_text(dataset: Dataset, strength: float, rng: Random) -> Plant:
+    """A text that differs in every row, with a word that gives the label away."""
+    words = np.array(["req", "mal"])[_noisy(_hostile(dataset).astype(np.int64), strength, rng)]
+    texts = np.array(
+        [f"/{word}/{number}" for word, number in zip(words, rng.permutation(len(words)), strict=True)]
+    )
+    return Plant("label in text", "uri", strength, ("leak.alone", "leak.label"), _with(dataset, "uri", texts, "text", "text"))  # fmt: skip
+
+
 def predictor(dataset: Dataset, strength: float, rng: Random) -> Plant:
     """A measurement that all but gives the label away."""
     gap = {1.0: 12.0, 0.98: 5.0, 0.95: 4.2}[strength]
@@ -227,6 +244,20 @@ def clock(dataset: Dataset, strength: float, rng: Random) -> Plant:
     day = _noisy(_codes(dataset), strength, rng)
     values = np.round(1.6e9 + 86_400 * day + rng.uniform(0, 80_000, len(dataset)), 3)
     return Plant("clock", "seen", strength, ("leak.clock",), _with(dataset, "seen", values))
+
+
+def sessions(dataset: Dataset, strength: float, rng: Random) -> Plant:
+    """Seconds since the start, from hundreds of recordings of one label each, in turn."""
+    start = np.cumsum(rng.uniform(50, 90, 400))
+    owner = rng.choice(_codes(dataset), 400)
+    code = _noisy(_codes(dataset), strength, rng)
+    chosen = np.array(
+        [rng.choice(np.flatnonzero(owner == label)) if (owner == label).any() else 0 for label in code]
+    )
+    values = np.round(start[chosen] + rng.uniform(0, 40, len(dataset)), 3)
+    return Plant(
+        "sessions", "offset", strength, ("leak.clock", "leak.alone"), _with(dataset, "offset", values)
+    )
 
 
 def written_time(dataset: Dataset, strength: float, rng: Random) -> Plant:
@@ -425,12 +456,15 @@ def imbalance(dataset: Dataset, strength: float, rng: Random) -> Plant:
 PLANTS: tuple[tuple[Callable[[Dataset, float, Random], Plant], tuple[float, ...]], ...] = (
     (label_code, (1.0, 0.97, 0.9)),
     (label_word, (1.0, 0.97, 0.93)),
+    (label_partly, (0.6, 0.3)),
+    (label_in_text, (1.0, 0.96)),
     (predictor, (1.0, 0.98, 0.95)),
     (number_format, (1.0, 0.9, 0.8)),
     (text_format, (1.0, 0.9, 0.8)),
     (letter_case, (1.0, 0.8)),
     (rounding, (1.0, 0.9)),
     (clock, (1.0, 0.7, 0.0)),
+    (sessions, (1.0, 0.98)),
     (written_time, (1.0, 0.5)),
     (row_number, (1.0, 0.8)),
     (sorted_file, (1.0, 0.8)),
@@ -451,4 +485,4 @@ PLANTS: tuple[tuple[Callable[[Dataset, float, Random], Plant], tuple[float, ...]
     (constant, (1.0, 0.9997)),
     (imbalance, (0.99, 0.95)),
 )
-"""Each kind of flaw with its strengths: 61 in all."""
+"""Each kind of flaw with its strengths."""

@@ -14,12 +14,19 @@ from wirespeak.data.audit.view import View
 from wirespeak.data.dataset import Role
 from wirespeak.data.fingerprint import Keys, fingerprints, mixed
 
-TELLS, KNOWS = 0.3, 0.7
+TELLS = {"address": 0.15, "mac": 0.15, "port": 0.3, "ttl": 0.3}
+KNOWS = 0.7
 _SAMPLE = 2000
-_ADDRESS = r"^(\d{1,3}\.){3}\d{1,3}$|^[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?$"
-_MAC = r"^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$"
+_ADDRESS_TEXT = r"^(\d{1,3}\.){3}\d{1,3}$|^[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?$"
+_MAC_TEXT = r"^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$"
 _PORT_NAME = re.compile(
     r"(^|[^a-z])(s|d|src|dst|source|dest(ination)?|udp|tcp|orig|resp|id\.[or]e?s?p?)?[ _.]?ports?($|[^a-z])|^[sd]port$|(src|dst)port$",
+    re.I,
+)
+_WRITTEN: dict[Role, str] = {"mac": _MAC_TEXT, "address": _ADDRESS_TEXT}
+_HOST_NAME = re.compile(
+    r"^(s|d|src|dst|source|dest|destination|orig|resp|client|server|id\.orig|id\.resp)?[_ .]?"
+    r"(ip|addr|address|host|host_?name|h|mac|device)([_ .]?(addr|address|int|num|id|name|no))?$",
     re.I,
 )
 _TTL_NAME = re.compile(r"ttl|hop_?limit|time_to_live", re.I)
@@ -42,9 +49,12 @@ def identities(view: View) -> Iterator[Finding]:
         if role is None:
             continue
         gain = view.gain(name)
-        severity: Severity = grade(gain.value, warning=TELLS, serious=KNOWS)
+        if role in ("address", "mac") and gain.value < KNOWS:
+            one = view.gain_of_one(name)
+            gain = one if one.value > KNOWS else gain
+        severity: Severity = grade(gain.value, warning=TELLS[role], serious=KNOWS)
         declared = view.dataset.fields[name].role
-        if severity == "info" and role in ("address", "mac") and declared in ("feature", "text"):
+        if severity == "info" and declared in ("feature", "text") and _by_values(view.table[name]):
             severity = "warning"  # a detector would see it
         yield Finding(
             f"leak.{role}", severity,
@@ -61,28 +71,31 @@ def identity(view: View, name: str) -> Role | None:
         return field.role
     if field.role not in ("feature", "text"):
         return None
-    column = view.table[name]
-    if not column.dtype.is_numeric():
-        sample = column.drop_nulls()
-        sample = (
-            sample.filter(~sample.is_in(["", "-", "0", "0.0"]))
-            .head(_SAMPLE)
-            .cast(pl.String)
-            .str.strip_chars()
-        )
-        if len(sample) >= 5:
-            if int(sample.str.contains(_MAC).sum()) > 0.6 * len(sample):
-                return "mac"
-            if int(sample.str.contains(_ADDRESS).sum()) > 0.6 * len(sample):
-                return "address"
+    by_values = _by_values(view.table[name])
+    if by_values is not None:
+        return by_values
+    if _HOST_NAME.search(name):
+        return "address"
     if _TTL_NAME.search(name) and "ct_" not in name:
         return "ttl"
-    if (
-        _PORT_NAME.search(name)
-        and column.dtype.is_numeric()
-        and not re.search(r"rate|count|ct_|num|is_", name, re.I)
-    ):
+    if _PORT_NAME.search(name) and not re.search(r"rate|count|ct_|num|is_", name, re.I):
         return "port"
+    return None
+
+
+def _by_values(column: pl.Series) -> Role | None:
+    """Whether most of the texts of a column are addresses of a kind."""
+    if column.dtype.is_numeric():
+        return None
+    sample = column.drop_nulls()
+    sample = (
+        sample.filter(~sample.is_in(["", "-", "0", "0.0"])).head(_SAMPLE).cast(pl.String).str.strip_chars()
+    )
+    if len(sample) < 5:
+        return None
+    for role, pattern in _WRITTEN.items():
+        if int(sample.str.contains(pattern).sum()) > 0.6 * len(sample):
+            return role
     return None
 
 

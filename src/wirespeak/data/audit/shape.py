@@ -10,7 +10,7 @@ import numpy as np
 from wirespeak.data.audit.finding import Finding, grade
 from wirespeak.data.audit.view import View
 
-DEAD = 0.9995
+DEAD = 0.999
 _MEASURE_NAME = re.compile(
     r"bytes|byts|pkts|packets|dur|len|size|rate|per_?sec|iat|count|_tot|\.tot|load|time", re.I
 )

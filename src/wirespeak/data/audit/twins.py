@@ -1,8 +1,10 @@
 """Augmented twins: rows made from others by moving every number a little.
 
-Honest traffic has near neighbours too, but those agree exactly in most columns, or lie as thick at twice the
-distance as the dimensions ask. A twin differs in nearly every number that is not zero, by a few percent (or a
-fraction of a standard deviation) in all of them, and is alone there.
+They are looked for in two ways. Traffic repeats itself column by column: counts, sizes and rates come again in
+other rows, even as z-scores. A row in which next to nothing occurs anywhere else was moved, and where another row
+lies within a few percent in every column, it was moved from there. Where numbers hardly repeat, a twin is told by
+its place: it differs from the other row in nearly every number, by a few percent (or a fraction of a standard
+deviation) in all of them, and has no further neighbours, though honest data have more the further one looks.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ _CROWD = 20
 _MOVED = 0.7
 _LEAST_NUMBERS = 4
 _LEAST_ROWS = 40
+_RARE, _OFTEN = 0.02, 0.12
+_FEW = 2  # a number in so many rows or fewer does not come again
+_REPEATS = 0.15  # share of a column's numbers that come again, for the others to be odd
+_ODD = 0.8
 
 
 @dataclass(frozen=True)
@@ -57,38 +63,92 @@ def twins(view: View) -> Iterator[Finding]:
     ]
     if len(names) < _LEAST_NUMBERS or view.rows < _LEAST_ROWS:
         return
-    rng = np.random.default_rng(1)
-    asked = np.arange(view.rows) if view.parts is None else np.flatnonzero(view.parts == 1)
-    asked = rng.choice(asked, min(SAMPLE, len(asked)), replace=False)
-    for reach, relative, measure in ((PERCENT, True, "percent"), (DEVIATIONS, False, "standard deviations")):
-        share, pair = _search(_space(view, names, reach, relative=relative), asked, view.parts)
-        if share < 0.03:
-            continue
-        kind, whose, part = (
-            ("split.twins", "a training row", "test ")
-            if view.parts is not None
-            else ("twins", "another row", "")
-        )
-        least = f"{reach:.0%}" if relative else f"{reach} standard deviations"
-        yield Finding(
-            kind, grade(share, warning=0.03, serious=0.1),
-            f"About {share:.0%} of the {part}rows look like augmented twins of {whose}: they differ from it in nearly every number by at most {least}, and nothing else is as near.",
-            (), {"share": round(share, 4), "sampled": len(asked), "reach": reach, "measure": measure},
-            examples=view.examples(np.array(pair), names[:6]), remedy="--by recording",
-        )  # fmt: skip
+    asked = np.ones(view.rows, bool) if view.parts is None else view.parts == 1
+    moved = _moved(view, names)
+    fixed = fingerprints(view.table, [name for name in view.dataset.features() if name not in names])
+    # A column that varies in moved rows alone was constant before.
+    names = [
+        name for name in names if moved.all() or view.table[name].filter(pl.Series(~moved)).n_unique() > 1
+    ]
+    if len(names) < _LEAST_NUMBERS:
         return
+    rng = np.random.default_rng(1)
+    for reach, relative in ((PERCENT, True), (DEVIATIONS, False)):
+        space = _space(view, names, fixed, reach, relative=relative)
+        share, pair = _from_elsewhere(space, moved, asked, view.parts, rng)
+        if share < _RARE:
+            share, pair = _alone(space, _some(np.flatnonzero(asked), rng), view.parts)
+            share = share if share >= (_RARE if relative else _OFTEN) else 0.0
+        if share >= _RARE:
+            yield _finding(view, share, pair, names, reach, relative=relative)
+            return
+
+
+def _finding(
+    view: View, share: float, pair: tuple[int, int], names: list[str], reach: float, *, relative: bool
+) -> Finding:
+    kind, whose, part = (
+        ("twins", "another row", "") if view.parts is None else ("split.twins", "a training row", "test ")
+    )
+    least = f"{reach:.0%}" if relative else f"{reach} standard deviations"
+    return Finding(
+        kind, grade(share, warning=_RARE, serious=_OFTEN),
+        f"About {share:.0%} of the {part}rows look like augmented twins of {whose}: nearly every number differs from it, by at most {least}.",
+        (), {"share": round(share, 4), "reach": reach, "measure": "percent" if relative else "standard deviations"},
+        examples=view.examples(np.array(pair), names[:6]), remedy="--by recording",
+    )  # fmt: skip
+
+
+def _some(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    return rng.choice(rows, min(SAMPLE, len(rows)), replace=False)
+
+
+def _moved(view: View, names: list[str]) -> NDArray[np.bool_]:
+    """Rows whose numbers occur in hardly another row, in columns whose numbers do come again."""
+    said, odd = np.zeros(view.rows, np.int16), np.zeros(view.rows, np.int16)
+    size = 1 << max(10, int(4 * view.rows).bit_length())
+    for name in names:
+        values = view.number(name)
+        place = (mixed(values.view(np.uint64)) & np.uint64(size - 1)).astype(np.int64)
+        often = np.bincount(place, minlength=size)[place] > _FEW
+        filled = (values != 0) & ~np.isnan(values)
+        if filled.sum() >= _LEAST_ROWS and often[filled].mean() >= _REPEATS:
+            said += filled
+            odd += filled & ~often
+    return (said >= _LEAST_NUMBERS) & (odd >= _ODD * said)
+
+
+def _from_elsewhere(
+    space: _Space, moved: NDArray[np.bool_], asked: NDArray[np.bool_], parts: NDArray[np.int8] | None, rng: np.random.Generator,
+) -> tuple[float, tuple[int, int]]:  # fmt: skip
+    """The share of the rows asked that were moved and have a row near that they may be moved from, and one pair."""
+    # Either of a pair may be the moved one.
+    pool = moved if parts is None or (moved & asked).sum() >= moved.sum() / 2 else moved & ~asked
+    if pool.sum() < max(_LEAST_NUMBERS, 0.005 * asked.sum()):
+        return 0.0, (0, 0)
+    rows = _some(np.flatnonzero(pool), rng)
+    among = None if parts is None else np.equal(parts, 0 if asked[rows[0]] else 1)
+    fixed, lead = space.fixed[space.order], space.columns[0][space.order]
+    pairs = []
+    for row in rows:
+        near, _ = _neighbours(space, int(row), fixed, lead, among)
+        if len(near):
+            pairs.append((int(row), int(near[0])))
+    part = len(pairs) / len(rows)
+    return (float(pool.sum() / asked.sum()) * part, pairs[0]) if part >= 0.2 else (0.0, (0, 0))
 
 
 def _varied(column: pl.Series) -> bool:
     return column.gather_every(max(1, len(column) // 20_000)).n_unique() > 20
 
 
-def _space(view: View, names: list[str], reach: float, *, relative: bool) -> _Space:
+def _space(
+    view: View, names: list[str], fixed: NDArray[np.uint64], reach: float, *, relative: bool
+) -> _Space:
     columns = []
     for name in names:
         values = view.table[name].cast(pl.Float32).fill_null(0).to_numpy()
         columns.append(np.nan_to_num(values, posinf=3e38, neginf=-3e38))
-    fixed = fingerprints(view.table, [name for name in view.dataset.features() if name not in names])
     if relative:
         # A percentage leaves zeros and signs alone.
         for place, values in enumerate(columns):
@@ -111,7 +171,7 @@ def _within(values: NDArray[np.float32], reach: float, spread: float | None) -> 
     )
 
 
-def _search(
+def _alone(
     space: _Space, asked: NDArray[np.int64], parts: NDArray[np.int8] | None
 ) -> tuple[float, tuple[int, int]]:
     """The share of the rows asked that have a twin, and one pair; 0 where the neighbours are no twins."""
@@ -121,11 +181,9 @@ def _search(
     for count, row in enumerate(asked):
         if count == _ENOUGH and not have:
             return 0.0, pair
-        start, end = (
-            np.searchsorted(fixed, space.fixed[row], "left"),
-            np.searchsorted(fixed, space.fixed[row], "right"),
+        twin, further = _neighbours(
+            space, int(row), fixed, lead, None if parts is None else np.equal(parts, 0)
         )
-        twin, further = _neighbours(space, int(row), int(start), int(end), lead, parts)
         if 0 < len(twin) <= _CROWD:
             have += 1
             inner += len(twin)
@@ -136,7 +194,11 @@ def _search(
 
 
 def _neighbours(
-    space: _Space, row: int, start: int, end: int, lead: NDArray[np.float32], parts: NDArray[np.int8] | None
+    space: _Space,
+    row: int,
+    fixed: NDArray[np.uint64],
+    lead: NDArray[np.float32],
+    among: NDArray[np.bool_] | None,
 ) -> tuple[NDArray[np.int64], int]:
     """Rows within reach of a row in every column that differ in most of them, and how many up to twice as far."""
     mine = np.array([values[row] for values in space.columns], np.float64)
@@ -144,6 +206,7 @@ def _neighbours(
     if said.sum() < _LEAST_NUMBERS:
         return space.order[:0], 0
     step = space.steps(mine)
+    start, end = (int(np.searchsorted(fixed, space.fixed[row], side)) for side in ("left", "right"))
     left, right = start + np.searchsorted(lead[start:end], [mine[0] - 2.2 * step[0], mine[0] + 2.2 * step[0]])
     rows = space.order[left:right]
     for values, middle, width in zip(space.columns[1:], mine[1:], step[1:], strict=True):
@@ -151,8 +214,8 @@ def _neighbours(
         if len(rows) <= 1:
             break
     rows = rows[rows != row]
-    if parts is not None:
-        rows = rows[parts[rows] == 0]
+    if among is not None:
+        rows = rows[among[rows]]
     if not len(rows):
         return rows, 0
     gap = np.abs(np.column_stack([values[rows] for values in space.columns]).astype(np.float64) - mine)

@@ -123,23 +123,39 @@ class View:
         return best
 
     def _told(self, place: NDArray[np.int64], size: int, goal: Goal, rows: NDArray[np.bool_] | None) -> float:
+        return _gain(self._table(place, size, goal, rows))
+
+    def _table(
+        self, place: NDArray[np.int64], size: int, goal: Goal, rows: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """Rows by bin, label and half."""
         k = len(goal.labels)
         cell = (place * k + goal.codes) * 2 + self._half
-        counts = np.bincount(cell if rows is None else cell[rows], minlength=size * k * 2).reshape(size, k, 2)
-        totals = counts.sum(axis=0)
-        usable = totals.min(axis=1) >= _LEAST_ROWS
-        if usable.sum() < 2:
+        return np.bincount(cell if rows is None else cell[rows], minlength=size * k * 2).reshape(size, k, 2)
+
+    def gain_of_one(self, name: str) -> Gain:
+        """How well a column tells the one label it tells best from all others."""
+        column = self.table[name]
+        place, size = self.bins(column) if column.dtype.is_numeric() else self.categories(column)
+        goal = self.goals[-1] if self.goals else self.binary
+        table, best = self._table(place, size, goal), NOTHING
+        whole = table.sum(axis=1)
+        for number, label in enumerate(goal.labels):
+            value = _gain(np.stack([whole - table[:, number], table[:, number]], axis=1))
+            if value > best.value:
+                best = Gain(value, f"label '{label}'")
+        return best
+
+    def neighbours_agree(self, order: NDArray[np.int64] | None = None) -> float:
+        """How often rows that follow each other have one label, beyond chance: 0 shuffled, 1 in blocks."""
+        if not self.goals or self.rows < 2 * _LEAST_ROWS:
             return 0.0
-        counts, totals = counts[:, usable], totals[usable]
-        recalls = []
-        for half in (0, 1):
-            learnt = counts[:, :, 1 - half] / totals[:, 1 - half]
-            answer = learnt.argmax(axis=1)
-            answer[learnt.sum(axis=1) == 0] = int(totals[:, 1 - half].argmax())
-            hits = np.bincount(answer, counts[np.arange(size), answer, half], len(totals))
-            recalls.append((hits / totals[:, half]).mean())
-        chance = 1 / len(totals)
-        return max(0.0, float((np.mean(recalls) - chance) / (1 - chance)))
+        label = self.goals[-1].codes if order is None else self.goals[-1].codes[order]
+        share = np.bincount(label) / len(label)
+        chance = float((share**2).sum())
+        return (
+            max(0.0, float(((label[1:] == label[:-1]).mean() - chance) / (1 - chance))) if chance < 1 else 0.0
+        )
 
     def bins(self, column: pl.Series) -> tuple[NDArray[np.int64], int]:
         """The bin of each number: every value its own where there are few, else quantiles; missing is the last."""
@@ -196,3 +212,21 @@ def entropy(counts: NDArray[np.float64] | NDArray[np.int64], axis: int | None = 
     total = counts.sum(axis=axis, keepdims=True)
     share = counts / np.maximum(total, 1)
     return -(share * np.log(np.where(share > 0, share, 1))).sum(axis=axis)
+
+
+def _gain(counts: NDArray[np.int64]) -> float:
+    """The gain of a table of bins, labels and halves."""
+    totals = counts.sum(axis=0)
+    usable = totals.min(axis=1) >= _LEAST_ROWS
+    if usable.sum() < 2:
+        return 0.0
+    counts, totals = counts[:, usable], totals[usable]
+    recalls = []
+    for half in (0, 1):
+        learnt = counts[:, :, 1 - half] / totals[:, 1 - half]
+        answer = learnt.argmax(axis=1)
+        answer[learnt.sum(axis=1) == 0] = int(totals[:, 1 - half].argmax())
+        hits = np.bincount(answer, counts[np.arange(len(counts)), answer, half], len(totals))
+        recalls.append((hits / totals[:, half]).mean())
+    chance = 1 / len(totals)
+    return max(0.0, float((np.mean(recalls) - chance) / (1 - chance)))
