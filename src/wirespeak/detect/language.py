@@ -23,7 +23,7 @@ from wirespeak.text import Example, compact, judge_prompt, label_answer, label_a
 
 UNKNOWN = "unknown"
 # Of the examples of `unknown`, the share that lies between hostile kinds; the others lie beyond ordinary traffic.
-BETWEEN = 0.5
+BETWEEN = 0.35
 # Rows are alike when these agree, and `_FEW` rows tell what is usual: what 99 of 100 like rows stay below.
 _ALIKE, _FEW, _USUAL = ("protocol", "application", "state", "operation"), 20, 0.99
 # How far beyond the usual is strange: so many times a size or a count, so many steps of a grade.
@@ -126,7 +126,7 @@ def judge_examples(
     *,
     seed: int,
     count: int = 200_000,
-    unknown_share: float = 0.06,
+    unknown_share: float = 0.045,
     normal_share: float = 0.45,
 ) -> list[Example]:
     """What a model learns judging from: `count` rows drawn from the distinct ones, most of them jittered.

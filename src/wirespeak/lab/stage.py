@@ -46,15 +46,15 @@ class Played:
     tool: str
     attacker: str
     target: str
-    row: TruthRow
+    rows: tuple[TruthRow, ...]
     status: int | None
     last_line: str
 
     def told(self) -> dict[str, Any]:
         """What run.json says of it."""
         return {
-            **{key: value for key, value in asdict(self).items() if key != "row"},
-            "label": self.row.label,
+            **{key: value for key, value in asdict(self).items() if key != "rows"},
+            "label": self.rows[0].label,
         }
 
 
@@ -169,10 +169,17 @@ class Stage:
             attack.tool,
             source,
             attack.target,
-            self._row(strike, attack, start_ns, end_ns),
+            self._rows(strike, attack, start_ns, end_ns),
             process.returncode,
             _tail(log),
         )
+
+    def _rows(self, strike: Strike, attack: Attack, start_ns: int, end_ns: int) -> tuple[TruthRow, ...]:
+        row = self._row(strike, attack, start_ns, end_ns)
+        if not TOOLS[attack.tool].routed:
+            return (row,)
+        # The router asks by ARP for whoever the sweep is after: its flows without ports belong to the sweep.
+        return row, replace(row, src=self.world.host("gateway").address, dst_port=0)
 
     def _row(self, strike: Strike, attack: Attack, start_ns: int, end_ns: int) -> TruthRow:
         tool = TOOLS[attack.tool]
@@ -264,7 +271,7 @@ async def _record(path: Path, seed: int | None) -> None:
     }
     tell(recorded=result)
     texts = {
-        "truth.csv": truth_csv([part.row for part in played]),
+        "truth.csv": truth_csv([row for part in played for row in part.rows]),
         "hosts.csv": _hosts_csv(stage.world),
         "scenario.toml": text,
     }

@@ -11,7 +11,8 @@ A flow gets the label of a row when
 
 1. its first packet's time lies in [start_ns, end_ns], both included, and
 2. its two ends match src and dst, in either direction: what the victim sends back belongs to the attack, and
-3. dst_port is empty, or is the port of the end that matched dst, or the flow (ARP, ICMP) has no ports.
+3. dst_port is empty, or is the port of the end that matched dst, or the flow (ARP, ICMP) has no ports. A row
+   with port 0 therefore claims flows without ports alone: a router's ARP questions on behalf of a sweep.
 
 Three exceptions keep ordinary traffic out. An ARP flow belongs only to a sweep or to spoofing, and only when the
 attacker sent it: resolving an address before a flood, and answering a question, are ordinary. Against a

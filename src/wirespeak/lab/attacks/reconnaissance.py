@@ -166,7 +166,7 @@ def netdiscover(s: Strike, *, pause_ms: int = 20) -> list[str]:
     return ["netdiscover", "-i", "eth0", "-r", str(s.block), "-P", "-N", "-n", own_octet, *pace]
 
 
-@tool("recon.sweep", package="zmap", reach="network")
+@tool("recon.sweep", package="zmap", reach="network", routed=True)
 def zmap(s: Strike, *, port: int = 80, rate: float = 100.0, far: bool = False) -> list[str]:
     """zmap: a SYN to one port of every address, in its own order, through the gateway."""
     router = s.world.host("gateway").mac

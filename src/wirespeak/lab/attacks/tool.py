@@ -68,12 +68,14 @@ Command = Callable[..., list[str]]
 
 @dataclass(frozen=True)
 class Tool:
-    """reach: what the truth names beside the attacker: "host", "network" (a sweep's block) or "mac" (spoofing)."""
+    """reach: what the truth names beside the attacker: "host", "network" (a sweep's block) or "mac" (spoofing).
+    routed: whether its packets go through the gateway, which then asks for every address itself."""
 
     label: str
     command: Command
     package: str = ""
     reach: str = "host"
+    routed: bool = False
 
     @property
     def options(self) -> dict[str, Any]:
@@ -88,11 +90,13 @@ class Tool:
 TOOLS: dict[str, Tool] = {}
 
 
-def tool(label: str, *, package: str = "", reach: str = "host") -> Callable[[Command], Command]:
+def tool(
+    label: str, *, package: str = "", reach: str = "host", routed: bool = False
+) -> Callable[[Command], Command]:
     """Enter a function in the table under its own name, with dashes."""
 
     def enter(command: Command) -> Command:
-        TOOLS[command.__name__.replace("_", "-")] = Tool(label, command, package, reach)
+        TOOLS[command.__name__.replace("_", "-")] = Tool(label, command, package, reach, routed)
         return command
 
     return enter
