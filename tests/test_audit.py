@@ -64,7 +64,7 @@ def test_findings_say_what_to_do_and_show_three_rows_at_most(bases: list[Dataset
         one = plant(bases[0], strengths[0], rng)
         for finding in audit(one.dataset, one.split):
             assert len(finding.examples) <= 3
-            assert finding.says.endswith((".", "."))
+            assert finding.says.endswith(".")
             assert set(finding.columns) <= set(one.dataset.fields)
             if finding.kind.startswith("leak."):
                 assert f"--drop {finding.columns[0]}" in finding.remedy

@@ -247,9 +247,9 @@ def clock(dataset: Dataset, strength: float, rng: Random) -> Plant:
 
 
 def sessions(dataset: Dataset, strength: float, rng: Random) -> Plant:
-    """Seconds since the start, from hundreds of recordings of one label each, in turn."""
-    start = np.cumsum(rng.uniform(50, 90, 400))
-    owner = rng.choice(_codes(dataset), 400)
+    """Seconds since the start, from many recordings of one label each, in turn."""
+    start = np.cumsum(rng.uniform(50, 90, max(20, len(dataset) // 20)))
+    owner = rng.choice(_codes(dataset), len(start))
     code = _noisy(_codes(dataset), strength, rng)
     chosen = np.array(
         [rng.choice(np.flatnonzero(owner == label)) if (owner == label).any() else 0 for label in code]

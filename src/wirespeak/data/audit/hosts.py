@@ -11,25 +11,10 @@ from numpy.typing import NDArray
 
 from wirespeak.data.audit.finding import Finding, Severity, grade
 from wirespeak.data.audit.view import View
-from wirespeak.data.dataset import Role
 from wirespeak.data.fingerprint import Keys, fingerprints, mixed
 
-TELLS = {"address": 0.15, "mac": 0.15, "port": 0.3, "ttl": 0.3}
+TELLS = {"address": 0.1, "mac": 0.1, "port": 0.3, "ttl": 0.3}
 KNOWS = 0.7
-_SAMPLE = 2000
-_ADDRESS_TEXT = r"^(\d{1,3}\.){3}\d{1,3}$|^[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?$"
-_MAC_TEXT = r"^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$"
-_PORT_NAME = re.compile(
-    r"(^|[^a-z])(s|d|src|dst|source|dest(ination)?|udp|tcp|orig|resp|id\.[or]e?s?p?)?[ _.]?ports?($|[^a-z])|^[sd]port$|(src|dst)port$",
-    re.I,
-)
-_WRITTEN: dict[Role, str] = {"mac": _MAC_TEXT, "address": _ADDRESS_TEXT}
-_HOST_NAME = re.compile(
-    r"^(s|d|src|dst|source|dest|destination|orig|resp|client|server|id\.orig|id\.resp)?[_ .]?"
-    r"(ip|addr|address|host|host_?name|h|mac|device)([_ .]?(addr|address|int|num|id|name|no))?$",
-    re.I,
-)
-_TTL_NAME = re.compile(r"ttl|hop_?limit|time_to_live", re.I)
 _STREAM_NAME = re.compile(
     r"(^|[^a-z])(flow|stream|session|conn(ection)?|packet|pkt|capture|recording|file|frame)[ _.]?(id|uid|number|no|index|name)?$|^uid$",
     re.I,
@@ -45,7 +30,7 @@ _SAID: dict[str, str] = {
 def identities(view: View) -> Iterator[Finding]:
     """Addresses, MACs, ports and times to live, by role, name or values, and how well each tells the label."""
     for name in view.columns("number", "category", "text"):
-        role = identity(view, name)
+        role = view.who(name)
         if role is None:
             continue
         gain = view.gain(name)
@@ -53,50 +38,12 @@ def identities(view: View) -> Iterator[Finding]:
             one = view.gain_of_one(name)
             gain = one if one.value > KNOWS else gain
         severity: Severity = grade(gain.value, warning=TELLS[role], serious=KNOWS)
-        declared = view.dataset.fields[name].role
-        if severity == "info" and declared in ("feature", "text") and _by_values(view.table[name]):
-            severity = "warning"  # a detector would see it
         yield Finding(
             f"leak.{role}", severity,
             f"'{name}' {_SAID[role]} and tells the {gain.goal or 'label'} with a gain of {gain.value:.2f}: who took part, not what was done.",
             (name,), {"gain": round(gain.value, 4), "seen_by_detectors": str(view.seen(name)).lower(), "values": int(view.table[name].n_unique())},
             examples=view.examples(view.one_of_each(), [name]), remedy=f"--drop {name}" if role == "ttl" else f"--by host --drop {name}",
         )  # fmt: skip
-
-
-def identity(view: View, name: str) -> Role | None:
-    """Which kind of identity a column holds, if any."""
-    field = view.dataset.fields[name]
-    if field.role in ("address", "mac", "port", "ttl"):
-        return field.role
-    if field.role not in ("feature", "text"):
-        return None
-    by_values = _by_values(view.table[name])
-    if by_values is not None:
-        return by_values
-    if _HOST_NAME.search(name):
-        return "address"
-    if _TTL_NAME.search(name) and "ct_" not in name:
-        return "ttl"
-    if _PORT_NAME.search(name) and not re.search(r"rate|count|ct_|num|is_", name, re.I):
-        return "port"
-    return None
-
-
-def _by_values(column: pl.Series) -> Role | None:
-    """Whether most of the texts of a column are addresses of a kind."""
-    if column.dtype.is_numeric():
-        return None
-    sample = column.drop_nulls()
-    sample = (
-        sample.filter(~sample.is_in(["", "-", "0", "0.0"])).head(_SAMPLE).cast(pl.String).str.strip_chars()
-    )
-    if len(sample) < 5:
-        return None
-    for role, pattern in _WRITTEN.items():
-        if int(sample.str.contains(pattern).sum()) > 0.6 * len(sample):
-            return role
-    return None
 
 
 def over_the_split(view: View) -> Iterator[Finding]:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from wirespeak.data.audit import roles
 from wirespeak.data.audit.finding import MOST_EXAMPLES
 from wirespeak.data.dataset import Dataset, Role
 from wirespeak.data.fingerprint import Keys, codes, fingerprints
@@ -58,6 +59,8 @@ class View:
         self.rows = len(dataset)
         self.parts = parts
         self._gains: dict[str, Gain] = {}
+        self._when: dict[str, tuple[str, str] | None] = {}
+        self._who: dict[str, Role | None] = {}
         self._half = np.random.default_rng(0).integers(0, 2, self.rows)
 
     @cached_property
@@ -83,15 +86,31 @@ class View:
 
     @cached_property
     def behaviour_columns(self) -> list[str]:
-        """All columns but those that say who, when and the answer."""
+        """All columns but those that say who, when and the answer, by their role or by what they hold."""
         return [
-            name for name, field in self.dataset.fields.items() if field.role not in (*WHO_AND_WHEN, "label")
+            name
+            for name, field in self.dataset.fields.items()
+            if field.role not in (*WHO_AND_WHEN, "label")
+            and self.when(name) is None
+            and self.who(name) not in WHO_AND_WHEN
         ]
 
     @cached_property
     def behaviour(self) -> Keys:
         """Every row as a number, without identifiers and answer."""
         return fingerprints(self.table, self.behaviour_columns)
+
+    def when(self, name: str) -> tuple[str, str] | None:
+        """The kind of finding and the words for a column that says when or which row; None for others."""
+        if name not in self._when:
+            self._when[name] = roles.when(self, name)
+        return self._when[name]
+
+    def who(self, name: str) -> Role | None:
+        """Which kind of identity a column holds, if any."""
+        if name not in self._who:
+            self._who[name] = roles.who(self, name)
+        return self._who[name]
 
     def seen(self, name: str) -> bool:
         """Whether a detector would see the column."""
