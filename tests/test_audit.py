@@ -19,7 +19,7 @@ from wirespeak.data.split import folds
 from wirespeak.errors import InputError
 
 SEED = 77
-"""Not among the seeds that thresholds were set on (1 to 9)."""
+"""Not among the seeds that thresholds were set on (1 to 9, 44, 900, 901)."""
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +58,7 @@ def test_every_kind_of_flaw_is_found_at_its_strongest() -> None:
         assert one.is_found(found), (one.name, [(finding.kind, finding.columns) for finding in found])
 
 
+@pytest.mark.slow
 def test_findings_say_what_to_do_and_show_three_rows_at_most(bases: list[Dataset]) -> None:
     rng = np.random.default_rng(SEED)
     for plant, strengths in PLANTS:

@@ -230,6 +230,7 @@ def test_resampling_makes_labels_even(dataset: Dataset) -> None:
     assert sum(weights[label] for label in dataset.labels) == pytest.approx(len(dataset), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_smote_adds_rows_between_neighbours(dataset: Dataset) -> None:
     pytest.importorskip("imblearn", reason="SMOTE needs wirespeak[baselines]")
     features = dataset.table.select(dataset.features())
