@@ -1,11 +1,11 @@
 # Every target sets up what it needs. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev packages demo model test check bench docs clean
+.PHONY: help setup setup-dev packages demo model models test check bench docs clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,baselines,lab,dev
+EXTRAS := train,baselines,plots,lab,dev
 NATIVE := $(wildcard setup.py src/wirespeak/_native/*.c src/wirespeak/_native/*.h)
 
 # uv where there is one, pip otherwise. uv does not read pip's settings: hand it the folder of extra wheels.
@@ -51,6 +51,14 @@ model: setup-dev  ## record the lab and train the language model in the box anew
 	    test -d $$folder || $(BIN)/wirespeak lab record --scenario $$scenario -o $$folder || exit 1; \
 	done
 	$(BIN)/wirespeak train out/recordings/* -o out/model
+
+models: setup-dev  ## detectors for public datasets in WIRESPEAK_DATA, into out/models (minutes each)
+	@test -n "$(WIRESPEAK_DATA)" || { echo "make models: set WIRESPEAK_DATA to the folder of the datasets" >&2; exit 1; }
+	for answer in multiclass binary; do for data in nsl-kdd/KDDTrain+.txt unsw-nb15/*.csv ton-iot/*.csv; do \
+	    set -- "$(WIRESPEAK_DATA)"/$$data; \
+	    $(BIN)/wirespeak train "$$1" --detector tuned $$(test $$answer = multiclass || echo --binary) \
+	        -o out/models/$${data%%/*}-$$answer || exit 1; \
+	done; done
 
 test: setup-dev packages  ## every test; WIRESPEAK_DATA names the folder of real captures, if there is one
 	$(BIN)/python -m pytest

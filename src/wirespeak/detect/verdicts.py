@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.contracts import Detector
 
-_SHOWN = ("flow_id", "first_seen", "src", "dst", "src_port", "dst_port", "protocol")
+SHOWN = ("flow_id", "first_seen", "src", "dst", "src_port", "dst_port", "protocol")
 
 
 def judge(detector: Detector, flows: pl.DataFrame) -> pl.DataFrame:
-    """One verdict a flow, in the flows' order.
+    """One verdict a flow, in the flows' order. See `tabled`."""
+    chances = detector.predict(flows) if len(flows) else np.zeros((0, len(detector.labels)), np.float32)
+    return tabled(detector, chances, flows.select(SHOWN))
 
-    Columns: flow_id, first_seen, src, dst, src_port, dst_port, protocol; label (the detector's own),
-    canonical, probability (of the label), p_LABEL for each label, score_attack (1 minus the probability of
-    `normal`), detector, set_aside (reason, or null). A flow without a usable answer has label null and a
-    reason; it is never called normal.
+
+def tabled(
+    detector: Detector,
+    chances: NDArray[np.float32],
+    shown: pl.DataFrame,
+    *,
+    canonical: Mapping[str, str] | None = None,
+) -> pl.DataFrame:
+    """Probabilities as the verdict table.
+
+    shown: the columns `SHOWN` of what was judged. canonical: what the detector's labels are called in
+    `schema.LABELS`, where it does not speak of those. Columns: `SHOWN`; label (the detector's own), canonical,
+    probability (of the label), p_LABEL for each label, score_attack (1 minus the probability of `normal`),
+    detector, set_aside (reason, or null). A row without a usable answer has label null and a reason; it is never
+    called normal.
     """
-    chances = (
-        detector.predict(flows).astype(np.float64) if len(flows) else np.zeros((0, len(detector.labels)))
-    )
+    chances = chances.astype(np.float64)
     answered: NDArray[np.bool_] = np.asarray(np.isfinite(chances).all(axis=1))
     best = np.where(answered, np.nan_to_num(chances).argmax(axis=1), 0)
     labels = np.array(detector.labels, object)[best]
@@ -29,12 +42,13 @@ def judge(detector: Detector, flows: pl.DataFrame) -> pl.DataFrame:
     label = pl.Series(
         "label", [name if ok else None for name, ok in zip(labels, answered, strict=True)], dtype=pl.String
     )
+    known = dict(canonical or {name: name for name in detector.labels})
     top = rounded[np.arange(len(best)), best]
-    normal = detector.labels.index("normal") if "normal" in detector.labels else None
-    attack = 1.0 - rounded[:, normal] if normal is not None else np.full(len(best), np.nan)
-    return flows.select(_SHOWN).with_columns(
+    ordinary = [place for place, name in enumerate(detector.labels) if known[name] == "normal"]
+    attack = 1.0 - rounded[:, ordinary].sum(axis=1) if ordinary else np.full(len(best), np.nan)
+    return shown.with_columns(
         label,
-        label.alias("canonical"),
+        label.replace_strict(known, return_dtype=pl.String).alias("canonical"),
         pl.Series("probability", np.where(answered, top, np.nan)).fill_nan(None),
         *(
             pl.Series(f"p_{name}", rounded[:, place]).fill_nan(None)

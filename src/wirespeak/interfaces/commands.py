@@ -143,7 +143,10 @@ def detect(
     inputs: Captures,
     *,
     output: Folder,
-    detector: Annotated[str, Option("--detector", metavar="NAME", help="What judges.")] = "language",
+    detector: Annotated[
+        str,
+        Option("--detector", metavar="NAME|DIR", help="What judges: a kind, or a folder that 'train' wrote."),
+    ] = "language",
     model: Model = None,
     truth: Truth = None,
     device: Annotated[Device, Option("--device", help="Where the model runs.")] = Device.auto,
@@ -154,12 +157,20 @@ def detect(
     """Say what happened, why, and what to do about it.
 
     Writes verdicts.parquet (one row a flow), incidents.json ([] when all is ordinary), report.html and
-    run.json. With --truth the report shows how often the verdicts are right.
+    run.json. With --truth the report shows how often the verdicts are right. A detector trained on a dataset
+    judges the rows of such files, in their order and in the dataset's own words.
     """
-    from wirespeak.interfaces import findings
+    from wirespeak.interfaces import findings, rows
 
     options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "truth": truth}
     options |= {"device": device, "idle": idle, "active": active}
+    if rows.is_saved(detector):
+        run = Run(
+            "detect", {"inputs": inputs, "output": output, "detector": detector}, [*inputs, Path(detector)]
+        )
+        with folder(output, run) as hidden:
+            said = rows.write(inputs, hidden, run, detector=Path(detector), progress=progress)
+        return run.done(output, said)
     run = Run("detect", options, [*inputs, *_given(truth), *_model_folder(model)])
     with folder(output, run) as hidden:
         summary = findings.write(
@@ -248,11 +259,23 @@ def train(
     inputs: Annotated[
         list[Path],
         Argument(
-            metavar="RECORDING...", help="Folders that 'wirespeak lab record' wrote.", show_default=False
+            metavar="RECORDING...|FILE...",
+            help="Folders that 'wirespeak lab record' wrote; for --detector, the files of one dataset.",
+            show_default=False,
         ),
     ],
     *,
     output: Folder,
+    detector: Annotated[
+        str,
+        Option(
+            "--detector",
+            metavar="NAME",
+            help="language, or what to fit to a labelled dataset, such as tuned.",
+        ),
+    ] = "language",
+    binary: Annotated[bool, Option("--binary", help="Of a dataset: attack against normal.")] = False,
+    addresses: labelled.Addresses = False,
     steps: Annotated[int, Option("--steps", metavar="N", help="Updates of the weights.", min=1)] = 3500,
     leave_out: Annotated[
         str | None, Option("--leave-out", metavar="LABEL", help="Keep one kind of attack out of training.")
@@ -260,12 +283,22 @@ def train(
     seed: Seed = 7,
     progress: Say = quiet,
 ) -> Outcome:
-    """Train the small language model of the box anew.
+    """Train the small language model of the box anew, or fit another detector to a dataset.
 
-    The scenarios say which recordings train, which calibrate and which are left for the test; test recordings
-    are not opened. It learns to judge flows, to explain incidents and to write traffic. Under an hour on two
-    cores; needs wirespeak[train].
+    Of recordings, the scenarios say which train, which calibrate and which are left for the test; test recordings
+    are not opened. The model learns to judge flows, to explain incidents and to write traffic. Under an hour on
+    two cores; needs wirespeak[train]. Other detectors need wirespeak[baselines].
     """
+    if detector != "language":
+        return labelled.train_detector(
+            inputs,
+            output,
+            detector=detector,
+            binary=binary,
+            addresses=addresses,
+            seed=seed,
+            progress=progress,
+        )
     from wirespeak.interfaces.recipe import Recipe, make_model
     from wirespeak.lm.training import Schedule
 
@@ -400,7 +433,8 @@ VERBS = (
     Verb("lab record", record, "wirespeak lab record --scenario scenarios/demo.toml -o office"),
     Verb("models list", list_models, "wirespeak models list"),
     Verb("models describe", describe_model, "wirespeak models describe"),
-    Verb("split", labelled.split, "wirespeak split KDDTrain+.txt --protocol names-out -o nsl-kdd"),
+    Verb("audit", labelled.audit, "wirespeak audit KDDTrain+.txt -o audit"),
+    Verb("split", labelled.split, "wirespeak split KDDTrain+.txt --by names-out --dedupe -o nsl-kdd"),
     Verb(
         "evaluate detector",
         labelled.evaluate_detector,

@@ -57,6 +57,7 @@ OnBadRow = Annotated[
     Option("--on-bad-row", help="Stop at a row that does not fit, set it aside, or keep what fits of it."),
 ]
 Protocol = Annotated[SplitBy, Option("--protocol", help="What never stands on both sides of a split.")]
+By = Annotated[SplitBy, Option("--by", help="What never stands on both sides.")]
 Test = Annotated[
     Path | None, Option("--test", metavar="FILE", help="The official test file, for --protocol official.")
 ]
@@ -144,11 +145,55 @@ def fetch_dataset(
     return run.done(None, f"{said}\nTerms: {record['terms']}")
 
 
+def audit(
+    files: Files,
+    *,
+    output: Folder,
+    by: Annotated[
+        SplitBy | None,
+        Option("--by", help="Audit a split as well: what stands on both of its sides.", show_default=False),
+    ] = None,
+    rows: Annotated[
+        bool, Option("--rows/--no-rows", help="Whether findings show up to three rows of the data.")
+    ] = True,
+    source: Source = None,
+    map: Map = None,
+    on_bad_row: OnBadRow = BadRow.fail,
+    seed: Seed = 0,
+    progress: Say = quiet,
+) -> Outcome:
+    """Find what is wrong with a labelled dataset.
+
+    Duplicates, conflicting labels, columns that give the answer away, hosts and clocks, rows on both sides of a
+    split. Each finding has its proof and, where there is one, the option of 'wirespeak split' that helps. Writes
+    audit.html and audit.json.
+    """
+    from wirespeak.data.audit import audit as inspect
+    from wirespeak.data.audit import page
+    from wirespeak.data.split import folds
+
+    options = {
+        "files": files, "output": output, "by": by, "no-rows": None if rows else True, "source": source,
+        "map": map, "on_bad_row": on_bad_row, "seed": seed,
+    }  # fmt: skip
+    run = Run("audit", options, files, seed)
+    with folder(output, run) as hidden:
+        dataset = _read(run, files, source, map, on_bad_row, progress)
+        progress(f"auditing {len(dataset):,} rows")
+        found = inspect(dataset, folds(dataset, protocol=by.value, seed=seed)[0] if by else None)
+        page.write(dataset, found, hidden, rows=rows)
+        _set_aside(dataset, hidden)
+    lines = [f"  {finding.severity:<8} {finding.says}" for finding in found[:15]]
+    more = f"  and {len(found) - 15} more" if len(found) > 15 else ""
+    said = [f"{dataset.title}: {len(found)} findings", *lines, *([more] if more else [])]
+    return run.done(output, "\n".join([*said, f"\nReport: {output / 'audit.html'}"]))
+
+
 def split(
     files: Files,
     *,
     output: Folder,
-    protocol: Protocol = SplitBy.group,
+    by: By = SplitBy.group,
     test: Test = None,
     test_share: Annotated[float, Option("--test-share", metavar="S", min=0.0, max=0.9)] = 0.2,
     validation_share: Annotated[float, Option("--validation-share", metavar="S", min=0.0, max=0.9)] = 0.1,
@@ -176,7 +221,7 @@ def split(
     from wirespeak.data.split import split as divide
 
     options = {
-        "files": files, "output": output, "protocol": protocol, "test": test, "test_share": test_share,
+        "files": files, "output": output, "by": by, "test": test, "test_share": test_share,
         "validation_share": validation_share, "drop": drop, "dedupe": dedupe or None,
         "addresses": addresses or None, "stages": stages or None, "source": source, "map": map,
         "on_bad_row": on_bad_row, "seed": seed,
@@ -186,13 +231,13 @@ def split(
         dataset = _read(run, files, source, map, on_bad_row, progress)
         progress("dividing")
         card = divide(
-            dataset, hidden, protocol=protocol.value, test_share=test_share, validation_share=validation_share,
+            dataset, hidden, protocol=by.value, test_share=test_share, validation_share=validation_share,
             drop=drop or (), dedupe=dedupe, addresses=addresses, with_stages=stages, seed=seed,
             test=_official(test, dataset, on_bad_row),
         )  # fmt: skip
         _set_aside(dataset, hidden)
     sizes = ", ".join(f"{name} {part['rows']:,}" for name, part in card["parts"].items())
-    return run.done(output, f"{dataset.title}, {protocol.value} split: {sizes}")
+    return run.done(output, f"{dataset.title}, {by.value} split: {sizes}")
 
 
 def evaluate_detector(
@@ -259,6 +304,34 @@ def evaluate_detector(
     run.scores = best.judgement.scores
     lines = [_line(result) for result in ranked(results)]
     return run.done(output, "\n".join([title, *lines, f"\nReport: {output / 'report.html'}"]))
+
+
+def train_detector(
+    files: Sequence[Path],
+    output: Path,
+    *,
+    detector: str,
+    binary: bool,
+    addresses: bool,
+    seed: int,
+    progress: Say,
+) -> Outcome:
+    """What `train --detector` does with a labelled dataset: fit one detector to every row and save it."""
+    from wirespeak.detect.learn import Answer, learn
+    from wirespeak.detect.saved import read_card, write_card
+
+    options = {
+        "files": files, "output": output, "detector": detector, "binary": binary or None,
+        "addresses": addresses or None, "seed": seed,
+    }  # fmt: skip
+    run = Run("train", options, files, seed)
+    with folder(output, run) as hidden:
+        dataset = _read(run, files, None, None, BadRow.fail, progress)
+        progress(f"fitting {detector} to {len(dataset):,} rows")
+        answer: Answer = "binary" if binary else "multiclass"
+        learn(dataset, detector=detector, answer=answer, addresses=addresses, seed=seed).save(hidden)
+        write_card(hidden, read_card(hidden) | {"dataset": dataset.name, "answer": answer})
+    return run.done(output, f"{detector} fitted to {dataset.title}: {output}")
 
 
 def _line(result: Any) -> str:

@@ -1,0 +1,163 @@
+"""A saved detector on the rows of a dataset: one verdict a row, in the order of the files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from rich.text import Text
+
+from wirespeak.data.dataset import Dataset
+from wirespeak.data.fingerprint import fingerprints, numbered
+from wirespeak.data.sources import SOURCES, read_dataset
+from wirespeak.data.sources.cells import peek
+from wirespeak.detect import drawer
+from wirespeak.detect.saved import read_card
+from wirespeak.detect.tabular import TableDetector
+from wirespeak.detect.verdicts import SHOWN, tabled
+from wirespeak.evaluate.comparison import Result, write_report
+from wirespeak.evaluate.cost import measured
+from wirespeak.evaluate.judge import Judgement, judge
+from wirespeak.interfaces.output import Run
+from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.schema import category
+
+Card = dict[str, Any]
+
+_TYPES: dict[str, pl.DataType] = {
+    "flow_id": pl.Int64(), "first_seen": pl.Int64(), "src": pl.String(), "dst": pl.String(),
+    "src_port": pl.UInt16(), "dst_port": pl.UInt16(), "protocol": pl.String(),
+}  # fmt: skip
+
+
+def is_saved(name: str) -> bool:
+    """Whether a detector is named by the folder it was saved in."""
+    return (Path(name) / "card.json").is_file()
+
+
+def write(inputs: Sequence[Path], folder: Path, run: Run, *, detector: Path, progress: Say = quiet) -> Text:
+    """Judge every row of the files into `folder`; count and score in `run`. Returns a summary.
+
+    verdicts.parquet has a verdict for each row in input order: flow_id is the row's number from 0; a row that
+    cannot be read has no label and says why. Rows of a dataset carry neither time nor neighbours enough to
+    gather, so incidents.json is `[]`. A labelled file also gets a report of how often the verdicts are right.
+    """
+    card = read_card(detector)
+    progress(f"loading {detector}")
+    judging = drawer.load(detector)
+    tables: list[pl.DataFrame] = []
+    parts: list[Dataset] = []
+    said: list[NDArray[np.float32]] = []
+    with measured() as cost:
+        for path in inputs:
+            progress(f"judging {path.name}")
+            dataset = read_dataset([path], source=card.get("dataset"), on_bad_row="keep", labelled=False)
+            run.warnings += dataset.notes
+            parts.append(dataset)
+            said.append(judging.predict(_seen(judging, dataset)))
+            tables.append(
+                _verdicts(judging, card, dataset, path, said[-1], start=sum(table.height for table in tables))
+            )
+    verdicts = pl.concat(tables)
+    aside = verdicts["set_aside"].drop_nulls().value_counts().rows()
+    run.count(taken=len(verdicts), given=len(verdicts) - sum(n for _, n in aside), set_aside=dict(aside))
+    verdicts.write_parquet(folder / "verdicts.parquet", compression="zstd", statistics=True)
+    (folder / "incidents.json").write_text("[]\n", encoding="utf-8")
+    if not any(part.labels.null_count() or not len(part) for part in parts):
+        judgement = _score(judging, card, parts, np.concatenate(said))
+        run.scores = judgement.scores
+        title = f"{parts[0].title} judged by {judging.name}"
+        write_report(folder, [Result(judging.name, judgement, predict=cost)], title=title)
+    counts = ", ".join(
+        f"{label} {n:,}" for label, n in verdicts["label"].drop_nulls().value_counts(sort=True).rows()
+    )
+    return Text(f"{len(verdicts):,} rows judged by {judging.name}: {counts}")
+
+
+def _verdicts(
+    judging: TableDetector,
+    card: Card,
+    dataset: Dataset,
+    path: Path,
+    chances: NDArray[np.float32],
+    *,
+    start: int,
+) -> pl.DataFrame:
+    """A verdict for each record of one file, those that could not be read between the others."""
+    judged = tabled(judging, chances, _shown(dataset), canonical=canonical_of(judging, card))
+    places = _places(dataset, path)
+    lost = dataset.set_aside.select(set_aside="reason").with_columns(
+        detector=pl.lit(judging.name), flow_id=pl.Series(places[len(dataset) :], dtype=pl.Int64)
+    )
+    judged = judged.with_columns(flow_id=pl.Series(places[: len(dataset)], dtype=pl.Int64))
+    whole = pl.concat([judged, lost], how="diagonal").sort("flow_id")
+    return whole.with_columns(flow_id=pl.int_range(start, start + len(whole), dtype=pl.Int64))
+
+
+def _seen(judging: TableDetector, dataset: Dataset) -> pl.DataFrame:
+    """What the detector was trained on, of what there is; the detector says which column it misses."""
+    known = [column.name for column in judging.encoding.columns]
+    return dataset.table.select(name for name in known if name in dataset.table.columns)
+
+
+def _shown(dataset: Dataset) -> pl.DataFrame:
+    """Who and when, where the dataset says so under our names."""
+    known = {"proto": "protocol", "src_ip": "src", "dst_ip": "dst"}
+    named = dataset.table.rename({old: new for old, new in known.items() if old in dataset.table.columns})
+    columns = [
+        named[name].cast(_TYPES[name], strict=False) if name in named.columns
+        else pl.Series(name, [None] * len(dataset), dtype=_TYPES[name])
+        for name in SHOWN
+    ]  # fmt: skip
+    return pl.DataFrame(columns)
+
+
+def _places(dataset: Dataset, path: Path) -> list[int]:
+    """The number of each record in its file: of the rows read, then of those set aside."""
+    if not dataset.set_aside.height:
+        return list(range(len(dataset)))
+    head = peek(path)
+    first = 2 if set(head.first) & set(dataset.fields) else 1
+    lost = np.sort(dataset.set_aside["line"].to_numpy() - first)
+    rest = np.setdiff1d(np.arange(len(dataset) + len(lost)), lost)
+    return [*rest[: len(dataset)].tolist(), *lost.tolist()]
+
+
+def canonical_of(judging: TableDetector, card: Card) -> dict[str, str]:
+    """What the detector's labels are in `schema.LABELS`: one label, the branch they share, or `other`."""
+    found = {"normal": "normal", "attack": "other", "unknown": "unknown"}
+    source = SOURCES.get(str(card.get("dataset")))
+    for answer in source.answers if source else ():
+        under: dict[str, set[str]] = {}
+        for name, canonical in answer.canonical.items():
+            for label in {name, answer.categories.get(name, name)}:
+                under.setdefault(label, set()).add(canonical)
+        for label, all_of in under.items():
+            branches = {category(one) for one in all_of}
+            found.setdefault(
+                label, all_of.pop() if len(all_of) == 1 else branches.pop() if len(branches) == 1 else "other"
+            )
+    return {
+        label: found.get(label, "normal" if label.lower() in ("normal", "benign") else "other")
+        for label in judging.labels
+    }
+
+
+def _score(
+    judging: TableDetector, card: Card, parts: Sequence[Dataset], chances: NDArray[np.float32]
+) -> Judgement:
+    """How often the verdicts are right. Equal rows are drawn together for the intervals."""
+    binary = card.get("answer") == "binary"
+    known = canonical_of(judging, card)
+    return judge(
+        pl.concat([part.binary() if binary else part.labels for part in parts]).to_list(),
+        chances,
+        judging.labels,
+        groups=numbered(np.concatenate([fingerprints(_seen(judging, part)) for part in parts])),
+        names=pl.concat([part.names for part in parts]).to_list(),
+        normal=next((label for label in known if known[label] == "normal"), "normal"),
+    )
