@@ -7,11 +7,13 @@ README shows from a run of the demo.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from typer.testing import CliRunner
 
 from wirespeak import schema
+from wirespeak.data import catalogue
 from wirespeak.interfaces.cli import application
 from wirespeak.interfaces.commands import VERBS
 from wirespeak.interfaces.results import results_page
@@ -59,10 +61,16 @@ def verbs_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def _dataset_page(name: str) -> str:
+    """A page of docs/datasets: what is known of a dataset, and what is wrong with it."""
+    return catalogue.pages()[name]
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "columns.md": columns_page,
     "verbs.md": verbs_page,
     "results.md": results_page,
+    **{f"datasets/{name}": partial(_dataset_page, name) for name in catalogue.pages()},
 }
 
 _MADE_FROM = "*Made by `make docs` from `{}`.*"
