@@ -276,6 +276,7 @@ def train(
     ] = "language",
     binary: Annotated[bool, Option("--binary", help="Of a dataset: attack against normal.")] = False,
     addresses: labelled.Addresses = False,
+    map: labelled.Map = None,
     steps: Annotated[int, Option("--steps", metavar="N", help="Updates of the weights.", min=1)] = 3500,
     leave_out: Annotated[
         str | None, Option("--leave-out", metavar="LABEL", help="Keep one kind of attack out of training.")
@@ -296,6 +297,7 @@ def train(
             detector=detector,
             binary=binary,
             addresses=addresses,
+            map=map,
             seed=seed,
             progress=progress,
         )

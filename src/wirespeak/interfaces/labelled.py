@@ -313,24 +313,29 @@ def train_detector(
     detector: str,
     binary: bool,
     addresses: bool,
+    map: Path | None,
     seed: int,
     progress: Say,
 ) -> Outcome:
     """What `train --detector` does with a labelled dataset: fit one detector to every row and save it."""
     from wirespeak.detect.learn import Answer, learn
     from wirespeak.detect.saved import read_card, write_card
+    from wirespeak.interfaces.rows import canonical_names
 
     options = {
         "files": files, "output": output, "detector": detector, "binary": binary or None,
-        "addresses": addresses or None, "seed": seed,
+        "addresses": addresses or None, "map": map, "seed": seed,
     }  # fmt: skip
-    run = Run("train", options, files, seed)
+    run = Run("train", options, [*files, *([map] if map else [])], seed)
     with folder(output, run) as hidden:
-        dataset = _read(run, files, None, None, BadRow.fail, progress)
+        dataset = _read(run, files, None, map, BadRow.fail, progress)
         progress(f"fitting {detector} to {len(dataset):,} rows")
         answer: Answer = "binary" if binary else "multiclass"
         learn(dataset, detector=detector, answer=answer, addresses=addresses, seed=seed).save(hidden)
-        write_card(hidden, read_card(hidden) | {"dataset": dataset.name, "answer": answer})
+        known = {"dataset": dataset.name, "answer": answer, "canonical": canonical_names(dataset, answer)}
+        write_card(hidden, read_card(hidden) | known)
+        if map:
+            (hidden / "map.toml").write_bytes(map.read_bytes())
     return run.done(output, f"{detector} fitted to {dataset.title}: {output}")
 
 

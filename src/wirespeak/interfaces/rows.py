@@ -13,7 +13,7 @@ from rich.text import Text
 
 from wirespeak.data.dataset import Dataset
 from wirespeak.data.fingerprint import fingerprints, numbered
-from wirespeak.data.sources import SOURCES, read_dataset
+from wirespeak.data.sources import read_dataset
 from wirespeak.data.sources.cells import peek
 from wirespeak.detect import drawer
 from wirespeak.detect.saved import read_card
@@ -55,7 +55,9 @@ def write(inputs: Sequence[Path], folder: Path, run: Run, *, detector: Path, pro
     with measured() as cost:
         for path in inputs:
             progress(f"judging {path.name}")
-            dataset = read_dataset([path], source=card.get("dataset"), on_bad_row="keep", labelled=False)
+            own = detector / "map.toml"
+            known = {"map": own} if own.is_file() else {"source": card.get("dataset")}
+            dataset = read_dataset([path], **known, on_bad_row="keep", labelled=False)
             run.warnings += dataset.notes
             parts.append(dataset)
             said.append(judging.predict(_seen(judging, dataset)))
@@ -88,7 +90,7 @@ def _verdicts(
     start: int,
 ) -> pl.DataFrame:
     """A verdict for each record of one file, those that could not be read between the others."""
-    judged = tabled(judging, chances, _shown(dataset), canonical=canonical_of(judging, card))
+    judged = tabled(judging, chances, _shown(dataset), canonical=_canonical(judging, card))
     places = _places(dataset, path)
     lost = dataset.set_aside.select(set_aside="reason").with_columns(
         detector=pl.lit(judging.name), flow_id=pl.Series(places[len(dataset) :], dtype=pl.Int64)
@@ -127,24 +129,23 @@ def _places(dataset: Dataset, path: Path) -> list[int]:
     return [*rest[: len(dataset)].tolist(), *lost.tolist()]
 
 
-def canonical_of(judging: TableDetector, card: Card) -> dict[str, str]:
-    """What the detector's labels are in `schema.LABELS`: one label, the branch they share, or `other`."""
-    found = {"normal": "normal", "attack": "other", "unknown": "unknown"}
-    source = SOURCES.get(str(card.get("dataset")))
-    for answer in source.answers if source else ():
-        under: dict[str, set[str]] = {}
-        for name, canonical in answer.canonical.items():
-            for label in {name, answer.categories.get(name, name)}:
-                under.setdefault(label, set()).add(canonical)
-        for label, all_of in under.items():
-            branches = {category(one) for one in all_of}
-            found.setdefault(
-                label, all_of.pop() if len(all_of) == 1 else branches.pop() if len(branches) == 1 else "other"
-            )
-    return {
-        label: found.get(label, "normal" if label.lower() in ("normal", "benign") else "other")
-        for label in judging.labels
-    }
+def canonical_names(dataset: Dataset, answer: str) -> dict[str, str]:
+    """What a detector's answers are in `schema.LABELS`: one label, the branch they share, or `other`."""
+    labels = dataset.binary() if answer == "binary" else dataset.labels
+    under: dict[str, set[str]] = {}
+    for label, canonical in pl.DataFrame([labels.alias("l"), dataset.canonical.alias("c")]).unique().rows():
+        under.setdefault(label, set()).add(canonical)
+    found = {"normal": "normal", "unknown": "unknown"}
+    for label, all_of in under.items():
+        branches = {category(one) for one in all_of}
+        shared = all_of if len(all_of) == 1 else branches
+        found[label] = next(iter(shared)) if len(shared) == 1 else "other"
+    return found
+
+
+def _canonical(judging: TableDetector, card: Card) -> dict[str, str]:
+    known = card.get("canonical", {})
+    return {label: known.get(label, "other") for label in judging.labels}
 
 
 def _score(
@@ -152,7 +153,7 @@ def _score(
 ) -> Judgement:
     """How often the verdicts are right. Equal rows are drawn together for the intervals."""
     binary = card.get("answer") == "binary"
-    known = canonical_of(judging, card)
+    known = _canonical(judging, card)
     return judge(
         pl.concat([part.binary() if binary else part.labels for part in parts]).to_list(),
         chances,

@@ -1,0 +1,109 @@
+"""The verbs on labelled datasets, as typed: a small dataset of one's own, from the audit to the verdicts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import polars as pl
+import pytest
+from conftest import Run
+
+pytestmark = pytest.mark.slow  # each starts Python and its libraries anew
+
+MAP = """[dataset]
+name = "pumps"
+label = "class"
+[labels]
+Normal = "normal"
+SynFlood = "flood.syn"
+Scan = "recon.port_scan"
+[columns.who]
+role = "address"
+kind = "text"
+"""
+
+
+@pytest.fixture
+def pumps(tmp_path: Path) -> tuple[Path, Path]:
+    """A file of 600 rows and the map that describes it; `hint` gives the label away."""
+    random = Random(5)
+    lines = ["who,packets,bytes,hint,class"]
+    for number in range(600):
+        label = random.choice(("Normal", "Normal", "SynFlood", "Scan"))
+        mean = {"Normal": 20, "SynFlood": 400, "Scan": 2}[label]
+        packets = max(1, round(random.gauss(mean, mean / 4)))
+        hint = f"{label[:2].lower()}{number % 3}"
+        lines.append(f"10.0.0.{number % 9},{packets},{packets * random.randint(40, 90)},{hint},{label}")
+    (data := tmp_path / "pumps.csv").write_text("\n".join(lines) + "\n")
+    (described := tmp_path / "pumps.toml").write_text(MAP)
+    return data, described
+
+
+def test_from_audit_to_comparison(pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run) -> None:
+    data, described = pumps
+    done = wirespeak("audit", data, "--map", described, "-o", tmp_path / "audit", "--json")
+    assert done.returncode == 0 and json.loads(done.stdout)["counts"]["in"] == 600
+    found = json.loads((tmp_path / "audit" / "audit.json").read_text())["findings"]
+    assert any("hint" in finding["columns"] and finding["severity"] == "serious" for finding in found)
+
+    done = wirespeak("split", data, "--map", described, "--drop", "hint", "-o", tmp_path / "split")
+    parts = [
+        pl.read_parquet(tmp_path / "split" / f"{name}.parquet") for name in ("train", "validation", "test")
+    ]
+    assert done.returncode == 0 and sorted(pl.concat(parts)["row"]) == list(range(600))
+    assert all("hint" not in part.columns and "who" not in part.columns for part in parts)
+
+    chosen = ["--detector", "forest", "--detector", "extra-trees", "--folds", "2"]
+    done = wirespeak(
+        "evaluate", "detector", "--data", data, "--map", described, *chosen, "-o", tmp_path / "comparison"
+    )
+    assert done.returncode == 0 and "random split" in done.stdout
+    metrics = json.loads((tmp_path / "comparison" / "metrics.json").read_text())
+    assert "forest" in json.dumps(metrics) and (tmp_path / "comparison" / "report.html").is_file()
+    assert pl.read_parquet(tmp_path / "comparison" / "predictions.parquet").height == 1200
+
+
+def test_a_trained_detector_answers_every_row_in_order(
+    pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run
+) -> None:
+    data, described = pumps
+    model = tmp_path / "model"
+    assert wirespeak("train", data, "--map", described, "--detector", "forest", "-o", model).returncode == 0
+    rows = data.read_text().splitlines()
+    (torn := tmp_path / "torn.csv").write_text("\n".join([*rows[:3], "10.0.0.1,7", *rows[3:9]]) + "\n")
+    done = wirespeak("detect", torn, "--detector", model, "-o", tmp_path / "out", "--json")
+    verdicts = pl.read_parquet(tmp_path / "out" / "verdicts.parquet")
+    assert done.returncode == 0 and verdicts["flow_id"].to_list() == list(range(9))
+    assert [row for row, label in enumerate(verdicts["label"]) if label is None] == [2]
+    assert verdicts["set_aside"][2] and set(verdicts["label"].drop_nulls()) <= {"Normal", "SynFlood", "Scan"}
+    assert set(verdicts["canonical"].drop_nulls()) <= {"normal", "flood.syn", "recon.port_scan"}
+    assert json.loads(done.stdout)["counts"] == {
+        "in": 9,
+        "out": 8,
+        "set_aside": {verdicts["set_aside"][2]: 1},
+    }
+    assert json.loads((tmp_path / "out" / "incidents.json").read_text()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("audit", "{data}"), "those of no dataset we know"),
+        (("evaluate", "detector", "--data", "{data}", "--map", "{map}", "--detector", "forrest"), "forest"),
+        (("evaluate", "detector", "--data", "{data}", "--map", "{map}", "--protocol", "official"), "--test"),
+        (("split", "{data}", "--map", "{map}", "--drop", "hints"), "hint"),
+        (("train", "{data}", "--map", "{map}", "--detector", "forrest"), "forest"),
+        (("data", "describe", "nsl-kd"), "nsl-kdd"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(
+    words: tuple[str, ...], says: str, pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run
+) -> None:
+    data, described = pumps
+    typed = [word.format(data=data, map=described) for word in words]
+    output = [] if words[0] == "data" else ["-o", tmp_path / "out"]
+    done = wirespeak(*typed, *output)
+    assert done.returncode == 1 and says in done.stderr.splitlines()[-1], done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "out").exists()
