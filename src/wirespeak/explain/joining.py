@@ -13,6 +13,7 @@ where p is each flow's probability of the label, a flow of n packets counts as l
 is the part of all flows between the same parties, in the same time, that were judged hostile. Flows of one
 source are no independent witnesses, and packets of one flow still less, hence the logarithms; a flood that is
 one long flow has evidence too, and three odd flows in a sea of ordinary ones between two hosts weigh little.
+`unknown` names no kind and weighs half: what is merely strange has to be strange for longer before a person is told.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ from wirespeak.explain.surroundings import settle
 
 NOT_HOSTILE = ("normal",)
 SECOND = 1_000_000_000
+UNKNOWN = "unknown"
 _LOGIT_BOUND = 7.0
+_UNNAMED = 0.5
 
 
 def prepare(flows: pl.DataFrame, verdicts: pl.DataFrame, *, settled: bool = False) -> pl.DataFrame:
@@ -109,6 +112,7 @@ def gather(table: pl.DataFrame, gap_s: float) -> list[Candidate]:
     probability = 1 / (1 + np.exp(-total / (flows + 1)))
     rows = np.split(hostile["row"].to_numpy()[np.argsort(group_of, kind="stable")], np.cumsum(size)[:-1])
     labels = hostile["join"].gather(first)
+    evidence = np.where((labels == UNKNOWN).to_numpy(), evidence * _UNNAMED, evidence)
     alone = hostile["alone"].gather(first)
     parts = (labels, rows, flows.tolist(), probability.tolist(), evidence.tolist(), alone)
     return [Candidate(*each) for each in zip(*parts, strict=True)]
