@@ -44,7 +44,7 @@ packages:  ## the Debian packages that the lab and its tests use (root)
 demo: setup  ## judge bundled captures and write a report into out/demo, in a minute
 	$(BIN)/wirespeak demo -o out/demo
 
-model: setup-dev  ## record the lab and train the language model in the box anew (about two hours, root)
+model: setup-dev  ## record the lab and train the language model in the box anew (about four hours, root)
 	.ci/packages apache2-utils arping ettercap-text-only ffuf hey hydra masscan medusa ncrack netcat-openbsd netdiscover netsniff-ng nghttp2-client siege slowhttptest sqlmap t50 wfuzz wrk zmap
 	for scenario in scenarios/*.toml; do \
 	    folder=out/recordings/$$(basename $$scenario .toml); \
