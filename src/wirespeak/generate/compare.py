@@ -1,7 +1,8 @@
 """Is generated traffic like its profile's recordings? Six distances, and bounds that recordings set themselves.
 
 A life is a table of packet steps (flow.realise.STEPS), generated or recorded. The bound of a distance is 1.2
-times the largest that a recorded life of the profile has from the others; generated traffic has no say in it.
+times the largest that a recorded life of the profile has from the others; generated traffic has no say in it, but
+for how many conversations it has, which limits how well a share can be known.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from wirespeak.errors import InputError
 from wirespeak.records import Score
 
 DISTANCES = ("mix", "periods", "sizes", "directions", "repeats", "peers")
+_SHARES = ("repeats", "peers")  # of conversations: with few of them, chance alone moves these
 LEAST_LIVES = 3
 _SLACK = 1.2  # the next recorded life may well be a little further off than the furthest so far
 _LEAST_BOUND = 0.1
@@ -47,10 +49,12 @@ def compare(generated: pl.DataFrame, recorded: Sequence[pl.DataFrame]) -> Compar
             f"{len(lives)} recorded lives set no bound; at least {LEAST_LIVES} are needed. Record more."
         )
     among = [_distances(life, [other for other in lives if other is not life]) for life in lives]
-    bounds = {
-        name: min(1.0, max(_LEAST_BOUND, _SLACK * max(each[name] for each in among))) for name in DISTANCES
-    }
     own = _Habits.of(generated)
+    chance = 1 / max(1, own.talks) ** 0.5  # two standard errors of a share among so many conversations
+    least = {name: max(_LEAST_BOUND, chance * (name in _SHARES)) for name in DISTANCES}
+    bounds = {
+        name: min(1.0, max(least[name], _SLACK * max(each[name] for each in among))) for name in DISTANCES
+    }
     values = _distances(own, lives)
     return Comparison(tuple(Score(name, values[name], n=own.talks) for name in DISTANCES), bounds)
 

@@ -39,7 +39,7 @@ class LanguageGenerator:
     name = "language"
     profiles = tuple(PROFILES)
 
-    def __init__(self, model: LanguageModel, *, temperature: float = 1.0, nucleus: float = 1.0) -> None:
+    def __init__(self, model: LanguageModel, *, temperature: float = 0.95, nucleus: float = 0.95) -> None:
         """temperature: 1 follows the frequencies the model learnt; nucleus: what it may leave out of them."""
         self._model = model
         self._temperature, self._nucleus = temperature, nucleus
