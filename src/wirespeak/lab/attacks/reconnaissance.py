@@ -145,6 +145,22 @@ def own_tcp_sweep(s: Strike, *, port: int = 80, rate: float = 30.0, far: bool = 
 
 
 @tool("recon.sweep", reach="network")
+def own_udp_sweep(
+    s: Strike, *, port: int = 161, rate: float = 30.0, size: int = 0, far: bool = False
+) -> list[str]:
+    """A datagram to one port of every address."""
+    return own(
+        "packets",
+        "udp_sweep",
+        targets=[str(a) for a in s.swept(far).hosts() if str(a) != s.attacker.address],
+        port=port,
+        rate=min(rate, 300),
+        size=min(size, 1200),
+        seed=s.random.getrandbits(32),
+    )
+
+
+@tool("recon.sweep", reach="network")
 def own_arp_sweep(s: Strike, *, rate: float = 40.0, shuffled: bool = False) -> list[str]:
     """Who has every address, one after another."""
     return own(
@@ -195,3 +211,28 @@ def arping_sweep(s: Strike, *, pause: float = 0.05) -> list[str]:
         "-c",
         f"for a in {hosts}; do arping -c 1 -w 1 -i eth0 $a >/dev/null 2>&1 & sleep {pause}; done; wait",
     ]
+
+
+@tool("recon.port_scan", package="pnscan")
+def pnscan(s: Strike, *, ports: str = "1:400", workers: int = 4, timeout_ms: int = 500) -> list[str]:
+    """pnscan: full connections from several threads."""
+    return ["pnscan", f"-n{workers}", f"-t{timeout_ms}", s.address, ports]
+
+
+@tool("recon.sweep", package="nbtscan", reach="network")
+def nbtscan(s: Strike, *, bits_per_s: int = 24_000) -> list[str]:
+    """nbtscan asks every address for its NetBIOS names."""
+    return ["nbtscan", "-q", "-t", "500", "-b", str(bits_per_s), str(s.block)]
+
+
+@tool("recon.sweep", package="onesixtyone", reach="network")
+def onesixtyone(s: Strike, *, pause_ms: int = 40, community: str = "public") -> list[str]:
+    """onesixtyone tries an SNMP community on every address."""
+    return ["onesixtyone", "-w", str(pause_ms), str(s.block), community]
+
+
+@tool("recon.sweep", package="sipvicious", reach="network")
+def svmap(s: Strike, *, pause: float = 0.05, method: str = "OPTIONS") -> list[str]:
+    """svmap looks for telephones: a SIP request to every address."""
+    ends = ["-b", s.attacker.address, "-x", s.attacker.address]
+    return ["svmap", "-t", f"{pause:g}", "-m", method, *ends, str(s.block)]

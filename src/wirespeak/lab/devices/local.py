@@ -296,6 +296,25 @@ async def modbus_poll(d: Device, *, period_s: float = 1.0, rounds: int = 60, reg
         writer.close()
 
 
+async def read_often(
+    d: Device, *, port: int, size: int, rounds: int, period_s: float, same_port: bool = False
+) -> None:
+    """Ask a PLC or a meter for a reading by UDP over and over, as engineering tools do: a socket a question or one."""
+    peer = d.neighbour("plc", "meter")
+    if peer is None:
+        return
+    loop, question = asyncio.get_running_loop(), d.bytes_of_its_own(size)
+    with udp_socket() as kept:
+        kept.connect((peer.address, port))
+        for _ in range(rounds):
+            if same_port:
+                await loop.sock_sendall(kept, question)
+                await asyncio.wait_for(loop.sock_recv(kept, 4096), PATIENCE_S)
+            else:
+                await ask_udp(peer.address, port, question)
+            await asyncio.sleep(period_s * d.random.uniform(0.8, 1.2))
+
+
 async def watch_camera(d: Device, *, seconds: float = 30.0) -> None:
     """RTSP: describe, set up, play, listen to the video over UDP, tear down (RFC 2326)."""
     camera = d.neighbour("camera")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from wirespeak.lab.devices import cloud, discovery, local
 from wirespeak.lab.devices.device import Device
-from wirespeak.lab.world import CLOUD_TCP_PORTS, CLOUD_UDP_PORTS
+from wirespeak.lab.world import CLOUD_TCP_PORTS, CLOUD_UDP_PORTS, DEVICE_UDP_PORTS
 
 Life = list[Awaitable[None]]
 
@@ -180,6 +180,7 @@ def console(d: Device) -> Life:
         d.every(r.uniform(1, 8), local.modbus_poll, period_s=r.choice((0.2, 0.5, 1)), rounds=r.randint(30, 120), registers=r.choice((2, 10, 40))),
         d.every(r.uniform(5, 30), local.modbus_poll, period_s=0.05, rounds=r.randint(1, 5)),
         d.every(r.uniform(5, 30), local.dashboard, rounds=r.randint(10, 60)),
+        d.every(r.uniform(10, 50), local.read_often, port=r.choice(DEVICE_UDP_PORTS), size=r.randint(12, 120), rounds=r.choice((10, 60, 300)), period_s=r.choice((0.004, 0.05, 0.2, 1)), same_port=d.chance(0.3)),
         d.every(r.uniform(40, 90), local.person_at_prompt),
         d.every(r.uniform(25, 70), local.remote_shell, times=r.choice((1, 1, 2, 8))),
         d.every(r.uniform(20, 50), local.snmp_poll, how_many=4),
@@ -267,8 +268,8 @@ PROFILES: dict[str, Profile] = {
     "camera": Profile(camera, ("web", "rtsp")),
     "hub": Profile(hub, ("mqtt", "web", "telnet", "ssh"), wired=True),
     "bridge": Profile(bridge, ("web", "ssh"), wired=True),
-    "meter": Profile(meter, ("modbus",), wired=True),
-    "plc": Profile(plc, ("modbus", "web", "telnet", "ssh"), wired=True),
+    "meter": Profile(meter, ("modbus", "readings"), wired=True),
+    "plc": Profile(plc, ("modbus", "readings", "web", "telnet", "ssh"), wired=True),
     "console": Profile(console, wired=True),
     "speaker": Profile(speaker),
     "lock": Profile(lock, ("coap",)),

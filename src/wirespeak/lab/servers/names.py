@@ -133,3 +133,20 @@ class MirrorServer(asyncio.DatagramProtocol):
             self.transport.sendto(data.replace(b"\xa0", b"\xa2", 1), peer)  # type: ignore[attr-defined]
         else:
             self.transport.sendto(data[:16], peer)  # type: ignore[attr-defined]
+
+
+class ReadingServer(asyncio.DatagramProtocol):
+    """A controller's readings: a few bytes of state for every question."""
+
+    def __init__(self, random: Random) -> None:
+        self._random = random
+        self._size = random.randint(16, 900)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to answer."""
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, peer: tuple[str, int]) -> None:
+        """Answer, mostly at one length."""
+        size = self._size if self._random.random() < 0.9 else self._random.randint(8, 1200)
+        self.transport.sendto(data[:4] + self._random.randbytes(size), peer)  # type: ignore[attr-defined]

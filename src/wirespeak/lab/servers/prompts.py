@@ -7,8 +7,8 @@ import re
 from collections.abc import Awaitable, Callable
 
 from wirespeak.lab.devices.device import MISHAPS, Device
-from wirespeak.lab.servers.names import MirrorServer, Resolver, TimeServer
-from wirespeak.lab.world import CLOUD_TCP_PORTS, CLOUD_UDP_PORTS, DEVICE_TCP_PORTS
+from wirespeak.lab.servers.names import MirrorServer, ReadingServer, Resolver, TimeServer
+from wirespeak.lab.world import CLOUD_TCP_PORTS, CLOUD_UDP_PORTS, DEVICE_TCP_PORTS, DEVICE_UDP_PORTS
 
 
 async def serve_names(d: Device) -> None:
@@ -113,6 +113,16 @@ async def serve_telnet(d: Device) -> None:
             writer.write(b"ok\r\n" * d.random.randint(1, 30) + b"# ")
 
     await _serve(23, talk)
+
+
+async def serve_readings(d: Device) -> None:
+    """Readings over UDP: an answer for each question, on the ports that such protocols use."""
+    loop = asyncio.get_running_loop()
+    for port in DEVICE_UDP_PORTS:
+        await loop.create_datagram_endpoint(
+            lambda: ReadingServer(d.random), local_addr=(d.host.address, port)
+        )
+    await asyncio.Event().wait()
 
 
 async def serve_control(d: Device) -> None:

@@ -21,4 +21,5 @@ SERVERS: dict[str, Callable[[Device], Awaitable[None]]] = {
     "telnet": prompts.serve_telnet,
     "ssh": daemons.run_ssh,
     "control": prompts.serve_control,
+    "readings": prompts.serve_readings,
 }
