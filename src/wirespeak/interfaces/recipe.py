@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,19 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
         else:
             from wirespeak.generate import examples as scripts
 
-            examples = [example for folder in folders for example in scripts(folder)]
+            examples = _evened([example for folder in folders for example in scripts(folder)])
         tasks.append(Task(name, examples, SHARES[name], ALONE.get(name, 0)))
     return tasks
+
+
+def _evened(scripts: list[Example]) -> list[Example]:
+    """The same scripts, those of a profile weighed so that it is drawn by the square root of how many it has."""
+    profiles = [script.prompt.rsplit(maxsplit=1)[-1] for script in scripts]
+    count = Counter(profiles)
+    return [
+        replace(script, weight=script.weight / count[profile] ** 0.5)
+        for script, profile in zip(scripts, profiles, strict=True)
+    ]
 
 
 def _certain(labels: pl.Series) -> pl.DataFrame:
