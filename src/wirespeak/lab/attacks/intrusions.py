@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from wirespeak.lab.attacks.guess import words as guesses
 from wirespeak.lab.attacks.tool import Strike, own, tool
 from wirespeak.lab.world import Host
@@ -195,7 +197,7 @@ def ncrack(s: Strike, *, service: str = "http", words: int = 120, connections: i
     listed = s.list_file("words", guesses(s.random, min(words, 600)))
     port = {"http": "80,path=/admin", "mqtt": "1883", "ssh": "22", "telnet": "23"}[service]
     target = f"{service}://{s.address}:{port}"
-    return ["ncrack", "--user", "admin", "-P", listed, "-g", f"CL={connections},to={int(s.seconds)}s", target]
+    return ["ncrack", "--user", "admin", "-P", listed, "-g", f"CL={connections},cd=50ms,to={int(s.seconds)}s", target]
 
 
 @tool("brute_force", package="nmap")
@@ -370,14 +372,19 @@ def bettercap(s: Strike, *, both: bool = True) -> list[str]:
 def patator(
     s: Strike, *, service: str = "http", words: int = 100, threads: int = 3, pause: float = 0.0
 ) -> list[str]:
-    """patator on basic authentication, or with service "ssh" or "telnet" on a prompt."""
+    """patator on basic authentication, or with service "ssh" or "telnet" on a prompt: a connection for each word."""
     listed = s.list_file("words", guesses(s.random, min(words, 600)))
     where = {
-        "http": ["http_fuzz", f"url=http://{s.address}/admin", "user_pass=admin:FILE0"],
+        "http": [
+            "http_fuzz",
+            f"url=http://{s.address}/admin",
+            f"resolve=hub:{s.address}",
+            "user_pass=admin:FILE0",
+        ],
         "ssh": ["ssh_login", f"host={s.address}", "user=admin", "password=FILE0"],
         "telnet": ["telnet_login", f"host={s.address}", "inputs=admin\\nFILE0", "prompt_re=ogin:|assword:"],
     }[service]
-    return ["patator", *where, f"0={listed}", "-t", str(threads), f"--rate-limit={pause:g}"]
+    return ["patator", *where, "persistent=0", f"0={listed}", "-t", str(threads), f"--rate-limit={pause:g}"]
 
 
 @tool("brute_force", package="sshpass")
@@ -394,18 +401,16 @@ def sshpass_guess(s: Strike, *, words: int = 60, pause: float = 0.2) -> list[str
 
 
 def _wapiti(s: Strike, modules: str, *pages: str, keep: bool) -> list[str]:
-    """The pages are named to it: ours have no links to follow."""
+    """The pages are named to it, since ours have no links to follow; so is an empty list of known software, which it
+    would download."""
+    folder = Path(s.world.folder) / f"wapiti-{s.attacker.name}"
+    folder.mkdir(exist_ok=True)
+    (folder / "apps.json").write_text('{"technologies": {}, "categories": {}}')
     first, *more = (f"http://{s.address}{page}" for page in pages)
     starts = [word for page in more for word in ("-s", page)]
     where = ["-u", first, *starts, "--scope", "domain", "-d", "1"]
     time = ["-t", "3", "--max-scan-time", "10", "--max-attack-time", str(int(s.seconds))]
-    kept = [
-        "--flush-session",
-        "--store-session",
-        f"{s.world.folder}/wapiti",
-        "-o",
-        f"{s.world.folder}/wapiti.json",
-    ]
+    kept = ["--store-config", str(folder), "--store-session", str(folder), "-o", str(folder / "report.json")]
     said = ["-f", "json", "-v", "1", "--no-bugreport", *([] if keep else ["-H", "Connection: close"])]
     return ["wapiti", *where, "-m", modules, *time, *kept, *said]
 
@@ -426,13 +431,13 @@ def wapiti_xss(s: Strike, *, modules: str = "xss", keep: bool = False) -> list[s
 
 def _patator(s: Strike, listed: str, *, pause: float, post: bool) -> list[str]:
     """Every line of one of wfuzz's lists, in a parameter of the item page or of the comments."""
-    page = f"url=http://{s.address}/{'comments' if post else 'item?id=FILE0'}"
+    page = [f"url=http://{s.address}/{'comments' if post else 'item?id=FILE0'}", f"resolve=hub:{s.address}"]
     body = ["method=POST", "body=text=FILE0&name=x"] if post else []
     pace = ["-t", "2", f"--rate-limit={pause:g}"]
     return [
         "patator",
         "http_fuzz",
-        page,
+        *page,
         *body,
         "persistent=0",
         f"0=/usr/share/wfuzz/wordlist/{listed}",
