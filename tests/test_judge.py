@@ -127,6 +127,17 @@ def test_duplicates_do_not_narrow_the_interval() -> None:
         assert b.high - b.low == pytest.approx(a.high - a.low, rel=0.15)
 
 
+def test_copies_count_once_where_that_is_asked() -> None:
+    truth, probabilities = guesses(200)
+    plain = judge(truth, probabilities, LABELS, rounds=20)
+    again = np.r_[np.arange(200), np.zeros(300, int)]
+    found = judge([truth[i] for i in again], probabilities[again], LABELS, groups=again, rounds=20)
+    distinct = found.score("macro-F1 over distinct rows")
+    assert distinct is not None and distinct.n == 200
+    assert distinct.value == pytest.approx(value(plain, "macro-F1")) != value(found, "macro-F1")
+    assert plain.score("macro-F1 over distinct rows") is None
+
+
 def test_an_interval_of_grouped_shares_covers_the_truth() -> None:
     """Groups of ten rows that agree: 95 of 100 intervals should hold the true share of .3."""
     rng, held = np.random.default_rng(3), 0

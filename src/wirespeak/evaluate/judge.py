@@ -11,6 +11,8 @@ What the names of the scores mean
 - `macro ROC area`, `macro PR area`: one label against the rest, mean over labels.
 - `binary *`, `attack *`, `false-alarm rate`: normal against everything else. A row is called an attack when
   its answer is not `normal`, and ranked by the score of attack.
+- `macro-F1 over distinct rows`: rows of one group with one truth count once (in each fold), so that a label is
+  not what its most repeated row is.
 - `unseen recall at 5 % false alarms`: share of the attacks of names never seen in training whose score passes a
   threshold set on other, normal rows; `false-alarm rate there`: what became of the 5 % on the rows judged.
 """
@@ -39,6 +41,7 @@ RECALL = 0.95
 _SUMMARY = ("accuracy", "balanced accuracy", "macro-precision", "macro-recall", "macro-F1", "weighted-precision", "weighted-recall", "weighted-F1")  # fmt: skip
 MACRO_F1 = _SUMMARY.index("macro-F1")
 """Where `rates` gives the macro-F1."""
+_DISTINCT = "macro-F1 over distinct rows"
 _SHARES = {"accuracy", "weighted-recall"}
 
 
@@ -251,6 +254,10 @@ def _measure(rows: _Rows, rounds: int) -> tuple[list[Score], pl.DataFrame]:
     for found, statistic in _ranked(rows):
         names.append(found)
         statistics.append(statistic)
+    copied = _copied(rows)
+    if copied is not None:
+        names.append([_DISTINCT])
+        statistics.append(_macro_f1_of(rows, np.flatnonzero(~copied)))
     drawn = resample(statistics, rows.groups, rounds=rounds, seed=rows.seed)
     scores: list[Score] = []
     everyone = np.ones(len(rows.real), np.bool_)
@@ -260,7 +267,8 @@ def _measure(rows: _Rows, rounds: int) -> tuple[list[Score], pl.DataFrame]:
             exact = share(name, rows.right, everyone, rows.groups) if name in _SHARES else None
             if np.isfinite(whole[place]):
                 low, high = ends(values[:, place])
-                scores.append(exact or Score(name, float(whole[place]), len(rows.real), low, high, rows.seed))
+                n = int((~copied).sum()) if copied is not None and name == _DISTINCT else len(rows.real)
+                scores.append(exact or Score(name, float(whole[place]), n, low, high, rows.seed))
     return [*scores, *_binary(rows)], _per_label(rows, drawn[0][:, len(_SUMMARY) :])
 
 
@@ -289,6 +297,18 @@ def _ranked(rows: _Rows) -> list[tuple[list[str], Statistic]]:
     parts = [among(risk(confidence[part], right[part]), part) for part in folds]
     found.append((["risk-coverage area"], mean_of(parts)))
     return found
+
+
+def _copied(rows: _Rows) -> NDArray[np.bool_] | None:
+    """Which rows came before with the same fold, group and truth; None where none did."""
+    copied = np.ones(len(rows.real), np.bool_)
+    copied[np.unique(np.stack([rows.folds, rows.groups, rows.real]), axis=1, return_index=True)[1]] = False
+    return copied if copied.any() else None
+
+
+def _macro_f1_of(rows: _Rows, some: NDArray[np.int64]) -> Statistic:
+    statistic = among(rates((rows.real[some], rows.said[some]), len(rows.labels)), some)
+    return lambda weights: statistic(weights)[:, [MACRO_F1]]
 
 
 def _binary(rows: _Rows) -> list[Score]:
