@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from wirespeak.data.balance import resampled, smote
+from wirespeak.data.balance import evened, resampled, smote
 from wirespeak.data.dataset import Dataset, Field
 from wirespeak.data.fingerprint import copies, fingerprints, numbered
 from wirespeak.data.planted import base
@@ -240,3 +240,24 @@ def test_smote_adds_rows_between_neighbours(dataset: Dataset) -> None:
     added = made[len(dataset) :]
     assert set(added["proto"]) <= set(features["proto"])
     assert (added["fwd_bytes"] <= features["fwd_bytes"].max()).all()
+
+
+@pytest.mark.slow
+def test_numbers_that_are_missing_cannot_be_mixed(dataset: Dataset) -> None:
+    pytest.importorskip("imblearn", reason="SMOTE needs wirespeak[baselines]")
+    features = dataset.table.select("fwd_bytes", "proto").with_columns(
+        fwd_bytes=pl.when(pl.int_range(pl.len()) != 5).then("fwd_bytes")
+    )
+    with pytest.raises(OptionError, match="fwd_bytes"):
+        smote(features, dataset.labels)
+
+
+def test_rows_names_and_labels_are_evened_together(dataset: Dataset) -> None:
+    features = dataset.table.select(dataset.features())
+    for way, size in (("over", "max"), ("under", "min")):
+        made, labels, names = evened(features, dataset.labels, dataset.names, way=way, seed=1)  # type: ignore[arg-type]
+        counts = dataset.labels.value_counts()["count"]
+        assert set(labels.value_counts()["count"]) == {getattr(counts, size)()}
+        assert names is not None and len(made) == len(labels) == len(names)
+        known = set(zip(dataset.names, dataset.labels, strict=True))
+        assert set(zip(names, labels, strict=True)) <= known

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -10,6 +10,23 @@ from numpy.typing import NDArray
 
 from wirespeak.data.fingerprint import codes
 from wirespeak.errors import OptionError, missing_extra
+
+Way = Literal["over", "under", "smote"]
+WAYS: tuple[Way, ...] = get_args(Way)
+
+
+def evened(
+    features: pl.DataFrame, labels: pl.Series, names: pl.Series | None = None, *, way: Way, seed: int = 0
+) -> tuple[pl.DataFrame, pl.Series, pl.Series | None]:
+    """Rows of which each label has as many: repeated, left out, or made up (`resampled`, `smote`).
+
+    names: a finer label of each row; a row that is made up goes by its label.
+    """
+    if way == "smote":
+        made, answers = smote(features, labels, seed=seed)
+        return made, answers, None if names is None else pl.concat([names, answers[len(names) :]])
+    rows = resampled(labels, method=way, seed=seed)
+    return features[rows], labels[rows], None if names is None else names[rows]
 
 
 def resampled(
@@ -40,7 +57,7 @@ def smote(
     """The training rows and, after them, made-up ones between neighbours of the smaller labels, until all are even.
 
     SMOTE (Chawla et al. 2002); SMOTE-NC where there are categories. Labels with two rows or fewer are left as
-    they are. Numbers must not be missing. Raises MissingPart without imbalanced-learn, OptionError otherwise.
+    they are. Raises MissingPart without imbalanced-learn, OptionError where numbers are missing or labels too rare.
     """
     try:
         from imblearn.over_sampling import SMOTE, SMOTENC  # type: ignore[import-untyped]
@@ -56,7 +73,12 @@ def smote(
         "sampling_strategy": goal, "k_neighbors": min(neighbours, few - 1), "random_state": seed,
     }  # fmt: skip
     numbers = [name for name in features.columns if name not in categories]
-    matrix = features.select(numbers).to_numpy().astype(np.float64)
+    matrix = features.select(numbers).cast(pl.Float64).fill_null(np.nan).to_numpy()
+    if not (whole := np.isfinite(matrix).all(axis=0)).all():
+        missing = numbers[int(np.argmin(whole))]
+        raise OptionError(
+            f"column '{missing}' has rows without a finite number, and SMOTE cannot mix those. Use 'over' or 'weights' instead."
+        )
     spread = np.where(matrix.std(axis=0) > 0, matrix.std(axis=0), 1.0)
     coded = [codes(features[name].cast(pl.String)) for name in categories]
     table = np.column_stack([matrix / spread, *(number for number, _ in coded)])

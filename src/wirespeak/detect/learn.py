@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import polars as pl
+
+from wirespeak.data.balance import WAYS, evened
 from wirespeak.data.dataset import Dataset
 from wirespeak.detect.drawer import make
 from wirespeak.detect.tabular import TableDetector
@@ -23,7 +26,7 @@ def learn(
 ) -> TableDetector:
     """The named detector, fitted to every row of `dataset` and ready to `save`.
 
-    answer: the dataset's own categories, or `normal` and `attack`. addresses: show it who as well as what, which
+    detector: as `fitted` takes it. answer: the dataset's own categories, or `normal` and `attack`. addresses: show it who as well as what, which
     most detectors then learn by heart. options: of the detector. Where the dataset names attacks more finely
     than its categories, the names are handed on, for inner folds that leave some out.
     """
@@ -31,9 +34,39 @@ def learn(
         raise unknown_name("answer", answer, ("multiclass", "binary"))
     labels = dataset.binary() if answer == "binary" else dataset.labels
     finer = dataset.names.n_unique() > dataset.labels.n_unique()
-    return make(detector, **options).fit(
+    return fitted(
+        detector,
         dataset.table.select(dataset.features(addresses=addresses)),
-        labels.to_list(),
+        labels,
+        dataset.names if finer else None,
         seed=seed,
-        names=dataset.names.to_list() if finer else None,
+        **options,
+    )
+
+
+def fitted(
+    detector: str,
+    features: pl.DataFrame,
+    labels: pl.Series,
+    names: pl.Series | None = None,
+    *,
+    seed: int = 0,
+    **options: Any,
+) -> TableDetector:
+    """A detector that has learnt these rows, made even between labels first where its name says so.
+
+    detector: `forest`, or with a way after a plus: `forest+weights` (a row weighs the less the more rows its label
+    has), `forest+over`, `forest+under` and `forest+smote` (see `data.balance.evened`). names: a finer label of each
+    row. options: of the detector. Raises OptionError for a name that is none.
+    """
+    kind, _, way = detector.partition("+")
+    if way == "weights":
+        options = {"balance": 1.0} | options
+    elif way or detector != kind:
+        if way not in WAYS:
+            raise unknown_name("way to make labels even", way, ("weights", *WAYS))
+        make(kind, **options)  # a mistake in the name comes before the work
+        features, labels, names = evened(features, labels, names, way=way, seed=seed)
+    return make(kind, **options).fit(
+        features, labels.to_list(), seed=seed, names=None if names is None else names.to_list()
     )

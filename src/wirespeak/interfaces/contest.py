@@ -7,29 +7,35 @@ side. The threshold for attacks of unseen names comes from normal rows that neit
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from wirespeak import __version__
 from wirespeak.data.dataset import Dataset
 from wirespeak.data.fingerprint import fingerprints, mixed
 from wirespeak.data.split import Fold, Protocol, feature_groups, folds
-from wirespeak.detect.drawer import DETECTORS, make
+from wirespeak.detect.drawer import DETECTORS
+from wirespeak.detect.learn import fitted
 from wirespeak.errors import MissingPart
 from wirespeak.evaluate.comparison import Result
 from wirespeak.evaluate.cost import Cost, measured
 from wirespeak.evaluate.failures import analyse
 from wirespeak.evaluate.judge import Judgement, judge
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.interfaces.told import Chances, Told
 
 APART = ("autogluon",)
 """Detectors that pin others' versions: never among `all`."""
 
-Chances = NDArray[np.float32]
 _CALIBRATION = 10  # one group of equal normal training rows in ten sets the threshold and trains nothing
 
 
@@ -59,18 +65,18 @@ class Task:
         found = self.rows(judged)
         return found.binary() if self.binary else found.labels
 
-
-@dataclass
-class _Told:
-    """What one detector said of the rows it was judged on, fold after fold."""
-
-    labels: list[str]
-    rows: list[NDArray[np.int64]]
-    chances: list[Chances]
-    unseen: list[NDArray[np.bool_]]
-    calibration: list[NDArray[np.float64]]
-    fit: Cost
-    predict: Cost
+    @cached_property
+    def identity(self) -> str:
+        """A hash of every row and label, and of what is asked."""
+        found = blake2b(f"{self.binary} {self.addresses}".encode(), digest_size=16)
+        for dataset in (self.dataset, self.rows(True)):
+            found.update(fingerprints(dataset.table).tobytes())
+            found.update(
+                "\n".join(
+                    f"{name}\t{label}" for name, label in zip(dataset.names, dataset.labels, strict=True)
+                ).encode()
+            )
+        return found.hexdigest()
 
 
 def contest(
@@ -81,11 +87,14 @@ def contest(
     k: int = 3,
     seed: int = 0,
     options: Mapping[str, Mapping[str, Any]] | None = None,
+    keep: Path | None = None,
     progress: Say = quiet,
 ) -> tuple[list[Result], dict[str, str]]:
     """A result for each detector, and why others could not run (a part that is not installed).
 
-    options: of a detector by name, beside its defaults. The random split is run for each too, on one fold.
+    detectors: names as `learn.fitted` takes them. options: of a detector by name, beside its defaults. The random
+    split is run for each too, on one fold. keep: a folder for the fold predictions of each; those in it that
+    answer the same question are taken as they are.
     """
     honest = folds(task.dataset, protocol=protocol, k=k, seed=seed, test=task.test)
     careless = folds(task.dataset, protocol="random", k=max(k, 2), seed=seed)[:1]
@@ -98,11 +107,11 @@ def contest(
         progress(f"{name} on {len(honest)} folds of {task.dataset.title}", number / len(detectors))
         chosen = (options or {}).get(name, {})
         try:
-            told = _run(task, name, honest, chosen, seed)
+            told = _told(task, name, honest, chosen, seed, keep)
             beside = None
             if protocol != "random":
                 once = Task(task.dataset, task.binary, task.addresses)
-                beside = _judge(once, _run(once, name, careless, chosen, seed), None, ordinary, seed)
+                beside = _judge(once, _told(once, name, careless, chosen, seed, keep), None, ordinary, seed)
         except MissingPart as error:
             absent[name] = str(error)
             continue
@@ -128,9 +137,10 @@ def contest(
     return results, absent
 
 
-def everyone() -> list[str]:
-    """The detectors that `all` means."""
-    return [name for name in DETECTORS if name not in APART]
+def named(names: Sequence[str]) -> list[str]:
+    """The detectors that are meant, each once. `all` is every one but those that stand apart."""
+    everyone = [name for name in DETECTORS if name not in APART]
+    return list(dict.fromkeys(one for name in names for one in (everyone if name == "all" else [name])))
 
 
 def searching() -> list[str]:
@@ -138,17 +148,31 @@ def searching() -> list[str]:
     return [name for name, kind in DETECTORS.items() if "budget_s" in inspect.signature(kind).parameters]
 
 
-def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int) -> _Told:
+def _told(
+    task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int, keep: Path | None
+) -> Told:
+    """What was kept of this detector, or what it says now."""
+    if keep is None:
+        return _run(task, name, split, options, seed)
+    asked = [task.identity, name, [fold.name for fold in split], dict(options), seed, __version__]
+    key, path = json.dumps(asked), keep / f"{name}-{split[0].name.rpartition('-')[0] or split[0].name}.npz"
+    found = Told.load(path, key)
+    if found is None:
+        found = _run(task, name, split, options, seed)
+        found.save(path, key)
+    return found
+
+
+def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int) -> Told:
     """Fit and ask one detector, fold by fold."""
     features, answers, names = task.features(), task.answers(), task.dataset.names
     asked, of = task.features(True), task.rows(True).names
-    told = _Told([], [], [], [], [], Cost(), Cost())
+    told = Told()
     said: list[tuple[tuple[str, ...], Chances]] = []
     for fold in split:
         train, spared = _spared(task.dataset, fold.train, seed)
-        detector = make(name, **options)
         with measured() as cost:
-            detector.fit(features[train], answers[train].to_list(), seed=seed, names=names[train].to_list())
+            detector = fitted(name, features[train], answers[train], names[train], seed=seed, **options)
         told.fit = _and(told.fit, cost)
         with measured() as cost:
             chances = detector.predict(asked[fold.test])
@@ -178,7 +202,7 @@ def _attack(chances: Chances, labels: Sequence[str], answers: pl.Series) -> NDAr
     return np.asarray(1.0 - chances[:, list(labels).index(answers[0])], np.float64)
 
 
-def _judge(task: Task, told: _Told, groups: NDArray[np.int64] | None, normal: str, seed: int) -> Judgement:
+def _judge(task: Task, told: Told, groups: NDArray[np.int64] | None, normal: str, seed: int) -> Judgement:
     rows = np.concatenate(told.rows)
     number = np.concatenate([np.full(len(part), place) for place, part in enumerate(told.rows)])
     calibrated = all(len(scores) for scores in told.calibration)

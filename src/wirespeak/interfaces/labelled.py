@@ -249,7 +249,12 @@ def evaluate_detector(
     output: Folder,
     detector: Annotated[
         list[str] | None,
-        Option("--detector", metavar="NAME", help="Which to compare (again for more); 'all' by default."),
+        Option(
+            "--detector",
+            metavar="NAME[+WAY]",
+            help="Which to compare (again for more); 'all' by default. A training side is made even between labels "
+            "by +weights, +over, +under or +smote.",
+        ),
     ] = None,
     protocol: Protocol = SplitBy.group,
     test: Test = None,
@@ -261,6 +266,14 @@ def evaluate_detector(
     budget: Annotated[
         float | None,
         Option("--budget", metavar="S", help="Seconds a detector that searches may search.", min=1),
+    ] = None,
+    keep: Annotated[
+        Path | None,
+        Option(
+            "--keep",
+            metavar="DIR",
+            help="Keep fold predictions here, and take those that are here: a stopped comparison goes on.",
+        ),
     ] = None,
     source: Source = None,
     map: Map = None,
@@ -279,18 +292,19 @@ def evaluate_detector(
     options = {
         "data": data, "output": output, "detector": detector, "protocol": protocol, "test": test,
         "folds": folds, "binary": binary or None, "addresses": addresses or None, "budget": budget,
-        "source": source, "map": map, "on_bad_row": on_bad_row, "seed": seed,
+        "keep": keep, "source": source, "map": map, "on_bad_row": on_bad_row, "seed": seed,
     }  # fmt: skip
     run = Run("evaluate detector", options, [*data, *([test] if test else [])], seed)
     run.reproducible = budget is None
-    chosen = contest.everyone() if detector in (None, [], ["all"]) else list(detector or ())
+    chosen = contest.named(detector or ["all"])
     with folder(output, run) as hidden:
         dataset = _read(run, data, source, map, on_bad_row, progress)
         task = contest.Task(dataset, binary, addresses, _official(test, dataset, on_bad_row))
         budgets = {name: {"budget_s": budget} for name in contest.searching()} if budget else {}
         results, absent = contest.contest(
-            task, chosen, protocol=protocol.value, k=folds, seed=seed, options=budgets, progress=progress
-        )
+            task, chosen, protocol=protocol.value, k=folds, seed=seed, options=budgets, keep=keep,
+            progress=progress,
+        )  # fmt: skip
         if not results:
             raise OptionError(f"none of the detectors could run. {next(iter(absent.values()))}")
         notes = [*dataset.notes, *(f"{name} did not run: {why}" for name, why in absent.items())]
@@ -333,6 +347,7 @@ def train_detector(
         answer: Answer = "binary" if binary else "multiclass"
         learn(dataset, detector=detector, answer=answer, addresses=addresses, seed=seed).save(hidden)
         known = {"dataset": dataset.name, "answer": answer, "canonical": canonical_names(dataset, answer)}
+        known["trained_as"] = detector
         write_card(hidden, read_card(hidden) | known)
         if map:
             (hidden / "map.toml").write_bytes(map.read_bytes())

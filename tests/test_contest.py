@@ -1,0 +1,58 @@
+"""Comparisons that were stopped go on: fold predictions that are kept answer once for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="detectors that learn from tables need wirespeak[baselines]")
+
+from wirespeak.data.planted import base
+from wirespeak.errors import OptionError
+from wirespeak.interfaces import contest as contests
+from wirespeak.interfaces.contest import Task, contest
+from wirespeak.interfaces.told import Told
+
+OPTIONS = {"forest": {"trees": 10}, "forest+over": {"trees": 10}}
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    return Task(base(6, rows=600))
+
+
+def test_what_was_kept_is_not_asked_again(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, absent = contest(task, list(OPTIONS), k=2, options=OPTIONS, keep=tmp_path)
+    assert not absent and {path.name for path in tmp_path.iterdir()} == {
+        f"{name}-{split}.npz" for name in OPTIONS for split in ("group", "random")
+    }
+    monkeypatch.setattr(contests, "fitted", lambda *_, **__: pytest.fail("fitted again"))
+    again, _ = contest(task, list(OPTIONS), k=2, options=OPTIONS, keep=tmp_path)
+    for one, other in zip(first, again, strict=True):
+        assert one.judgement.scores == other.judgement.scores and one.fit == other.fit
+        assert one.judgement.predictions.equals(other.judgement.predictions)
+
+
+def test_another_question_is_asked_anew(task: Task, tmp_path: Path) -> None:
+    told = Told(["a"], [np.arange(2)], [np.ones((2, 1), np.float32)], [np.zeros(2, bool)], [np.zeros(0)])
+    told.save(tmp_path / "forest.npz", "one question")
+    found = Told.load(tmp_path / "forest.npz", "one question")
+    assert found is not None and found.labels == ["a"] and found.fit.peak_bytes is None
+    assert Told.load(tmp_path / "forest.npz", "another") is None
+    assert Told.load(tmp_path / "absent.npz", "one question") is None
+    (tmp_path / "torn.npz").write_bytes((tmp_path / "forest.npz").read_bytes()[:200])
+    assert Told.load(tmp_path / "torn.npz", "one question") is None
+    assert (
+        task.identity != Task(task.dataset, binary=True).identity != Task(task.dataset.take([0, 1])).identity
+    )
+
+
+def test_a_way_to_make_labels_even_is_known_by_name(task: Task) -> None:
+    with pytest.raises(OptionError, match="smote"):
+        contest(task, ["forest+smoot"], k=2)
+    with pytest.raises(OptionError, match="forest"):
+        contest(task, ["forrest+over"], k=2)
