@@ -139,7 +139,9 @@ def judge_examples(
     rng = np.random.default_rng(seed)
     carried = [column.name for column in compact_columns_with(flows)]
     table = flows.select(carried).with_columns(label=pl.Series(list(labels)))
-    rows = table.group_by([*carried, "label"], maintain_order=True).len("n")
+    rows = (
+        table.filter(~_betrayed_by_nothing(table)).group_by([*carried, "label"], maintain_order=True).len("n")
+    )
     hostile = sorted(set(rows["label"]) - {"normal"})
     unknown = count * unknown_share
     between = round(unknown * BETWEEN) if len({category(label) for label in hostile}) > 1 else 0
@@ -154,6 +156,7 @@ def judge_examples(
     drawn = rows[_draw(rows, count - between - beyond, rng)]
     plain = len(drawn) // 4
     moved = compact.jitter(_mixed(drawn[plain:], rng), rng=rng)
+    moved = moved.filter(~_betrayed_by_nothing(moved))
     examples = _examples(drawn[:plain], drawn["label"][:plain]) + _examples(moved, moved["label"])
     strange = []
     if between:
@@ -163,6 +166,13 @@ def judge_examples(
     for some in strange:
         examples += _examples(some, pl.Series([UNKNOWN] * len(some)))
     return examples
+
+
+def _betrayed_by_nothing(rows: pl.DataFrame) -> pl.Series:
+    """Relayed flows in whose context no address changed its MAC: ordinary to any reader, whatever the truth says."""
+    changed = pl.sum_horizontal(name for name in rows.columns if "_rebinds_" in name) > 0
+    relayed = (pl.col("label") == "spoof.arp") & (pl.col("protocol") != "arp")
+    return rows.select((relayed & ~changed).alias("bare"))["bare"]
 
 
 def _draw(rows: pl.DataFrame, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

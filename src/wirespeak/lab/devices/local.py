@@ -132,6 +132,28 @@ async def app_round(d: Device, *, parallel: int = 6, requests: int = 1) -> None:
     await asyncio.gather(*(one() for _ in range(parallel)), return_exceptions=True)
 
 
+async def app_control(d: Device, *, how_many: int = 20, gap_s: float = 1.0, keep: bool = False) -> None:
+    """An app works its lamps through an interface whose paths carry the key it was given: read, dim, read again."""
+    hub = d.neighbour("bridge", "hub", "camera")
+    if hub is None:
+        return
+    key = d.random.choice(
+        (d.random.randbytes(16).hex(), d.bytes_of_its_own(30).hex(), "app-" + d.random.randbytes(6).hex())
+    )
+    for _ in range(how_many):
+        lamp = f"/api/{key}/{d.random.choice(('lights', 'groups', 'sensors'))}/{d.random.randint(1, 40)}"
+        level = f'{{"on":true,"bri":{d.random.randint(1, 254)},"transitiontime":4}}'.encode()
+        asked = [
+            Request(f"/api/{key}/{d.random.choice(('config', 'lights', 'groups', ''))}"),
+            Request(lamp),
+            Request(f"{lamp}/state", "PUT", level),
+        ]
+        chosen = d.random.sample(asked, d.random.randint(1, 3))
+        for some in [chosen] if keep else [[one] for one in chosen]:
+            await call(d, hub.address, *some, gap_s=0.02)
+        await asyncio.sleep(gap_s * d.random.uniform(0.3, 1.7))
+
+
 async def app_pairing(d: Device, *, how_many: int = 80, gap_s: float = 0.06) -> None:
     """Pairing: the app asks again and again, a connection each time, until the button is pressed."""
     hub = d.neighbour("hub", "bridge")

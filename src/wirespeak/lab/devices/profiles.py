@@ -238,6 +238,7 @@ def phone(d: Device) -> Life:
         *_start(d, names=8),
         d.after(r.uniform(8, 25), local.app_pairing, how_many=r.randint(30, 150), gap_s=r.choice((0.03, 0.08, 0.3))),
         d.every(r.uniform(10, 40), local.app_round, parallel=r.randint(3, 14), requests=r.randint(1, 4)),
+        d.every(r.uniform(15, 60), local.app_control, how_many=r.randint(3, 30), gap_s=r.choice((0.1, 0.5, 2)), keep=d.chance(0.3)),
         d.every(r.uniform(30, 80), local.person_on_the_web),
         d.every(r.uniform(20, 60), local.dashboard, period_s=r.choice((0.3, 1, 2)), rounds=r.randint(5, 40)),
         d.every(r.uniform(15, 50), local.mqtt_command, how_many=r.randint(1, 6), qos=r.choice((0, 1, 2))),
