@@ -1,13 +1,16 @@
 """What is derived in the documents: the columns from the dictionary, the verbs from the command line, what the
 README shows from a run of the demo.
 
-`python -m wirespeak.interfaces.documents` writes them (`make docs`); tests fail when they are stale.
+`python -m wirespeak.interfaces.documents` writes them (`make docs`), or those that are named; tests fail when they
+are stale.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -16,6 +19,7 @@ from wirespeak import schema
 from wirespeak.data import catalogue
 from wirespeak.interfaces.cli import application
 from wirespeak.interfaces.commands import VERBS
+from wirespeak.interfaces.compared import comparison_page, draw
 from wirespeak.interfaces.results import results_page
 
 DOCS = Path("docs")
@@ -70,6 +74,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "columns.md": columns_page,
     "verbs.md": verbs_page,
     "results.md": results_page,
+    "comparison.md": comparison_page,
     **{f"datasets/{name}": partial(_dataset_page, name) for name in catalogue.pages()},
 }
 
@@ -113,8 +118,11 @@ _DEMO_BEGINS, _DEMO_ENDS = "<!-- what `make demo` shows -->", "<!-- until here -
 
 
 if __name__ == "__main__":
-    for name, page in PAGES.items():
-        (DOCS / name).write_text(page(), encoding="utf-8")
-    readme = Path("README.md")
-    demo = CliRunner().invoke(application(), ["demo"], prog_name="wirespeak", env={"COLUMNS": "80"})
-    readme.write_text(with_demo(readme.read_text("utf-8"), demo.stdout), encoding="utf-8")
+    for name in sys.argv[1:] or PAGES:
+        (DOCS / name).write_text(PAGES[name](), encoding="utf-8")
+    if find_spec("matplotlib"):
+        draw(DOCS / "images")
+    if not sys.argv[1:]:
+        readme = Path("README.md")
+        demo = CliRunner().invoke(application(), ["demo"], prog_name="wirespeak", env={"COLUMNS": "80"})
+        readme.write_text(with_demo(readme.read_text("utf-8"), demo.stdout), encoding="utf-8")

@@ -1,0 +1,248 @@
+"""Every detector on the public datasets, honestly split: what docs/comparison.md shows. Needs WIRESPEAK_DATA.
+
+    python bench/datasets.py -o bench/results/datasets.json
+
+Each detector meets each dataset in a process of its own, bounded by its budget of seconds; the budgets add up to
+less than two hours. What is finished stands in out/datasets: a run that was stopped goes on where it was, and a
+detector that needs an environment of its own joins from there (`--detector autogluon`, run by that Python). To
+run one again, remove its file. The code is that of `wirespeak evaluate detector`, which makes the whole report
+from the fold predictions kept there (`--keep out/datasets/NAME/folds`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wirespeak.data.sources import read_dataset
+from wirespeak.data.split import Protocol, folds
+from wirespeak.interfaces.contest import Task, contest, named
+from wirespeak.interfaces.measure import machine
+
+FOLDS, SEED = 3, 0
+
+
+@dataclass(frozen=True)
+class Course:
+    """A dataset and how it is split.
+
+    reference: a plain forest elsewhere, as score and value; on: what that was on. share: of the detectors' budgets.
+    """
+
+    name: str
+    file: str
+    protocol: Protocol
+    addresses: bool = False
+    reference: tuple[tuple[str, float], ...] = ()
+    on: str = ""
+    share: float = 1.0
+
+    def budget(self, detector: str) -> float:
+        """Seconds that a detector may take here."""
+        return self.share * BUDGETS_S[detector]
+
+
+COURSES = (
+    Course(
+        "nsl-kdd", "nsl-kdd/KDDTrain+.txt", "names-out",
+        reference=(("accuracy", 0.751), ("macro-F1", 0.494)),
+        on="KDDTest+, 17 of whose 38 labels never occur in training",
+    ),
+    Course(
+        "unsw-nb15", "unsw-nb15/UNSW_NB15_82332_dev.csv", "group",
+        reference=(("accuracy", 0.873), ("macro-F1", 0.552), ("binary accuracy", 0.975)),
+        on="rows kept apart, duplicates on neither side",
+    ),
+    Course(
+        "ton-iot", "ton-iot/train_test_network_dev.csv", "group",
+        reference=(("accuracy", 0.978), ("macro-F1", 0.951), ("binary accuracy", 0.998)),
+        on="rows kept apart whose features never occur in training (binary: all rows kept apart)",
+    ),
+    Course(
+        "ton-iot-addresses", "ton-iot/train_test_network_dev.csv", "group", addresses=True,
+        reference=(("binary accuracy", 0.9999),), on="all rows",
+    ),
+    Course("cicids2017", "cicids2017-sample/cic_ids2017_multiclass_dev.csv", "group", share=0.5),
+)  # fmt: skip
+
+BUDGETS_S = {
+    "forest": 60, "extra-trees": 60, "tuned": 270, "xgboost": 90, "lightgbm": 150, "hist-boost": 120,
+    "logistic-text": 60, "mlp": 60, "isolation-forest": 30, "online": 45, "vote": 120, "flaml": 140, "lstm": 120,
+    "stack": 150, "autogluon": 600,
+}  # fmt: skip
+"""For all folds, the random one and the judging together; the order is that of running."""
+OPTIONS: dict[str, dict[str, Any]] = {
+    "flaml": {"budget_s": 30.0}, "lstm": {"rows": 20_000}, "stack": {"rows": 12_000},
+    "autogluon": {"budget_s": 100.0},
+}  # fmt: skip
+"""Where a detector's own defaults would take longer: seconds of search, and training rows or rows of inner folds."""
+
+SCORES = (
+    "accuracy", "macro-F1", "macro-F1 over distinct rows", "attack ROC area", "calibration error",
+    "binary accuracy", "attack recall", "attack precision", "false-alarm rate", "unseen recall",
+    "unseen recall at 5 % false alarms", "attack recall at 5 % false alarms", "false-alarm rate there",
+)  # fmt: skip
+"""What is kept of the scores: each with its value, the ends of its interval, and n."""
+
+
+def run(course: Course, detector: str, folder: Path) -> dict[str, Any]:
+    """The scores and costs of one detector on one dataset."""
+    task = _task(course)
+    began = time.perf_counter()
+    options = OPTIONS.get(detector, {})
+    results, absent = contest(
+        task, [detector], protocol=course.protocol, k=FOLDS, seed=SEED, options={detector: options},
+        keep=folder / "folds",
+    )  # fmt: skip
+    if absent:
+        raise SystemExit(absent[detector])
+    result = results[0]
+    random = result.random.score("macro-F1") if result.random else None
+    assert result.fit and result.predict
+    return {
+        "detector": detector,
+        "options": options,
+        "rows": result.judgement.rows,
+        "scores": {
+            one.name: [one.value, one.low, one.high, one.n]
+            for one in result.judgement.scores
+            if one.name in SCORES
+        },
+        "random_macro_f1": random.value if random else None,
+        "fit_s": result.fit.wall_s,
+        "predict_s": result.predict.wall_s,
+        "predict_us": result.predict_us,
+        "peak_mb": result.peak_mb,
+        "seconds": time.perf_counter() - began,
+        "labels": result.judgement.per_label.select("label", "n", "precision", "recall", "f1").to_dicts(),
+        "names": result.judgement.per_name.select("name", "n", "unseen", "recall").to_dicts(),
+    }
+
+
+def describe(course: Course) -> dict[str, Any]:
+    """What is known of a dataset and its folds before anything is fitted."""
+    task = _task(course)
+    found = folds(task.dataset, protocol=course.protocol, k=FOLDS, seed=SEED)
+    aside = task.dataset.set_aside.height
+    return {
+        "name": course.name,
+        "title": task.dataset.title,
+        "protocol": course.protocol,
+        "addresses": course.addresses,
+        "rows": len(task.dataset),
+        "rows_set_aside": aside,
+        "labels": task.dataset.labels.n_unique(),
+        "folds": [{"train": len(fold.train), "test": len(fold.test), "unseen": sorted(fold.unseen)} for fold in found],
+        "budgets_s": {name: course.budget(name) for name in BUDGETS_S},
+        "reference": {"scores": dict(course.reference), "on": course.on},
+    }  # fmt: skip
+
+
+def attempt(course: Course, detector: str, work: Path) -> str:
+    """Run one detector in a process of its own unless its result is there; says how it went."""
+    target = work / course.name / f"{detector}.json"
+    if target.is_file():
+        return "is there"
+    command = [sys.executable, __file__, "--one", course.name, detector, "--work", str(work)]
+    budget, began = course.budget(detector), time.perf_counter()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=budget, check=False)
+    except subprocess.TimeoutExpired:
+        write(target, {"detector": detector, "stopped_after_s": budget})
+        return f"stopped after its {budget:.0f} s"
+    if done.returncode:
+        return f"failed: {(done.stderr.strip().splitlines() or ['it said nothing'])[-1]}"
+    return f"{time.perf_counter() - began:.0f} of {budget:.0f} s"
+
+
+def gathered(work: Path) -> dict[str, Any]:
+    """Everything that stands in the folder."""
+    found = []
+    for course in COURSES:
+        about = work / course.name / "about.json"
+        if about.is_file():
+            results = [
+                json.loads(path.read_text())
+                for name in BUDGETS_S
+                if (path := about.with_name(f"{name}.json")).is_file()
+            ]
+            found.append({**json.loads(about.read_text()), "detectors": results})
+    bounded = sum(course.budget(name) for course in COURSES for name in named(["all"]))
+    return {
+        "machine": machine(), "folds": FOLDS, "seed": SEED, "options": OPTIONS,
+        "budget_of_all_s": bounded, "datasets": found,
+    }  # fmt: skip
+
+
+def write(path: Path, value: dict[str, Any]) -> None:
+    """A JSON file, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hidden = path.with_name(f".{path.name}")
+    with hidden.open("w", encoding="utf-8") as file:
+        file.write(json.dumps(_rounded(value), indent=1, ensure_ascii=False) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(hidden, path)
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = [course.name for course in COURSES]
+    reader.add_argument("-o", "--output", type=Path)
+    reader.add_argument("--work", type=Path, default=Path("out/datasets"))
+    reader.add_argument("--only", choices=known, nargs="+", default=known)
+    reader.add_argument("--detector", choices=list(BUDGETS_S), nargs="+", default=named(["all"]))
+    reader.add_argument("--one", nargs=2, metavar=("DATASET", "DETECTOR"), help=argparse.SUPPRESS)
+    given = reader.parse_args()
+    if not os.environ.get("WIRESPEAK_DATA"):
+        raise SystemExit("set WIRESPEAK_DATA to the folder of the datasets")
+    if given.one:
+        course, detector = next(one for one in COURSES if one.name == given.one[0]), given.one[1]
+        folder = given.work / course.name
+        return write(folder / f"{detector}.json", run(course, detector, folder))
+    _everything([one for one in COURSES if one.name in given.only], given.detector, given.work, given.output)
+
+
+def _everything(courses: Sequence[Course], detectors: Sequence[str], work: Path, output: Path | None) -> None:
+    began, done = time.perf_counter(), 0
+    ordered = [name for name in BUDGETS_S if name in detectors]
+    for course in courses:
+        write(work / course.name / "about.json", describe(course))
+        for detector in ordered:
+            done += 1
+            said = attempt(course, detector, work)
+            minutes = (time.perf_counter() - began) / 60
+            print(
+                f"{done} of {len(courses) * len(ordered)}, {minutes:.0f} min: {course.name} {detector}: {said}",
+                flush=True,
+            )
+        if output:
+            write(output, gathered(work))
+
+
+def _task(course: Course) -> Task:
+    dataset = read_dataset([Path(os.environ["WIRESPEAK_DATA"]) / course.file], on_bad_row="skip")
+    return Task(replace(dataset, files=()), addresses=course.addresses)
+
+
+def _rounded(value: Any) -> Any:
+    """Floats at six digits: no more of them is known."""
+    if isinstance(value, dict):
+        return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+if __name__ == "__main__":
+    main()
