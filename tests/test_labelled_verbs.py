@@ -87,6 +87,45 @@ def test_a_trained_detector_answers_every_row_in_order(
     assert json.loads((tmp_path / "out" / "incidents.json").read_text()) == []
 
 
+def test_a_detector_learns_rows_made_even(pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run) -> None:
+    data, described = pumps
+    chosen = ["--detector", "forest", "--detector", "forest+weights", "--detector", "forest+smote"]
+    folds = ["--folds", "2", "--keep", tmp_path / "folds"]
+    done = wirespeak(
+        "evaluate", "detector", "--data", data, "--map", described, *chosen, *folds, "-o", tmp_path / "one"
+    )
+    assert done.returncode == 0, done.stderr
+    assert {"forest", "forest+weights", "forest+smote"} <= set(
+        json.loads((tmp_path / "one" / "metrics.json").read_text())["detectors"]
+    )
+    assert len(list((tmp_path / "folds").iterdir())) == 6
+    model = tmp_path / "model"
+    done = wirespeak("train", data, "--map", described, "--detector", "forest+over", "-o", model)
+    card = json.loads((model / "card.json").read_text())
+    assert done.returncode == 0 and (card["kind"], card["trained_as"]) == ("forest", "forest+over")
+
+
+def test_classes_rows_and_sides_are_told_apart(
+    pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run
+) -> None:
+    data, described = pumps
+    told = ("data", "describe", data, "--map", described)
+    done = wirespeak(*told, "-o", tmp_path / "profile")
+    record = json.loads((tmp_path / "profile" / "profile.json").read_text())
+    assert done.returncode == 0 and {one["label"] for one in record["profiles"]} == {
+        "Normal", "Scan", "SynFlood",
+    }  # fmt: skip
+    assert "packets is larger: a median of" in done.stdout
+    done = wirespeak(*told, "--label", "Scan", "--label", "Normal")
+    assert done.returncode == 0 and "-0.99" in next(
+        line for line in done.stdout.splitlines() if "packets" in line
+    )
+    done = wirespeak(*told, "--row", "0", "--row", "1")
+    assert done.returncode == 0 and "who" in done.stdout
+    done = wirespeak(*told, "--by", "group", "--json")
+    assert json.loads(done.stdout)["counts"]["in"] == 600
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -95,7 +134,11 @@ def test_a_trained_detector_answers_every_row_in_order(
         (("evaluate", "detector", "--data", "{data}", "--map", "{map}", "--protocol", "official"), "--test"),
         (("split", "{data}", "--map", "{map}", "--drop", "hints"), "hint"),
         (("train", "{data}", "--map", "{map}", "--detector", "forrest"), "forest"),
+        (("train", "{data}", "--map", "{map}", "--detector", "forest+smoot"), "smote"),
         (("data", "describe", "nsl-kd"), "nsl-kdd"),
+        (("data", "describe", "nsl-kdd", "--row", "1"), "files"),
+        (("data", "describe", "{data}", "--map", "{map}", "--row", "1"), "twice"),
+        (("data", "describe", "{data}", "--map", "{map}", "--label", "Scan", "--label", "Scam"), "Scan"),
     ],
 )
 def test_a_mistake_is_named_in_one_line(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,17 +92,69 @@ def list_datasets(
     return run.done(None, "\n".join(lines))
 
 
-def describe_dataset(name: Name, *, progress: Say = quiet) -> Outcome:
-    """Print what is known of a dataset.
+def describe_dataset(
+    what: Annotated[
+        list[str],
+        Argument(
+            metavar="NAME|FILE...",
+            help="A dataset, as 'wirespeak data list' names it, or the files of one.",
+            show_default=False,
+        ),
+    ],
+    *,
+    label: Annotated[
+        list[str] | None, Option("--label", metavar="LABEL", help="Of files: two labels side by side.")
+    ] = None,
+    row: Annotated[
+        list[int] | None, Option("--row", metavar="N", help="Of files: two rows side by side, from 0.")
+    ] = None,
+    by: Annotated[
+        SplitBy | None,
+        Option("--by", help="Of files: the two sides of a split side by side.", show_default=False),
+    ] = None,
+    output: Annotated[
+        Path | None, output_option("DIR", "Of files: a folder for the same as profile.json.")
+    ] = None,
+    source: Source = None,
+    map: Map = None,
+    on_bad_row: OnBadRow = BadRow.skip,
+    seed: Seed = 0,
+    progress: Say = quiet,
+) -> Outcome:
+    """Print what is known of a dataset, or what sets its classes apart.
 
-    Its columns with units, its labels and what they mean here, what was published, and what is wrong with it.
+    Of a name: its columns with units, its labels and what they mean here, what was published, and what is wrong
+    with it. Of files: a paragraph on each class with the columns that tell it from the others and by how much (Cliff's
+    delta, or the difference of a share), or two labels, rows or sides of a split side by side, the strongest first.
     """
     from wirespeak.data.catalogue import describe
 
-    run = Run("data describe", {"name": name})
-    known = describe(name)
-    run.count(taken=0, given=1)
-    return run.done(None, as_json(known).rstrip())
+    files = [Path(one) for one in what]
+    if len(files) == 1 and not files[0].is_file():
+        run = Run("data describe", {"name": what[0]})
+        if label or row or by or output:
+            raise OptionError(
+                f"--label, --row, --by and -o are about the rows of files, and '{what[0]}' is none."
+            )
+        known = describe(what[0])
+        run.count(taken=0, given=1)
+        return run.done(None, as_json(known).rstrip())
+    from wirespeak.interfaces.apart import apart
+
+    options = {
+        "files": files, "label": label, "row": row, "by": by, "output": output, "source": source, "map": map,
+        "on_bad_row": on_bad_row, "seed": seed,
+    }  # fmt: skip
+    run = Run("data describe", options, files, seed)
+    with folder(output, run) if output else nullcontext() as hidden:
+        dataset = _read(run, files, source, map, on_bad_row, progress)
+        progress(f"comparing {len(dataset):,} rows")
+        record, shown = apart(
+            dataset, labels=label or (), rows=row or (), by=by.value if by else None, seed=seed
+        )
+        if hidden:
+            (hidden / "profile.json").write_text(as_json(record), encoding="utf-8")
+    return run.done(output, shown)
 
 
 def check_dataset(
