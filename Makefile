@@ -1,11 +1,12 @@
 # Every target sets up what it needs. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev packages demo model models comparison test check bench docs clean
+.PHONY: help setup setup-dev packages demo model models comparison test test-extras check bench docs clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXTRAS := train,baselines,plots,lab,dev
+CONSTRAINTS := constraints.txt
 NATIVE := $(wildcard setup.py src/wirespeak/_native/*.c src/wirespeak/_native/*.h)
 
 # uv where there is one, pip otherwise. uv does not read pip's settings: hand it the folder of extra wheels.
@@ -15,10 +16,10 @@ ifdef UV
     export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
   endif
   MAKE_VENV = uv venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-  INSTALL = uv pip install --quiet --python $(BIN)/python --constraints constraints.txt
+  INSTALL = uv pip install --quiet --python $(BIN)/python $(addprefix --constraints ,$(CONSTRAINTS))
 else
   MAKE_VENV = $(PYTHON) -m venv $(VENV)
-  INSTALL = $(BIN)/python -m pip install --quiet --constraint constraints.txt
+  INSTALL = $(BIN)/python -m pip install --quiet $(addprefix --constraint ,$(CONSTRAINTS))
 endif
 
 help:  ## this list
@@ -67,6 +68,10 @@ comparison: setup-dev  ## every detector on the datasets in WIRESPEAK_DATA, into
 
 test: setup-dev packages  ## every test; WIRESPEAK_DATA names the folder of real captures, if there is one
 	$(BIN)/python -m pytest
+
+test-extras:  ## what pins others' versions, in an environment of its own: AutoGluon
+	$(MAKE) VENV=out/venv-autogluon EXTRAS=autogluon,dev CONSTRAINTS= setup-dev
+	out/venv-autogluon/bin/python -m pytest -q tests/test_autogluon.py
 
 check: setup-dev  ## format, types, imports and the fast tests, in under a minute
 	$(BIN)/ruff format --check --quiet .
