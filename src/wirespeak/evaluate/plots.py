@@ -208,13 +208,18 @@ def calibration(curves: Mapping[str, pl.DataFrame], *, title: str = "") -> Figur
 @_styled
 def cost_quality(points: Mapping[str, tuple[float, Score]], *, title: str = "") -> Figure:
     """A score over what a verdict costs. points: microseconds a row (prediction), and the score, of each detector."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure, axes = _figure(6.4, 4.0)
     for cost, score in points.values():
         if score.low is not None and score.high is not None:
             axes.plot([cost, cost], [score.low, score.high], color=_SOFT, linewidth=1, zorder=1)
         axes.plot(cost, score.value, "o", color=_INK, markersize=5, zorder=2)
     axes.set_xscale("log")
+    # Within a decade the decades' own ticks may all lie outside.
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.22, y=0.12)
     name = next(iter(points.values()))[1].name
     axes.set(
