@@ -5,8 +5,9 @@
 Each detector meets each dataset in a process of its own that uses one core and is bounded by its budget of seconds; two
 run at a time, and by their budgets all are done in less than two hours. What is finished stands in out/datasets: a run
 that was stopped goes on where it was, and a detector that needs an environment of its own joins from there
-(`--detector autogluon`, run by that Python). To run one again, remove its file. The code is that of `wirespeak evaluate detector`, which makes the whole report
-from the fold predictions kept there (`--keep out/datasets/NAME/folds`).
+(`--detector autogluon`, run by that Python). To run one again, remove its file. The code is that of
+`wirespeak evaluate detector`; `--report` writes its whole report (tests between detectors, confusion, curves, failures)
+from the fold predictions that stand there into out/datasets/NAME/report, without fitting anything.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 
 from wirespeak.data.sources import read_dataset
 from wirespeak.data.split import Protocol, folds
+from wirespeak.evaluate.comparison import write_report
 from wirespeak.interfaces.contest import Task, contest, named
 from wirespeak.interfaces.measure import machine
 
@@ -132,6 +134,21 @@ def run(course: Course, detector: str, folder: Path) -> dict[str, Any]:
     }
 
 
+def report(course: Course, work: Path) -> Path:
+    """The whole report on one dataset, from the fold predictions of every detector that finished."""
+    folder = work / course.name
+    names = [name for name in BUDGETS_S if _finished(folder / f"{name}.json")]
+    task = _task(course)
+    results, _ = contest(
+        task, names, protocol=course.protocol, k=FOLDS, seed=SEED, options=OPTIONS, keep=folder / "folds"
+    )
+    (written := folder / "report").mkdir(exist_ok=True)
+    write_report(
+        written, results, title=f"{task.dataset.title}, {course.protocol} split", notes=task.dataset.notes
+    )
+    return written / "report.html"
+
+
 def describe(course: Course) -> dict[str, Any]:
     """What is known of a dataset and its folds before anything is fitted."""
     task = _task(course)
@@ -188,6 +205,10 @@ def gathered(work: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _finished(path: Path) -> bool:
+    return path.is_file() and "scores" in json.loads(path.read_text())
+
+
 def write(path: Path, value: dict[str, Any]) -> None:
     """A JSON file, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -208,6 +229,7 @@ def main() -> None:
     reader.add_argument("--work", type=Path, default=Path("out/datasets"))
     reader.add_argument("--only", choices=known, nargs="+", default=known)
     reader.add_argument("--detector", choices=list(BUDGETS_S), nargs="+", default=named(["all"]))
+    reader.add_argument("--report", action="store_true")
     reader.add_argument("--one", nargs=2, metavar=("DATASET", "DETECTOR"), help=argparse.SUPPRESS)
     given = reader.parse_args()
     if not os.environ.get("WIRESPEAK_DATA"):
@@ -215,8 +237,14 @@ def main() -> None:
     if given.one:
         course, detector = next(one for one in COURSES if one.name == given.one[0]), given.one[1]
         folder = given.work / course.name
-        return write(folder / f"{detector}.json", run(course, detector, folder))
-    _everything([one for one in COURSES if one.name in given.only], given.detector, given.work, given.output)
+        write(folder / f"{detector}.json", run(course, detector, folder))
+        return
+    courses = [one for one in COURSES if one.name in given.only]
+    if given.report:
+        for course in courses:
+            print(report(course, given.work), flush=True)
+        return
+    _everything(courses, given.detector, given.work, given.output)
 
 
 def _everything(courses: Sequence[Course], detectors: Sequence[str], work: Path, output: Path | None) -> None:

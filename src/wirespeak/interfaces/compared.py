@@ -39,8 +39,7 @@ are what memory rose by. Detectors run with their defaults; *set* names those th
 instead.
 
 The whole report of one dataset (tests between detectors, confusion, curves, failures) comes out of the same fold
-predictions: `wirespeak evaluate detector --keep out/datasets/NAME/folds`, with the dataset, protocol and folds named
-here. AutoGluon joins from an environment of its own ([evaluate.md](evaluate.md#autogluon))."""
+predictions: `python bench/datasets.py --only nsl-kdd --report`. AutoGluon joins from an environment of its own ([evaluate.md](evaluate.md#autogluon))."""
 
 
 def comparison_page() -> str:
