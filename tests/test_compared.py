@@ -61,7 +61,7 @@ def test_what_is_finished_is_not_run_again(real_data: Path, tmp_path: Path) -> N
     first, again = (
         subprocess.run(typed, capture_output=True, text=True, check=True, timeout=300) for _ in range(2)
     )
-    assert "of 36 s" in first.stdout or "stopped" in first.stdout
+    assert "of 24 s" in first.stdout or "stopped" in first.stdout
     assert again.stdout.splitlines()[0].endswith("isolation-forest: is there")
     text = (tmp_path / "datasets.json").read_text()
     assert len(json.loads(text)["datasets"][0]["detectors"]) == 1 and str(tmp_path) not in text

@@ -138,7 +138,9 @@ def _beside_the_reference(course: dict[str, Any], finished: list[dict[str, Any]]
             f"{name} {value:.3g} (here {forest['scores'][name][0]:.3f})"
             for name, value in reference["scores"].items()
         )
-        yield f"A plain random forest elsewhere, on {reference['on']}: {said}."
+        unseen = forest["scores"].get("unseen recall", [0, 0, 0, 0])[3]
+        such = f" Of the rows judged here {unseen:,} of {forest['rows']:,} do." if unseen else ""
+        yield f"A plain random forest elsewhere, on {reference['on']}: {said}.{such}"
         if course["name"] in _WHY:
             yield _WHY[course["name"]]
 
