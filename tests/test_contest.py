@@ -51,6 +51,16 @@ def test_another_question_is_asked_anew(task: Task, tmp_path: Path) -> None:
     )
 
 
+def test_a_file_sorted_by_label_teaches_no_less() -> None:
+    made = base(6, rows=900)
+    order = made.labels.arg_sort().to_numpy()
+    options = {"online": {"block": 60, "trees": 10}}
+    found, _ = contest(Task(made.take(order)), ["online"], k=2, options=options)
+    usual = made.labels.value_counts()["count"].max() / len(made)  # type: ignore[operator]
+    accuracy = found[0].judgement.score("accuracy")
+    assert accuracy is not None and accuracy.value > usual + 0.1
+
+
 def test_a_way_to_make_labels_even_is_known_by_name(task: Task) -> None:
     with pytest.raises(OptionError, match="smote"):
         contest(task, ["forest+smoot"], k=2)
