@@ -25,7 +25,7 @@ from wirespeak.data.fingerprint import fingerprints, mixed
 from wirespeak.data.split import Fold, Protocol, clock, feature_groups, folds
 from wirespeak.detect.drawer import DETECTORS
 from wirespeak.detect.learn import fitted
-from wirespeak.errors import MissingPart
+from wirespeak.errors import MissingPart, OptionError
 from wirespeak.evaluate.comparison import Result
 from wirespeak.evaluate.cost import Cost, measured
 from wirespeak.evaluate.failures import analyse
@@ -191,9 +191,10 @@ def _in_order(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[n
 
     Some files are sorted by label; a detector that learns rows as they come would forget one label over another.
     """
-    if dataset.columns("time"):
+    try:
         return rows[np.argsort(clock(dataset)[rows], kind="stable")]
-    return np.random.default_rng(seed).permutation(rows)
+    except OptionError:
+        return np.random.default_rng(seed).permutation(rows)
 
 
 def _spared(
