@@ -19,7 +19,7 @@ def detector(name: str, macro: float, **more: Any) -> dict[str, Any]:
     scores = {"macro-F1": [macro, macro - 0.01, macro + 0.01, 90], "accuracy": [0.9, 0.8, 0.95, 90]}
     return {
         "detector": name, "options": {}, "rows": 90, "scores": scores, "random_macro_f1": 0.99, "fit_s": 1.0,
-        "predict_s": 0.5, "predict_us": 12.0, "peak_mb": None, "seconds": 60.0, **more,
+        "predict_s": 0.5, "predict_us": 12.0, "peak_mb": None, "cpu_s": 60.0, **more,
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ Macro-F1 is the mean over the dataset's own labels; *over distinct rows* counts 
 once. Brackets hold 95 % intervals, drawn by groups of equal rows. *Recall of unseen names* is over attacks whose name
 the training side did not have, at a threshold set for 5 % false alarms on ordinary training rows that trained nothing;
 *false alarms there* is what became of those 5 % on the rows judged. *Random split* is the macro-F1 of a split that lets
-copies land on both sides: the number most papers print. Seconds are those of one core for all folds together, megabytes
+copies land on both sides: the number most papers print. Seconds are processor seconds of all folds together, megabytes
 are what memory rose by. Detectors run with their defaults; *set* names those that would take longer and what they got
 instead.
 
@@ -52,11 +52,11 @@ def comparison_page() -> str:
         return "\n\n".join([*opening, "Not run. `make comparison` measures it."]) + "\n"
     found = json.loads(_FILE.read_text("utf-8"))
     machine = found["machine"]
-    spent = sum(one.get("seconds", 0) for course in found["datasets"] for one in course["detectors"])
+    spent = sum(one.get("cpu_s", 0) for course in found["datasets"] for one in course["detectors"])
     opening += [
         f"{machine['cores']} cores, {machine['machine']}, Python {machine['python']}; {found['folds']} folds, seed {found['seed']}. "
-        f"Two detectors ran at a time, each on one core and within a budget; by the budgets all would take {found['budget_of_all_s'] / 60:.0f} "
-        f"minutes, what is shown took {spent / 120:.0f}. "
+        f"Two detectors ran at a time, each on one core and within a budget of processor seconds; by the budgets all would take "
+        f"{found['budget_of_all_s'] / 60:.0f} minutes, what is shown took {spent / 120:.0f}. "
         "What is wrong with these datasets is on [their own pages](datasets/index.md).",
         _READING,
     ]
