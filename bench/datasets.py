@@ -26,8 +26,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wirespeak.data.sources import read_dataset
-from wirespeak.data.split import Protocol, folds
+from wirespeak.data.split import Protocol, feature_groups, folds
 from wirespeak.evaluate.comparison import write_report
 from wirespeak.interfaces.contest import Task, contest, named
 from wirespeak.interfaces.measure import machine
@@ -69,7 +71,7 @@ COURSES = (
     Course(
         "ton-iot", "ton-iot/train_test_network_dev.csv", "group",
         reference=(("accuracy", 0.978), ("macro-F1", 0.951), ("binary accuracy", 0.998)),
-        on="rows kept apart whose features never occur in training (binary: all rows kept apart)",
+        on="rows kept apart whose features never occur in training (binary: all rows kept apart; on these its macro-F1 was 0.936)",
     ),
     Course(
         "ton-iot-addresses", "ton-iot/train_test_network_dev.csv", "group", addresses=True,
@@ -154,6 +156,7 @@ def describe(course: Course) -> dict[str, Any]:
     task = _task(course)
     found = folds(task.dataset, protocol=course.protocol, k=FOLDS, seed=SEED)
     aside = task.dataset.set_aside.height
+    copies = np.bincount(groups := feature_groups(task.dataset))
     return {
         "name": course.name,
         "title": task.dataset.title,
@@ -162,6 +165,8 @@ def describe(course: Course) -> dict[str, Any]:
         "rows": len(task.dataset),
         "rows_set_aside": aside,
         "labels": task.dataset.labels.n_unique(),
+        "distinct": len(copies),
+        "largest": {"rows": int(copies.max()), "label": task.dataset.labels[int(np.argmax(groups == copies.argmax()))]},
         "folds": [{"train": len(fold.train), "test": len(fold.test), "unseen": sorted(fold.unseen)} for fold in found],
         "budgets_s": {name: course.budget(name) for name in BUDGETS_S},
         "reference": {"scores": dict(course.reference), "on": course.on},

@@ -17,6 +17,7 @@ SCRIPT = Path(__file__).parent.parent / "bench" / "datasets.py"
 
 def detector(name: str, macro: float, **more: Any) -> dict[str, Any]:
     scores = {"macro-F1": [macro, macro - 0.01, macro + 0.01, 90], "accuracy": [0.9, 0.8, 0.95, 90]}
+    scores["macro-F1 over distinct rows"] = [0.6, None, None, 80]
     return {
         "detector": name, "options": {}, "rows": 90, "scores": scores, "random_macro_f1": 0.99, "fit_s": 1.0,
         "predict_s": 0.5, "predict_us": 12.0, "peak_mb": None, "cpu_s": 60.0, **more,
@@ -27,8 +28,8 @@ def detector(name: str, macro: float, **more: Any) -> dict[str, Any]:
 def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     course = {
         "name": "nsl-kdd", "title": "NSL-KDD", "protocol": "names-out", "addresses": False, "rows": 90,
-        "rows_set_aside": 1, "labels": 2, "folds": [{"train": 60, "test": 30, "unseen": ["smurf"]}],
-        "reference": {"scores": {"accuracy": 0.751}, "on": "other rows"},
+        "rows_set_aside": 1, "labels": 2, "distinct": 80, "largest": {"rows": 9, "label": "dos"}, "folds": [{"train": 60, "test": 30, "unseen": ["smurf"]}],
+        "reference": {"scores": {"accuracy": 0.751, "macro-F1": 0.494}, "on": "other rows"},
         "detectors": [
             detector("forest", 0.5), detector("lstm", 0.7, options={"rows": 20_000}),
             {"detector": "stack", "stopped_after_s": 150.0},
@@ -45,7 +46,11 @@ def test_the_page_ranks_detectors_and_names_those_that_were_stopped(results: Pat
     page = compared.comparison_page()
     assert page.index("| lstm | 0.700 (0.690 to 0.710)") < page.index("| forest | 0.500")
     assert "`rows` 20,000 |" in page and "budget: stack (150 s)" in page
-    assert "accuracy 0.751 (here 0.900)" in page and "what is shown took 1." in page
+    assert (
+        "accuracy 0.751 (here 0.900)" in page
+        and "0.494 (here 0.500; over distinct rows 0.600; random" in page
+        and "what is shown took 1." in page
+    )
 
 
 def test_one_picture_a_dataset(results: Path, tmp_path: Path) -> None:
