@@ -247,6 +247,18 @@ def test_a_model_that_stands_still_is_refused() -> None:
         LanguageGenerator(Still([])).sample("bulb", seconds=5, seed=1)
 
 
+def test_a_model_at_a_loss_begins_from_the_beginning() -> None:
+    class Forgetful(StandIn):
+        def _go_on(self, prompt: str, random: Random) -> str:
+            return (
+                " to target tcp at 80 silent an50 evI1 same;" if "to target" not in prompt else " to nowhere"
+            )
+
+    written = LanguageGenerator(Forgetful([])).write("syn-flood", seconds=30, seed=1)
+    assert written.anew == written.conversations - 1 > 3
+    assert written.steps["time_s"].max() > 25
+
+
 def test_profiles_by_the_names_people_use() -> None:
     assert profile_name("smart-bulb") == "bulb" and profile_name("Motion-Sensor") == "sensor"
     with pytest.raises(OptionError, match="Did you mean 'bulb'"):

@@ -15,6 +15,7 @@ from wirespeak.generate.script import parse
 
 ANSWER_TOKENS = 240
 _TRIES = 12  # answers in a row with nothing to read in them
+_ANEW = 2  # so many, and what came before is forgotten
 _LEAST, _MOST_UNREADABLE = 12, 0.5
 _ANSWERS, _ANSWERS_PER_S = 60, 3.0
 
@@ -22,14 +23,15 @@ _ANSWERS, _ANSWERS_PER_S = 60, 3.0
 @dataclass
 class Written:
     """What a model has written. steps: flow.realise.STEPS. answers: times it was asked; conversations: those that
-    could be read; set_aside: those that could not, by reason; cut: those an answer's limit broke off;
-    last_reason: what was wrong with the last one set aside."""
+    could be read; set_aside: those that could not, by reason; cut: those an answer's limit broke off; anew: times it
+    began from the beginning; last_reason: what was wrong with the last one set aside."""
 
     steps: pl.DataFrame
     answers: int = 0
     conversations: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
     cut: int = 0
+    anew: int = 0
     last_reason: str = "The answers are empty."
 
 
@@ -52,7 +54,8 @@ class LanguageGenerator:
         """Let the model write `seconds` of `profile`. Same seed, same bytes.
 
         A conversation that is no script, or cannot follow what came before, is counted and never repaired; the
-        model is asked again from there, with another seed. Raises OptionError for an unknown profile, ModelError
+        model is asked again from there, with another seed; when that does not help either, from the beginning, as
+        when a recorded life had ended and another followed. Raises OptionError for an unknown profile, ModelError
         where the model does not write scripts or time does not pass.
         """
         life = Life(profile_name(profile))
@@ -63,6 +66,9 @@ class LanguageGenerator:
             _read(self._ask(life.prompt(), seed=seed * 1_000_003 + written.answers), life, written)
             idle = 0 if written.conversations > before else idle + 1
             self._check(profile, written, idle, seconds)
+            if idle == _ANEW and life.now_s:
+                life.begin_anew()
+                written.anew += 1
         written.steps = life.steps(seconds)
         return written
 

@@ -68,6 +68,11 @@ class Life:
         )
         return f"write {self.profile}:{clocks}:{''.join(text for text, _ in self._recent)} {self.profile}:"
 
+    def begin_anew(self) -> None:
+        """Forget what was said and what is open, not what time it is: recorded lives end, and others follow."""
+        self.clocks.clear()
+        self._recent.clear()
+
     def is_open(self, role: str, application: str) -> bool:
         """Whether a connection of this kind can go on."""
         clock = self.clocks.get((role, application))
