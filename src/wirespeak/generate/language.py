@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -17,7 +18,8 @@ ANSWER_TOKENS = 240
 _TRIES = 12  # answers in a row with nothing to read in them
 _ANEW = 2  # so many, and what came before is forgotten
 _LEAST, _MOST_UNREADABLE = 12, 0.5
-_ANSWERS, _ANSWERS_PER_S = 60, 3.0
+# A slow reader of web pages opens thirty connections a second, of which an answer holds four.
+_ANSWERS, _ANSWERS_PER_S = 60, 20.0
 
 
 @dataclass
@@ -50,8 +52,15 @@ class LanguageGenerator:
         """Packet steps (flow.realise.STEPS) of `seconds` of a device's or attacker's life. See `write`."""
         return self.write(profile, seconds=seconds, seed=seed).steps
 
-    def write(self, profile: str, *, seconds: float, seed: int) -> Written:
-        """Let the model write `seconds` of `profile`. Same seed, same bytes.
+    def write(
+        self,
+        profile: str,
+        *,
+        seconds: float,
+        seed: int,
+        progress: Callable[[float], None] = lambda share: None,
+    ) -> Written:
+        """Let the model write `seconds` of `profile`. Same seed, same bytes. progress: told the share written.
 
         A conversation that is no script, or cannot follow what came before, is counted and never repaired; the
         model is asked again from there, with another seed; when that does not help either, from the beginning, as
@@ -64,6 +73,7 @@ class LanguageGenerator:
         while life.now_s < seconds:
             before = written.conversations
             _read(self._ask(life.prompt(), seed=seed * 1_000_003 + written.answers), life, written)
+            progress(min(1.0, life.now_s / seconds))
             idle = 0 if written.conversations > before else idle + 1
             self._check(profile, written, idle, seconds)
             if idle == _ANEW and life.now_s:

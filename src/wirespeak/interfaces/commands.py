@@ -211,8 +211,12 @@ def generate(
     options = {"profile": profile, "output": output, "minutes": minutes, "seed": seed, "model": model}
     run = Run("generate", options, _model_folder(model), seed)
     with one_file(output, run, name=f"{profile}.pcap", suffixes=(".pcap", *TABLES)) as target:
-        progress(f"writing {minutes:g} minutes of {profile}")
-        traffic.write(profile, target, run, minutes=minutes, seed=seed, model=model)
+        doing = f"writing {minutes:g} minutes of {profile}"
+        progress(doing)
+        traffic.write(
+            profile, target, run, minutes=minutes, seed=seed, model=model,
+            progress=lambda share: progress(doing, share),
+        )  # fmt: skip
     what = "flows" if output.suffix in TABLES else "packets"
     return run.done(output, f"{_said(run, 'conversations', what)}: {output}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from wirespeak.data import tables
@@ -14,10 +15,18 @@ from wirespeak.wire import decode, write_pcap
 
 
 def write(
-    profile: str, target: Path, run: Run, *, minutes: float, seed: int, model: str | None = None
+    profile: str,
+    target: Path,
+    run: Run,
+    *,
+    minutes: float,
+    seed: int,
+    model: str | None = None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> None:
     """Write `minutes` of `profile` as packets or, by the suffix of `target`, as their flow table; count in `run`."""
-    written = LanguageGenerator(load_model(model)).write(profile, seconds=60 * minutes, seed=seed)
+    generator = LanguageGenerator(load_model(model))
+    written = generator.write(profile, seconds=60 * minutes, seed=seed, progress=progress)
     made = realise(written.steps, seed=seed)
     run.notes["written"] = {
         "answers": written.answers,
