@@ -31,6 +31,9 @@ from wirespeak.records import RunCard, Score
 STAGED = ".wirespeak-"
 """How the name of a hidden folder begins."""
 
+_ARGUMENTS = ("inputs", "files")
+"""What a verb takes without the name of an option."""
+
 _ADVICE = {
     errno.ENOSPC: "the disk is full. Free some space or choose another place with -o",
     errno.EDQUOT: "your disk quota is used up. Free some space or choose another place with -o",
@@ -179,15 +182,19 @@ def as_json(value: Any) -> str:
 def command_line(verb: str, options: Mapping[str, Any]) -> str:
     """The command that does this again. Options at None are left out.
 
-    >>> command_line("flows", {"inputs": [Path("a b.pcap")], "output": Path("x.csv"), "idle_s": 60.0})
-    "wirespeak flows 'a b.pcap' --output x.csv --idle-s 60.0"
+    >>> options = {"inputs": [Path("a b.pcap")], "drop": ["id", "ts"], "dedupe": True, "idle_s": 60.0}
+    >>> command_line("flows", options)
+    "wirespeak flows 'a b.pcap' --drop id --drop ts --dedupe --idle-s 60.0"
     """
     words = ["wirespeak", *verb.split()]
     for name, value in options.items():
-        if isinstance(value, list | tuple):
+        if name in _ARGUMENTS:
             words += [str(item) for item in value]
-        elif value is not None:
-            words += [f"--{name.replace('_', '-')}", str(value)]
+            continue
+        option = f"--{name.replace('_', '-')}"
+        for item in value if isinstance(value, list | tuple) else [value]:
+            if item is not None and item is not False:
+                words += [option] if item is True else [option, str(item)]
     return shlex.join(words)
 
 
