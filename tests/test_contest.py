@@ -37,6 +37,13 @@ def test_what_was_kept_is_not_asked_again(
         assert one.judgement.predictions.equals(other.judgement.predictions)
 
 
+def test_a_name_that_is_none_is_met_before_the_work() -> None:
+    assert contests.named(["forest", "forest+smote", "forest"]) == ["forest", "forest+smote"]
+    for name, nearest in {"forrest": "forest", "forest+smot": "smote", "forest+": "Known"}.items():
+        with pytest.raises(OptionError, match=nearest):
+            contests.named(["all", name])
+
+
 def test_another_question_is_asked_anew(task: Task, tmp_path: Path) -> None:
     told = Told(["a"], [np.arange(2)], [np.ones((2, 1), np.float32)], [np.zeros(2, bool)], [np.zeros(0)])
     told.save(tmp_path / "forest.npz", "one question")

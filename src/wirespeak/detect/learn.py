@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import polars as pl
 
-from wirespeak.data.balance import WAYS, evened
+from wirespeak.data.balance import WAYS, Way, evened
 from wirespeak.data.dataset import Dataset
-from wirespeak.detect.drawer import make
+from wirespeak.detect.drawer import DETECTORS, make
 from wirespeak.detect.tabular import TableDetector
 from wirespeak.errors import unknown_name
 
@@ -44,6 +44,20 @@ def learn(
     )
 
 
+def kind_and_way(detector: str) -> tuple[str, Literal["", "weights"] | Way]:
+    """The kind of detector and the way to even out its training rows, "" for none. Raises OptionError for neither.
+
+    >>> kind_and_way("forest+smote")
+    ('forest', 'smote')
+    """
+    kind, plus, way = detector.partition("+")
+    if kind not in DETECTORS:
+        raise unknown_name("detector", kind, DETECTORS)
+    if plus and way not in ("weights", *WAYS):
+        raise unknown_name("way to make labels even", way, ("weights", *WAYS))
+    return kind, way  # type: ignore[return-value]
+
+
 def fitted(
     detector: str,
     features: pl.DataFrame,
@@ -59,13 +73,11 @@ def fitted(
     has), `forest+over`, `forest+under` and `forest+smote` (see `data.balance.evened`). names: a finer label of each
     row. options: of the detector. Raises OptionError for a name that is none.
     """
-    kind, _, way = detector.partition("+")
+    kind, way = kind_and_way(detector)
     if way == "weights":
         options = {"balance": 1.0} | options
-    elif way or detector != kind:
-        if way not in WAYS:
-            raise unknown_name("way to make labels even", way, ("weights", *WAYS))
-        make(kind, **options)  # a mistake in the name comes before the work
+    elif way:
+        make(kind, **options)  # a mistake in the options comes before the work
         features, labels, names = evened(features, labels, names, way=way, seed=seed)
     return make(kind, **options).fit(
         features, labels.to_list(), seed=seed, names=None if names is None else names.to_list()

@@ -24,7 +24,7 @@ from wirespeak.data.dataset import Dataset
 from wirespeak.data.fingerprint import fingerprints, mixed
 from wirespeak.data.split import Fold, Protocol, clock, feature_groups, folds
 from wirespeak.detect.drawer import DETECTORS
-from wirespeak.detect.learn import fitted
+from wirespeak.detect.learn import fitted, kind_and_way
 from wirespeak.errors import MissingPart, OptionError
 from wirespeak.evaluate.comparison import Result
 from wirespeak.evaluate.cost import Cost, measured
@@ -138,7 +138,13 @@ def contest(
 
 
 def named(names: Sequence[str]) -> list[str]:
-    """The detectors that are meant, each once. `all` is every one but those that stand apart."""
+    """The detectors that are meant, each once. `all` is every one but those that stand apart.
+
+    Raises OptionError for a name that is none, before any of them has worked.
+    """
+    for name in names:
+        if name != "all":
+            kind_and_way(name)
     everyone = [name for name in DETECTORS if name not in APART]
     return list(dict.fromkeys(one for name in names for one in (everyone if name == "all" else [name])))
 
