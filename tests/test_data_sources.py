@@ -435,10 +435,11 @@ def test_a_fetched_file_is_checked_before_it_gets_its_name(server: tuple[str, Pa
 
 
 def test_a_dataset_behind_a_form_is_not_fetched_but_explained(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"Open https://www.unb.ca.* form "):
+        catalogue.fetch("nsl-kdd", tmp_path)
+    write(tmp_path / "any.csv", made(SOURCES["nsl-kdd"]))
     record = catalogue.fetch("nsl-kdd", tmp_path)
-    assert record["fetched"] == []
-    assert "form" in record["instructions"]
-    assert record["then"] == "wirespeak data check FILE"
+    assert record["fetched"] == [] and "No published file has 6 rows" in record["found"][0]["notes"][0]
     with pytest.raises(OptionError, match="Did you mean"):
         catalogue.fetch("nsl-kd", tmp_path)
 

@@ -54,7 +54,7 @@ def catalogue(folder: Path | None = None) -> list[dict[str, Any]]:
 
 def _found(folder: Path) -> dict[str, list[str]]:
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder. Give the folder you keep datasets in.")
+        raise InputError(f"{folder}: not a folder. Give the folder you keep datasets in.")
     found: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix in SUFFIXES and path.is_file():
@@ -151,10 +151,11 @@ def _sha256(path: Path) -> str:
 
 
 def fetch(name: str, folder: Path, *, files: Iterable[str] | None = None) -> dict[str, Any]:
-    """Fetch the files of a dataset into a folder, or say where they are had when an account is needed.
+    """Fetch the files of a dataset into a folder, or check those that a person has put there.
 
     files: names of some of its downloads; by default the first. The record: name, home, terms, fetched (file,
-    address, bytes, sha256, verified), and, when nothing could be fetched, `instructions` and `then`.
+    address, bytes, sha256, verified) and, of a dataset that only a person can fetch, found (file, bytes, sha256,
+    notes). Raises InputError that says where to click when such a one is not there yet.
     """
     source = _source(name)
     downloads = {each.file: each for each in source.downloads}
@@ -162,12 +163,25 @@ def fetch(name: str, folder: Path, *, files: Iterable[str] | None = None) -> dic
         if file not in downloads:
             raise unknown_name(f"file of {source.title}", file, downloads)
     chosen = [downloads[file] for file in files] if files else list(source.downloads[:1])
-    record: dict[str, Any] = {"name": name, "home": source.home, "terms": source.terms, "fetched": []}
-    if not chosen:
-        record["instructions"] = f"Open {source.home}. {source.fetching}"
-        record["then"] = "wirespeak data check FILE"
-    record["fetched"] = [download(each, folder) for each in chosen]
-    return record
+    there = _found(folder).get(name, []) if not chosen and folder.is_dir() else []
+    if not chosen and not there:
+        raise InputError(
+            f"{source.title} has to be fetched by hand. Open {source.home}. {source.fetching} Put the files into "
+            f"{folder} and say this again to have them checked."
+        )
+    return {
+        "name": name,
+        "home": source.home,
+        "terms": source.terms,
+        "fetched": [download(each, folder) for each in chosen],
+        "found": [_checked(Path(path)) for path in there],
+    }
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """What one file is and how it differs from what was published."""
+    record, _ = check([path])
+    return {**record["files"][0], "notes": record["notes"]}
 
 
 def download(wanted: Download, folder: Path) -> dict[str, Any]:

@@ -89,6 +89,10 @@ def list_datasets(
         rows = ", ".join(f"{part} {count:,}" for part, count in entry["published"].items() if count)
         lines.append(f"{entry['name']:<14} {entry['title']}{f' ({rows})' if rows else ''}")
         lines += [f"{'':<14}   {path}" for path in entry["found"]]
+    if place and not any(entry["found"] for entry in known):
+        lines.append(
+            f"No file below {place} has the columns of one of these. Describe your own with --map FILE.toml."
+        )
     return run.done(None, "\n".join(lines))
 
 
@@ -130,7 +134,7 @@ def describe_dataset(
     from wirespeak.data.catalogue import describe
 
     files = [Path(one) for one in what]
-    if len(files) == 1 and not files[0].is_file():
+    if len(files) == 1 and not (files[0].exists() or files[0].suffix or files[0].parent.name):
         run = Run("data describe", {"name": what[0]})
         if label or row or by or output:
             raise OptionError(
@@ -183,19 +187,20 @@ def fetch_dataset(
 ) -> Outcome:
     """Fetch a dataset from its publisher, or say where it is had.
 
-    What arrives is checked against its published size and sha256 before it gets its name.
+    What arrives is checked against its published size and sha256 before it gets its name. A dataset that only a
+    person can fetch is checked once it lies in the folder.
     """
     from wirespeak.data.catalogue import fetch
 
     run = Run("data fetch", {"name": name, "output": output}, reproducible=False)
     progress(f"fetching {name}")
     record = fetch(name, output)
-    run.count(taken=0, given=len(record["fetched"]))
-    if record["fetched"]:
-        said = "\n".join(f"{one['file']}  {one['bytes']:,} bytes" for one in record["fetched"])
-    else:
-        said = f"{record['instructions']}\nThen: {record['then']}"
-    return run.done(None, f"{said}\nTerms: {record['terms']}")
+    files = [*record["fetched"], *record["found"]]
+    run.count(taken=0, given=len(files))
+    lines = [f"{one['file']}  {one['bytes']:,} bytes" for one in files]
+    lines += [f"  {note}" for one in record["found"] for note in one["notes"]]
+    card = run.card([Path(one["file"]) for one in files])
+    return Outcome(card, "\n".join([*lines, f"Terms: {record['terms']}"]))
 
 
 def audit(
