@@ -65,6 +65,19 @@ def test_from_audit_to_comparison(pumps: tuple[Path, Path], tmp_path: Path, wire
     assert pl.read_parquet(tmp_path / "comparison" / "predictions.parquet").height == 1200
 
 
+def test_the_official_rows_are_read_by_the_map_and_counted(
+    pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run
+) -> None:
+    data, described = pumps
+    (test := tmp_path / "test.csv").write_text(data.read_text() + "10.0.0.1,x,5,sc1,Scan\n")
+    chosen = ["--by", "official", "--test", test, "--on-bad-row", "skip"]
+    done = wirespeak("split", data, "--map", described, *chosen, "-o", tmp_path / "split", "--json")
+    counts = json.loads(done.stdout)["counts"]
+    assert (counts["in"], counts["out"], sum(counts["set_aside"].values())) == (1201, 1200, 1)
+    assert "test.csv,602,packets,x,expected a number" in (tmp_path / "split" / "set-aside.csv").read_text()
+    assert "validation part is split by group" in done.stderr
+
+
 def test_a_trained_detector_answers_every_row_in_order(
     pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run
 ) -> None:
@@ -135,7 +148,9 @@ def test_classes_rows_and_sides_are_told_apart(
         (("split", "{data}", "--map", "{map}", "--drop", "hints"), "hint"),
         (("train", "{data}", "--map", "{map}", "--detector", "forrest"), "forest"),
         (("train", "{data}", "--map", "{map}", "--detector", "forest+smoot"), "smote"),
+        (("split", "{data}", "--map", "{map}", "--test", "{data}"), "--test is for the official"),
         (("data", "describe", "nsl-kd"), "nsl-kdd"),
+        (("data", "describe", "pumps.csw"), "no such file"),
         (("data", "describe", "nsl-kdd", "--row", "1"), "files"),
         (("data", "describe", "{data}", "--map", "{map}", "--row", "1"), "twice"),
         (("data", "describe", "{data}", "--map", "{map}", "--label", "Scan", "--label", "Scam"), "Scan"),

@@ -203,6 +203,21 @@ def test_split_takes_every_protocol(dataset: Dataset, tmp_path: Path, protocol: 
     assert (tmp_path / "train-all.parquet").is_file()
 
 
+@pytest.mark.parametrize(("groups", "parted"), [(8, "recording"), (6, "group")])
+def test_split_says_how_validation_was_chosen(
+    dataset: Dataset, tmp_path: Path, groups: int, parted: str
+) -> None:
+    few = replace(dataset, groups=pl.Series(np.arange(len(dataset)) % groups))
+    card = split(few, tmp_path, protocol="recording", test_share=0.34, validation_share=0.12)
+    assert (card["protocol"], card["validation_protocol"]) == ("recording", parted)
+
+
+def test_stages_have_no_copies_in_the_columns_that_are_left(dataset: Dataset, tmp_path: Path) -> None:
+    card = split(dataset, tmp_path, drop=dataset.features()[1:], with_stages=True)
+    left = pl.read_parquet(tmp_path / "train-all.parquet")
+    assert left.height == left[card["columns"][0]].n_unique() < card["parts"]["train"]["rows"]
+
+
 def test_fingerprints_know_values_not_types() -> None:
     table = pl.DataFrame({"a": [1, 1, None, 2**60, 2**60 + 1], "b": ["x", "x", None, "x", "x"]})
     keys = fingerprints(table)

@@ -82,7 +82,7 @@ def folds(
     place = _PLACES[protocol](dataset, k, seed, fields)
     if len(np.unique(place)) < k:
         raise OptionError(
-            f"{dataset.title} cannot be split {protocol} into {k}: some folds get no rows. Ask for fewer folds."
+            f"{dataset.title} cannot be split {protocol} into {k}: some get no rows. Ask for fewer folds or larger shares."
         )
     return [_fold(dataset, f"{protocol}-{i + 1}", place != i, place == i) for i in range(k)]
 
@@ -92,13 +92,20 @@ def feature_groups(dataset: Dataset, fields: Sequence[str] | None = None) -> Row
     return numbered(fingerprints(dataset.table, dataset.features() if fields is None else fields))
 
 
-def stages(dataset: Dataset, rows: Rows, *, sizes: Sequence[int] = STAGES, seed: int = 0) -> dict[str, Rows]:
+def stages(
+    dataset: Dataset,
+    rows: Rows,
+    *,
+    sizes: Sequence[int] = STAGES,
+    seed: int = 0,
+    fields: Sequence[str] | None = None,
+) -> dict[str, Rows]:
     """Nested training sets out of `rows`: `10k`, `30k`, ... and `all`, each within the next.
 
-    No two rows of a stage have equal features. Every stage but `all` is balanced: labels get equal counts, and
+    No two rows of a stage are equal in `fields`, by default the features. Every stage but `all` is balanced: labels get equal counts, and
     a label with too few rows gives all it has. A size beyond the distinct rows there are is left out.
     """
-    keys = fingerprints(dataset.table[rows], dataset.features())
+    keys = fingerprints(dataset.table[rows], dataset.features() if fields is None else fields)
     distinct = copies(keys) == 0
     rows, keys = rows[distinct], keys[distinct]
     label, _ = codes(dataset.labels[rows])
@@ -130,6 +137,9 @@ def split(
 ) -> dict[str, Any]:
     """Write `train`, `validation` and `test.parquet` and `split.json` into the folder `output`; returns the latter.
 
+    `split.json` says in `validation_protocol` how the validation part was chosen: by groups of equal rows where the
+    protocol leaves too little to choose it in the same way.
+
     The files hold the features less `drop` (with `addresses`, addresses and ports too) and the `ANSWERS`.
     Columns of any other role are left out: they say who, when or the answer itself. dedupe: keep the first of
     rows with equal features and label. with_stages: `train-10k.parquet`, ... as well. Raises OptionError.
@@ -144,7 +154,7 @@ def split(
             f"column '{taken[0]}' has the name of an answer. Leave it out with --drop {taken[0]}."
         )
     kept = _distinct(dataset, columns) if dedupe else np.arange(len(dataset), dtype=np.int64)
-    sides = _sides(dataset.take(kept), test, protocol, test_share, validation_share, seed, columns)
+    sides, inner = _sides(dataset.take(kept), test, protocol, test_share, validation_share, seed, columns)
     sides = {
         name: rows if name == "test" and test is not None else kept[rows] for name, rows in sides.items()
     }
@@ -152,7 +162,7 @@ def split(
         name: (test if name == "test" and test is not None else dataset, rows) for name, rows in sides.items()
     }
     if with_stages:
-        nested = stages(dataset, sides["train"], seed=seed)
+        nested = stages(dataset, sides["train"], seed=seed, fields=columns)
         tables |= {f"train-{name}": (dataset, rows) for name, rows in nested.items()}
     for name, (source, rows) in tables.items():
         _written(source, rows, columns).write_parquet(output / f"{name}.parquet", compression="zstd")
@@ -161,6 +171,7 @@ def split(
     card = {
         "dataset": dataset.name,
         "protocol": protocol,
+        "validation_protocol": inner,
         "seed": seed,
         "rows": len(dataset),
         "duplicates_left_out": len(dataset) - len(kept),
@@ -380,8 +391,11 @@ def _sides(
     validation_share: float,
     seed: int,
     columns: Sequence[str],
-) -> dict[str, Rows]:
-    """Positions of the rows of train, validation and test. Validation is parted from train as test was."""
+) -> tuple[dict[str, Rows], Protocol]:
+    """Positions of the rows of train, validation and test, and how validation was parted from train.
+
+    As test was, or by groups where what is left cannot be parted like that again.
+    """
     if not (0 < test_share < 1 and 0 < validation_share < 1 - test_share):
         raise OptionError(
             "the shares of test and validation must be above 0 and leave something to train on."
@@ -399,9 +413,11 @@ def _sides(
     try:
         inner = folds(rest, protocol=again, k=times, seed=seed + 1, fields=columns)
     except OptionError:
-        inner = folds(rest, protocol="group", k=times, seed=seed + 1, fields=columns)
-    chosen = inner[-1] if protocol == "time" else inner[0]
-    return {"train": fold.train[chosen.train], "validation": fold.train[chosen.test], "test": fold.test}
+        again = "group"
+        inner = folds(rest, protocol=again, k=times, seed=seed + 1, fields=columns)
+    chosen = inner[-1] if again == "time" else inner[0]
+    sides = {"train": fold.train[chosen.train], "validation": fold.train[chosen.test], "test": fold.test}
+    return sides, again
 
 
 def _distinct(dataset: Dataset, columns: Sequence[str]) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
 from enum import StrEnum
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from wirespeak.errors import OptionError
+from wirespeak.errors import InputError, OptionError
 from wirespeak.interfaces.options import Folder, Seed, output_option
 from wirespeak.interfaces.output import Outcome, Run, as_json, folder
 from wirespeak.interfaces.progress import Say, quiet
@@ -240,7 +241,7 @@ def audit(
         progress(f"auditing {len(dataset):,} rows")
         found = inspect(dataset, folds(dataset, protocol=by.value, seed=seed)[0] if by else None)
         page.write(dataset, found, hidden, rows=rows)
-        _set_aside(dataset, hidden)
+        _set_aside(hidden, dataset)
     lines = [f"  {finding.severity:<8} {finding.says}" for finding in found[:15]]
     more = f"  and {len(found) - 15} more" if len(found) > 15 else ""
     said = [f"{dataset.title}: {len(found)} findings", *lines, *([more] if more else [])]
@@ -287,13 +288,16 @@ def split(
     run = Run("split", options, [*files, *([test] if test else [])], seed)
     with folder(output, run) as hidden:
         dataset = _read(run, files, source, map, on_bad_row, progress)
+        official = _official(run, test, dataset, by, map, on_bad_row)
         progress("dividing")
         card = divide(
             dataset, hidden, protocol=by.value, test_share=test_share, validation_share=validation_share,
             drop=drop or (), dedupe=dedupe, addresses=addresses, with_stages=stages, seed=seed,
-            test=_official(test, dataset, on_bad_row),
+            test=official,
         )  # fmt: skip
-        _set_aside(dataset, hidden)
+        _set_aside(hidden, dataset, official)
+    if card["validation_protocol"] != by.value:
+        run.warnings.append(f"the validation part is split by {card['validation_protocol']}, not {by.value}.")
     sizes = ", ".join(f"{name} {part['rows']:,}" for name, part in card["parts"].items())
     return run.done(output, f"{dataset.title}, {by.value} split: {sizes}")
 
@@ -357,7 +361,8 @@ def evaluate_detector(
     chosen = contest.named(detector or ["all"])
     with folder(output, run) as hidden:
         dataset = _read(run, data, source, map, on_bad_row, progress)
-        task = contest.Task(dataset, binary, addresses, _official(test, dataset, on_bad_row))
+        official = _official(run, test, dataset, protocol, map, on_bad_row)
+        task = contest.Task(dataset, binary, addresses, official)
         budgets = {name: {"budget_s": budget} for name in contest.searching()} if budget else {}
         results, absent = contest.contest(
             task, chosen, protocol=protocol.value, k=folds, seed=seed, options=budgets, keep=keep,
@@ -370,7 +375,7 @@ def evaluate_detector(
             f"{dataset.title}: {'attack against normal' if binary else 'by label'}, {protocol.value} split"
         )
         write_report(hidden, results, title=title, notes=notes, seed=seed)
-        _set_aside(dataset, hidden)
+        _set_aside(hidden, dataset, official)
     run.warnings += [f"{name} did not run: {why}" for name, why in absent.items()]
     best = ranked(results)[0]
     run.scores = best.judgement.scores
@@ -434,18 +439,37 @@ def _read(
 def _count(run: Run, dataset: Dataset) -> None:
     from wirespeak.data.catalogue import counted
 
-    aside = counted(dataset.set_aside["reason"])
-    run.count(taken=len(dataset) + sum(aside.values()), given=len(dataset), set_aside=aside)
+    before = run.counts
+    aside = Counter(before["set_aside"]) + Counter(counted(dataset.set_aside["reason"]))
+    whole = len(dataset) + dataset.set_aside.height
+    run.count(taken=before["in"] + whole, given=before["out"] + len(dataset), set_aside=aside)
     run.warnings += dataset.notes
 
 
-def _official(test: Path | None, dataset: Dataset, on_bad_row: str) -> Dataset | None:
+def _official(
+    run: Run, test: Path | None, dataset: Dataset, by: SplitBy, map: Path | None, on_bad_row: str
+) -> Dataset | None:
+    """The official test rows, counted in `run` too."""
     from wirespeak.data.sources import read_dataset
 
-    return read_dataset([test], source=dataset.name, on_bad_row=str(on_bad_row)) if test else None
+    if test is None:
+        return None
+    if by is not SplitBy.official:
+        raise OptionError(
+            f"--test is for the official division, and this split is {by.value}. Leave one of them out."
+        )
+    found = read_dataset([test], source=None if map else dataset.name, map=map, on_bad_row=str(on_bad_row))
+    lacking = [name for name in dataset.features() if name not in found.fields]
+    if lacking:
+        raise InputError(f"{test}: has no column '{lacking[0]}', which {dataset.files[0]} has.")
+    _count(run, found)
+    return found
 
 
-def _set_aside(dataset: Dataset, hidden: Path) -> None:
+def _set_aside(hidden: Path, *datasets: Dataset | None) -> None:
     """The rows left out, where there are any."""
-    if dataset.set_aside.height:
-        dataset.set_aside.write_csv(hidden / "set-aside.csv")
+    import polars as pl
+
+    rows = pl.concat([dataset.set_aside for dataset in datasets if dataset is not None])
+    if rows.height:
+        rows.write_csv(hidden / "set-aside.csv")
