@@ -161,7 +161,7 @@ def test_bytes_that_are_not_utf8_are_a_bad_row(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     write(path, spoil(made(SOURCES["unsw-nb15"]), "proto", "@@"))
     path.write_bytes(path.read_bytes().replace(b"@@", b"t\x96p"))
-    with pytest.raises(InputError, match=r"line 4: text that is not UTF-8"):
+    with pytest.raises(InputError, match=r"line 4: column 'proto' is 't\\x96p', text that is not UTF-8"):
         read_dataset([path])
     assert len(read_dataset([path], on_bad_row="skip")) == ROWS - 1
 
@@ -235,6 +235,32 @@ def test_how_numbers_are_written_is_kept(tmp_path: Path) -> None:
     assert read.formats["service"].to_list() == [dataset.POINT_ZERO] + [dataset.OTHER] * 5
     assert read.take([4, 0]).formats["rate"].to_list() == [dataset.EMPTY, dataset.INTEGER]
     assert read.table["rate"].to_list() == [1, 2, 2.5, 1000, None, 7]
+
+
+def test_one_row_without_a_header_is_recognised(tmp_path: Path) -> None:
+    source = SOURCES["nsl-kdd"]
+    path = write(tmp_path / "a.csv", [["0" if field.kind == "number" else "tcp" for field in source.fields]])
+    path.write_text(path.read_text().replace("tcp,0\n", "normal,21\n"))
+    read = read_dataset([path])
+    assert (read.name, len(read)) == ("nsl-kdd", 1)
+
+
+def test_numbers_of_row_and_second_labels_are_no_features(tmp_path: Path) -> None:
+    lines = made(SOURCES["ton-iot"])
+    name = lines[0].index("type")
+    more = [["", *lines[0], "type"], *([str(row), *line, line[name]] for row, line in enumerate(lines[1:]))]
+    read = read_dataset([write(tmp_path / "a.csv", more)])
+    assert read.features() == read_dataset([write(tmp_path / "b.csv", lines)]).features()
+    assert (read.fields[""].role, read.fields["type.1"].role) == ("order", "label")
+
+
+def test_booleans_are_numbers(tmp_path: Path) -> None:
+    lines = made(SOURCES["nsl-kdd"])
+    read = read_dataset([write(tmp_path / "a.csv", lines)])
+    table = read.table.with_columns(pl.col("land") > 2)
+    table.write_parquet(tmp_path / "a.parquet")
+    again = read_dataset([tmp_path / "a.parquet"])
+    assert again.table["land"].to_list() == [0, 0, 1, 1, 1, 1] and not again.set_aside.height
 
 
 def test_an_unpublished_column_is_read_and_named(tmp_path: Path) -> None:
@@ -379,6 +405,23 @@ def test_any_table_can_be_mapped(tmp_path: Path) -> None:
         read_dataset([tmp_path / "a.csv"], map=tmp_path / "bad.toml")
 
 
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('missing = "-"', "'missing' is '-', expected a list"),
+        ('separator = ";;"', "expected one character"),
+        ('encoding = "klingon"', "encoding is 'klingon'"),
+        ('infinities = "no"', "expected true or false"),
+    ],
+)
+def test_a_mistake_in_a_map_is_named(line: str, says: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("class\nnormal\n")
+    (tmp_path / "map.toml").write_text(f'[dataset]\nname = "a"\nlabel = "class"\n{line}\n')
+    with pytest.raises(OptionError, match=says) as raised:
+        read_dataset([tmp_path / "a.csv"], map=tmp_path / "map.toml")
+    assert "map.toml: " in str(raised.value)
+
+
 def test_what_cannot_be_recognised_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match=r"--map FILE.toml"):
@@ -390,6 +433,13 @@ def test_what_cannot_be_recognised_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"PK\x03\x04 and so on")
     with pytest.raises(InputError, match="Unpack it"):
         read_dataset([tmp_path / "a.zip"])
+    with pytest.raises(InputError, match="a folder"):
+        read_dataset([tmp_path])
+    with pytest.raises(OptionError, match="given twice"):
+        read_dataset([tmp_path / "a.csv", tmp_path / ".." / tmp_path.name / "a.csv"])
+    (tmp_path / "binary.csv").write_bytes(b"a,b\n\0,\1\n")
+    with pytest.raises(InputError, match="not text"):
+        read_dataset([tmp_path / "binary.csv"])
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputError, match="no rows"):
         read_dataset([tmp_path / "empty.csv"])

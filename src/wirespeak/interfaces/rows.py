@@ -15,6 +15,7 @@ from wirespeak.data.dataset import Dataset
 from wirespeak.data.fingerprint import fingerprints, numbered
 from wirespeak.data.sources import read_dataset
 from wirespeak.data.sources.cells import peek
+from wirespeak.data.sources.source import many
 from wirespeak.detect import drawer
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.tabular import TableDetector
@@ -77,7 +78,7 @@ def write(inputs: Sequence[Path], folder: Path, run: Run, *, detector: Path, pro
     counts = ", ".join(
         f"{label} {n:,}" for label, n in verdicts["label"].drop_nulls().value_counts(sort=True).rows()
     )
-    return Text(f"{len(verdicts):,} rows judged by {judging.name}: {counts}")
+    return Text(f"{many(len(verdicts), 'row')} judged by {judging.name}: {counts}")
 
 
 def _verdicts(
@@ -123,7 +124,7 @@ def _places(dataset: Dataset, path: Path) -> list[int]:
     if not dataset.set_aside.height:
         return list(range(len(dataset)))
     head = peek(path)
-    first = 2 if set(head.first) & set(dataset.fields) else 1
+    first = 2 if not head.typed and set(head.first) & set(dataset.fields) else 1
     lost = np.sort(dataset.set_aside["line"].to_numpy() - first)
     rest = np.setdiff1d(np.arange(len(dataset) + len(lost)), lost)
     return [*rest[: len(dataset)].tolist(), *lost.tolist()]

@@ -56,6 +56,11 @@ def read_dataset(
     """
     if not paths:
         raise OptionError("no file given. Give the CSV or parquet files of one dataset.")
+    again = next(
+        (path for path in paths if [each.resolve() for each in paths].count(path.resolve()) > 1), None
+    )
+    if again:
+        raise OptionError(f"{again} is given twice. Give each file once.")
     if on_bad_row not in ON_BAD_ROW:
         raise unknown_name("answer to a bad row", on_bad_row, ON_BAD_ROW)
     if map is not None:
@@ -97,7 +102,10 @@ def _fit_as(head: Head, name: str) -> Fit:
         raise unknown_name("dataset", name, SOURCES)
     found = fit(head, SOURCES[name])
     if found is None:
+        wanted = [known.name for known in SOURCES[name].fields if known.role != "label"]
+        lacking = [each for each in wanted if each not in head.names]
         raise InputError(
-            f"{head.path}: has not the columns of {SOURCES[name].title}. Leave --source out to have it recognised."
+            f"{head.path}: has not the columns of {SOURCES[name].title}, such as '{lacking[0]}'. "
+            "'wirespeak data check FILE' says what it holds."
         )
     return found

@@ -38,6 +38,11 @@ class Head:
     typed: bool = False
     separator: str = ","
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The first record as names of columns, each there once."""
+        return unrepeated(self.first)
+
 
 @dataclass(frozen=True)
 class Misfit:
@@ -77,6 +82,10 @@ def peek(path: Path, *, separator: str | None = None) -> Head:
             start = file.read(PEEK_BYTES)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file. Check the name.") from error
+    except IsADirectoryError as error:
+        raise InputError(
+            f"{path}: a folder, expected a file. 'wirespeak data list {path}' says what is in it."
+        ) from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     if start.startswith(PARQUET):
@@ -87,6 +96,8 @@ def peek(path: Path, *, separator: str | None = None) -> Head:
         raise InputError(f"{path}: a zip archive. Unpack it and give the CSV files in it.")
     if start.startswith(UTF16):
         raise InputError(f"{path}: is UTF-16 text, expected UTF-8. Convert it: iconv -f UTF-16 -t UTF-8.")
+    if b"\0" in start:
+        raise InputError(f"{path}: is not text, expected a CSV or parquet file.")
     text = start.removeprefix(BOM).decode("latin-1")
     separator = separator or max(SEPARATORS, key=text.partition("\n")[0].count)
     records = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
@@ -96,7 +107,7 @@ def peek(path: Path, *, separator: str | None = None) -> Head:
         raise InputError(f"{path}: not a CSV or parquet file ({error}).") from error
     if not any(first):
         raise InputError(f"{path}: holds no rows. Give a CSV or parquet file.")
-    return Head(path, unrepeated(first), second, separator=separator)
+    return Head(path, first, second, separator=separator)
 
 
 def unrepeated(names: Sequence[str]) -> tuple[str, ...]:
@@ -136,7 +147,7 @@ def read_csv(head: Head, names: Sequence[str], *, header: bool, encoding: str | 
     misfits: list[Misfit] = []
     notes: list[str] = []
     if not data.isascii():
-        data = _decoded(data, encoding, misfits, notes)
+        data = _decoded(data, encoding, names, head.separator.encode(), misfits, notes)
     separator = head.separator.encode()
     table = _parsed(data, names, header=header, separator=head.separator)
     if table is None or data.count(separator) != (table.height + header) * (len(names) - 1):
@@ -224,7 +235,14 @@ def _sort_records(
         line = end
 
 
-def _decoded(data: bytes, encoding: str | None, misfits: list[Misfit], notes: list[str]) -> bytes:
+def _decoded(
+    data: bytes,
+    encoding: str | None,
+    names: Sequence[str],
+    separator: bytes,
+    misfits: list[Misfit],
+    notes: list[str],
+) -> bytes:
     """The data in UTF-8. Lines that are not become misfits, left empty so that later lines keep their numbers."""
     try:
         data.decode()
@@ -241,10 +259,9 @@ def _decoded(data: bytes, encoding: str | None, misfits: list[Misfit], notes: li
             if encoding:
                 lines[number] = line.decode(encoding, errors="replace").encode()
             else:
-                shown = line[max(0, error.start - 20) : error.end + 20].decode(
-                    "ascii", errors="backslashreplace"
-                )
-                misfits.append(Misfit(number + 1, "", shown, "text that is not UTF-8"))
+                place = min(line[: error.start].count(separator), len(names) - 1)
+                cell = line.split(separator)[place][:80].decode("ascii", errors="backslashreplace")
+                misfits.append(Misfit(number + 1, names[place], cell, "text that is not UTF-8"))
                 lines[number] = b""
     if encoding:
         notes.append(f"{many(odd, 'line')} that are not UTF-8 were read as {encoding}.")
@@ -276,7 +293,7 @@ def _parquet_names(path: Path) -> tuple[str, ...]:
 
 def as_number(cells: pl.Series) -> pl.Series:
     """Text as Int64 when every cell with something in it is a whole number, else Float64; null where it is neither."""
-    if cells.dtype.is_integer():
+    if cells.dtype.is_integer() or cells.dtype == pl.Boolean:
         return cells.cast(pl.Int64, strict=False)
     if cells.dtype.is_numeric():
         return cells.cast(pl.Float64)

@@ -57,11 +57,20 @@ class Columns:
         return fields
 
     def _described(self, name: str, text: pl.Series) -> Field:
-        declared = self.source.field_of(name)
+        declared = self.source.field_of(name) or self._again(name)
         if declared and name not in self.source.guessed:
             return declared
         guess = _guessed(_emptied(text, self.source.missing) if text.dtype == pl.String else text)
+        if not name or name.startswith("Unnamed: "):
+            # What pandas writes for the index: the number of the row.
+            guess = replace(guess, role="order")
         return replace(declared, kind=guess.kind) if declared else guess
+
+    def _again(self, name: str) -> Field | None:
+        """What a column that is there more than once says, by the first of that name: a second label is no feature."""
+        first, _, number = name.rpartition(".")
+        declared = self.source.field_of(first) if number.isdigit() and first in self.table.columns else None
+        return replace(declared, name=name) if declared else None
 
     def _find_repeated_header(self) -> None:
         column = self.answer.column if self.answer else self.table.columns[0]
@@ -202,10 +211,10 @@ class Columns:
             for rows, column, reason in causes
         ]
         if on_bad_row == "keep":
-            self.notes += [
-                f"{column}: {many(len(rows), 'cell')} read as missing, {reason}."
-                for rows, column, reason in self._cells
-            ]
+            gone = pl.concat([pl.Series([], dtype=pl.UInt32), *(rows for rows, *_ in self._rows)])
+            for rows, column, reason in self._cells:
+                if some := int((~rows.is_in(gone.implode())).sum()):
+                    self.notes.append(f"{column}: {many(some, 'cell')} read as missing, {reason}.")
         if not found:
             return misfit_table([])
         first = pl.concat(found).unique("row", keep="first", maintain_order=True)
@@ -252,7 +261,7 @@ def _guessed(text: pl.Series) -> Field:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:8])
+    shown = ", ".join(name or "one without a name" for name in names[:8])
     return shown if len(names) <= 8 else f"{shown} and {len(names) - 8} more"
 
 

@@ -31,7 +31,9 @@ meaning = "who sent the first packet"
 
 from __future__ import annotations
 
+import codecs
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -39,15 +41,20 @@ from wirespeak.data.dataset import Field, Granularity, Kind, Role
 from wirespeak.data.sources.cells import Head
 from wirespeak.data.sources.reading import Fit
 from wirespeak.data.sources.source import Answer, Source
-from wirespeak.errors import InputError, unknown_name
+from wirespeak.errors import InputError, OptionError, unknown_name
 from wirespeak.schema import LABELS
 
-_TABLES = ("dataset", "labels", "categories", "columns")
-_DATASET = (
-    "name", "title", "granularity", "row", "label", "group", "separator", "missing", "infinities", "encoding",
-    "fields",
-)  # fmt: skip
-_COLUMN = ("role", "kind", "unit", "meaning")
+_TABLES = dict.fromkeys(("dataset", "labels", "categories", "columns"), dict)
+_DATASET = dict.fromkeys(
+    ("name", "title", "granularity", "row", "label", "group", "separator", "encoding"), str
+) | {"missing": list, "infinities": bool, "fields": list}  # fmt: skip
+_COLUMN = dict.fromkeys(("role", "kind", "unit", "meaning"), str)
+_IN_WORDS = {
+    str: "a text in quotes",
+    list: "a list of texts in quotes",
+    bool: "true or false",
+    dict: "a table",
+}
 
 
 def read_map(path: Path) -> tuple[Source, str | None]:
@@ -56,44 +63,55 @@ def read_map(path: Path) -> tuple[Source, str | None]:
         said = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file. Check the name.") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file ({error}).") from error
+    try:
+        return _described(said, path), said["dataset"].get("separator")
+    except OptionError as error:
+        raise OptionError(f"{path}: {error}") from error
+
+
+def _described(said: dict[str, Any], path: Path) -> Source:
     _only(said, _TABLES, "table of a map")
     about = said.get("dataset", {})
     _only(about, _DATASET, "key of [dataset]")
     for key in ("name", "label"):
         if key not in about:
             raise InputError(f"{path}: [dataset] lacks '{key}'. See docs/datasets/own.md.")
-    label = str(about["label"])
+    if len(about.get("separator", ",").encode()) != 1:
+        raise OptionError(f"separator is '{about['separator']}', expected one character, such as ';'.")
+    label = about["label"]
     columns = said.get("columns", {})
+    _only(columns, dict.fromkeys(columns, dict), "table of [columns]")
     fields = {name: _field(name, column) for name, column in columns.items()}
     fields[label] = Field(label, "category", "label")
     group = about.get("group")
     if group and group not in fields:
         fields[group] = Field(group, "category", "id")
-    source = Source(
-        name=str(about["name"]),
-        title=str(about.get("title", about["name"])),
+    return Source(
+        name=about["name"],
+        title=about.get("title", about["name"]),
         granularity=_one_of(about.get("granularity", "flow"), get_args(Granularity), "granularity"),
-        row=str(about.get("row", "one row")),
+        row=about.get("row", "one row"),
         fields=tuple(fields.values()),
-        answers=(Answer(label, _canonical(said.get("labels", {})), dict(said.get("categories", {}))),),
+        answers=(Answer(label, _canonical(said.get("labels", {})), _categories(said)),),
         home=str(path),
         terms="as its owner says",
         fetching="",
         headerless=(tuple(about["fields"]),) if "fields" in about else (),
         missing=tuple(about.get("missing", ())),
-        infinities=bool(about.get("infinities", False)),
-        encoding=about.get("encoding"),
+        infinities=about.get("infinities", False),
+        encoding=_encoding(about.get("encoding")),
         group=group,
         guessed=frozenset(name for name in columns if "kind" not in columns[name] and name != label),
     )
-    return source, about.get("separator")
 
 
 def fit_map(head: Head, source: Source) -> Fit:
     """How a file fits its map. Raises InputError naming a column of the map that the file lacks."""
-    columns = source.headerless[0] if source.headerless else head.first
+    columns = source.headerless[0] if source.headerless else head.names
     if len(columns) != len(head.first):
         raise InputError(
             f"{head.path}: has {len(head.first)} columns, the map {source.home} names {len(columns)}."
@@ -111,7 +129,7 @@ def _field(name: str, said: dict[str, Any]) -> Field:
     _only(said, _COLUMN, f"key of [columns.{name}]")
     role = _one_of(said.get("role", "feature"), get_args(Role), "role")
     kind = _one_of(said.get("kind", "category"), get_args(Kind), "kind")
-    return Field(name, kind, role, str(said.get("unit", "")), str(said.get("meaning", "")))
+    return Field(name, kind, role, said.get("unit", ""), said.get("meaning", ""))
 
 
 def _canonical(said: dict[str, str]) -> dict[str, str]:
@@ -120,12 +138,25 @@ def _canonical(said: dict[str, str]) -> dict[str, str]:
     return {name: _one_of(label, LABELS, "canonical label") for name, label in said.items()}
 
 
+def _categories(said: dict[str, Any]) -> dict[str, str]:
+    return {name: str(category) for name, category in said.get("categories", {}).items()}
+
+
+def _encoding(name: str | None) -> str | None:
+    try:
+        return codecs.lookup(name).name if name else None
+    except LookupError as error:
+        raise OptionError(f"encoding is '{name}', which Python does not know. Try 'cp1252'.") from error
+
+
 def _one_of(value: str, known: Any, what: str) -> Any:
     if value not in known:
         raise unknown_name(what, str(value), known)
     return value
 
 
-def _only(said: dict[str, Any], known: tuple[str, ...], what: str) -> None:
-    for key in said:
-        _one_of(key, known, what)
+def _only(said: dict[str, Any], known: Mapping[str, type], what: str) -> None:
+    for key, value in said.items():
+        wanted = known[_one_of(key, known, what)]
+        if not isinstance(value, wanted):
+            raise OptionError(f"{what} '{key}' is {value!r}, expected {_IN_WORDS[wanted]}.")

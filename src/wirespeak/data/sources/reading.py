@@ -54,7 +54,7 @@ def fit(head: Head, source: Source) -> Fit | None:
     """How the file fits the source, or None when it does not."""
     by_name = {known.name.casefold(): known.name for known in source.fields}
     by_name |= {other.casefold(): name for other, name in source.aliases.items()}
-    columns = tuple(by_name.get(name.casefold(), name) for name in head.first)
+    columns = tuple(by_name.get(name.casefold(), name) for name in head.names)
     if len(set(columns)) == len(columns):
         wanted = [known.name for known in source.fields if known.role != "label"]
         share = len(set(wanted) & set(columns)) / len(wanted)
