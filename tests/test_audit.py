@@ -13,7 +13,7 @@ import pytest
 
 from wirespeak.data.audit import CHECKS, audit, page
 from wirespeak.data.audit.finding import Finding
-from wirespeak.data.dataset import Dataset, Field
+from wirespeak.data.dataset import DECIMAL, EXPONENT, Dataset, Field
 from wirespeak.data.planted import PLANTS, Plant, alarms, base, plants
 from wirespeak.data.split import folds
 from wirespeak.errors import InputError
@@ -158,6 +158,42 @@ def test_the_list_of_checks_is_whole() -> None:
             takes = list(getattr(one, "__annotations__", {}))
             if not name.startswith("_") and returns == "Iterator[Finding]" and takes == ["view", "return"]:
                 assert (module.__name__, name) in listed, name
+
+
+def _said(made: Dataset, column: pl.Series, split: pl.Series | None = None) -> set[str]:
+    """What is held against a dataset with a column more, a feature."""
+    kind = "number" if column.dtype.is_numeric() else "category"
+    made = replace(
+        made, table=made.table.with_columns(column),
+        fields=made.fields | {column.name: Field(column.name, kind)},
+    )  # fmt: skip
+    return {finding.kind for finding in alarms(audit(made, split)) if column.name in finding.columns}
+
+
+@pytest.mark.parametrize("written", [("none", "-"), ("true", "1"), ("Get", "get "), ("5", "5.00")])
+def test_ways_to_write_one_value_that_tell_the_label(written: tuple[str, str]) -> None:
+    made, rng = base(SEED, rows=1500), np.random.default_rng(SEED)
+    words = np.where(made.names == "normal", *written)
+    words = np.where(rng.random(1500) < 0.6, words, rng.choice(["a", "b"], 1500))
+    assert _said(made, pl.Series("x", words)) == {"leak.format"}
+    assert not _said(made, pl.Series("x", rng.permutation(words)))
+
+
+def test_exponents_tell_the_label_but_not_by_the_size_of_a_number() -> None:
+    made, rng = base(SEED, rows=1500), np.random.default_rng(SEED)
+    values = np.exp(rng.normal(0, 5, 1500))
+    hostile = (made.names != "normal").to_numpy()
+    for marked, kinds in ((hostile, {"leak.format"}), (values < 1e-4, set())):
+        style = pl.Series("x", np.where(marked, EXPONENT, DECIMAL), pl.Int8)
+        assert _said(replace(made, formats=style.to_frame()), pl.Series("x", values)) == kinds
+
+
+def test_last_digits_tell_the_label() -> None:
+    made, rng = base(SEED, rows=1500), np.random.default_rng(SEED)
+    hostile, values = (made.names != "normal").to_numpy(), rng.integers(0, 4000, 1500)
+    assert _said(made, pl.Series("x", np.where(hostile, values // 10 * 10, values))) == {"leak.precision"}
+    assert _said(made, pl.Series("x", values / 100 + np.where(hostile, 7, 3) / 1000)) == {"leak.precision"}
+    assert not _said(made, pl.Series("x", values / 100))
 
 
 REAL = {

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from wirespeak.data.audit.finding import Finding, grade
 from wirespeak.data.audit.view import View, entropy
-from wirespeak.data.dataset import INTEGER, OTHER, POINT_ZERO
+from wirespeak.data.dataset import OTHER
 from wirespeak.data.fingerprint import codes
 
 TELLS = 0.3
 """Share of what there is to know about the label, among rows of one value, that the way of writing must tell."""
 _LEAST = 8  # rows of one value
 _DECIMALS = 4
+_SAME = dict.fromkeys(("-", "none", "null", "nan", "na", "n/a", "nil", "?"), "") | {
+    "true": "1", "yes": "1", "false": "0", "no": "0",
+}  # fmt: skip
 
 
 def formats(view: View) -> Iterator[Finding]:
@@ -24,7 +27,7 @@ def formats(view: View) -> Iterator[Finding]:
     for name in view.dataset.formats.columns:
         if view.dataset.fields[name].role != "label":
             form = view.dataset.formats[name].fill_null(OTHER).to_numpy().astype(np.int64)
-            yield from _finding(view, name, _value(view, name, form), form)
+            yield from _finding(view, name, _value(view, name), form)
     for name in view.columns("category", "text"):
         form, distinct = codes(view.table[name].cast(pl.String))
         meaning, meanings = codes(_meaning(distinct))
@@ -32,22 +35,21 @@ def formats(view: View) -> Iterator[Finding]:
             yield from _finding(view, name, meaning[form], form)
 
 
-def _value(view: View, name: str, form: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The number of the value of each row: all missing ones alike, and all whole ones but zero.
+def _value(view: View, name: str) -> NDArray[np.int64]:
+    """The number of what each row says: numbers of like size are alike, but zero, whole numbers and fractions apart.
 
-    Whether a whole number ends in .0 depends on who wrote it, not on its size; zero is often a default, written
-    by someone else.
+    Whether a whole number ends in .0 depends on who wrote it, an exponent on the size too; zero is often a default,
+    written by someone else.
     """
     if view.table[name].dtype.is_numeric():
         values = view.number(name)
-        plain = np.isin(form, (INTEGER, POINT_ZERO)) & (values != 0)
-        return np.unique(np.where(plain, 1.0, values), return_inverse=True)[1]
+        return view.bins(view.table[name])[0] * 3 + np.where(values == 0, 0, 1 + (values != np.rint(values)))
     text, distinct = codes(view.table[name].cast(pl.String))
     return codes(_meaning(distinct))[0][text]
 
 
 def precision(view: View) -> Iterator[Finding]:
-    """Numbers that were rounded for some labels and not for others; an odd last digit that knows the label."""
+    """Numbers that were rounded for some labels and not for others; a last digit that knows the label."""
     for name in view.columns("number"):
         column = view.table[name]
         if not view.seen(name) or column.n_unique() <= 50:
@@ -55,15 +57,14 @@ def precision(view: View) -> Iterator[Finding]:
         values = view.number(name)
         if column.dtype.is_integer():
             rows = np.isfinite(values)
-            kind, what = np.where(rows, np.abs(values) % 2, 2).astype(np.int64), "whether it is odd"
+            kind, what = np.where(rows, np.abs(values) % 10, 0).astype(np.int64), "its last digit"
         else:
             rows = np.isfinite(values) & (values != np.rint(values)) & (np.abs(values) < 1e9)
-            kind, what = _decimals(np.where(rows, values, 0.5)), "how many decimals it has"
+            kind, what = _ending(np.where(rows, values, 0.5)), "its decimals"
         if rows.sum() < max(40, view.rows // 20):
             continue
-        gain = view.gain_of(kind, _DECIMALS + 2, rows)
-        place, size = view.bins(column)
-        if gain.value >= 0.6 and gain.value > view.gain_of(place, size, rows).value + 0.15:
+        gain = view.gain_of(kind, 10 * (_DECIMALS + 2), rows)
+        if gain.value >= 0.6 and gain.value > view.gain_of(*view.bins(column), rows).value + 0.15:
             yield Finding(
                 "leak.precision", grade(gain.value, warning=0.6, serious=0.9),
                 f"'{name}' gives the {gain.goal} away by {what} (gain {gain.value:.3f}), not by its size.",
@@ -72,17 +73,21 @@ def precision(view: View) -> Iterator[Finding]:
             )  # fmt: skip
 
 
-def _decimals(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    found = np.full(len(values), _DECIMALS + 1, np.int64)
+def _ending(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """How many decimals each has, times ten, and the last of them; of more than can be counted, just that."""
+    found = np.full(len(values), 10 * (_DECIMALS + 1), np.int64)
     for count in range(_DECIMALS, -1, -1):
-        scaled = values * 10.0**count
-        found[np.abs(scaled - np.rint(scaled)) < 1e-6 * np.maximum(1, np.abs(scaled))] = count
-    return found
+        scaled = np.abs(values) * 10.0**count
+        whole = np.rint(scaled)
+        found = np.where(
+            np.abs(scaled - whole) < 1e-9 * np.maximum(1, scaled), 10 * count + whole % 10, found
+        )
+    return found.astype(np.int64)
 
 
 def _meaning(texts: pl.Series) -> pl.Series:
-    """What a text says however it is written: a number as a number, other text without case and outer spaces."""
-    plain = texts.str.strip_chars().str.to_lowercase()
+    """What a text says however it is written: a number as a number, nothing as nothing, the rest without case and outer spaces."""
+    plain = texts.fill_null("").str.strip_chars().str.to_lowercase().replace(_SAME)
     # A run of hex digits may read as a number with an exponent: only short ones are numbers.
     number = plain.str.extract(r"^([+-]?\d{1,15}(?:\.\d{0,15})?(?:e[+-]?\d{1,2})?)$", 1).cast(
         pl.Float64, strict=False
