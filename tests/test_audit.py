@@ -196,6 +196,16 @@ def test_last_digits_tell_the_label() -> None:
     assert not _said(made, pl.Series("x", values / 100))
 
 
+def test_a_column_may_mark_one_label_or_speak_in_some_rows_only() -> None:
+    made, rng = base(SEED, rows=1500), np.random.default_rng(SEED)
+    one = (made.names == made.names.unique().sort()[0]).cast(pl.Int64).to_numpy()
+    assert _said(made, pl.Series("x", one)) == {"leak.label"}
+    assert not _said(made, pl.Series("x", rng.permutation(one)))
+    code = made.names.rank("dense").to_numpy()
+    some = np.where(rng.random(1500) < 0.5, 1e6 * code + rng.integers(0, 9999, 1500), 0)
+    assert "leak.alone" in _said(made, pl.Series("x", some))
+
+
 REAL = {
     "nsl-kdd/KDDTrain+.txt": {
         ("leak.order", "difficulty"), ("columns.constant", "num_outbound_cmds"), ("labels.imbalance", ""),

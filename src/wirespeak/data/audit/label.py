@@ -14,9 +14,10 @@ from wirespeak.data.fingerprint import codes
 
 DISGUISE = 0.6
 """Share of what there is to know that column and label must tell of each other, both ways."""
+COMMON = 0.01  # share of the rows, for a label to be asked after
 PARTLY, SURE = 0.1, 0.95
 """A disguise worn by a tenth of the rows of every label, if it is all but sure there."""
-KNOWS, ALL_BUT_KNOWS = 0.97, 0.9
+KNOWS, ALL_BUT_KNOWS = 0.97, 0.87
 _MANY = 200  # distinct texts, beyond which their pattern may say what the texts do not
 _IDENTITY = ("address", "mac", "port", "ttl", "time", "order", "id")
 
@@ -69,22 +70,31 @@ def _both_ways(view: View, name: str) -> tuple[float, Goal | None]:
     for goal in view.goals:
         k = len(goal.labels)
         counts = np.bincount(place * k + goal.codes, minlength=size * k).reshape(size, k)
-        used = int((counts.sum(axis=1) > 0).sum())
-        if used < 2 or used > max(50, 4 * k):
+        counts = counts[counts.sum(axis=1) > 0]
+        if not 2 <= len(counts) <= max(50, 4 * k):
             continue
         told = shared(counts) if gain >= 0.4 else 0.0
         some = np.delete(counts, counts.sum(axis=1).argmax(), axis=0)
         if told < DISGUISE and _speaks_of_all(some, counts) and shared(some) >= SURE:
             told = DISGUISE
+        if told < DISGUISE and len(counts) == 2:
+            told = max(told, _of_one(counts))
         if told > best[0]:
             best = told, goal
     return best
 
 
+def _of_one(counts: NDArray[np.int64]) -> float:
+    """The share of information of a column of two values and the one common label it marks best."""
+    rows = counts.sum(axis=0)
+    common = np.flatnonzero(rows >= max(20, COMMON * rows.sum()))
+    return max((shared(np.stack([counts[:, one], counts.sum(axis=1) - counts[:, one]], axis=1)) for one in common), default=0.0)  # fmt: skip
+
+
 def _speaks_of_all(some: NDArray[np.int64], counts: NDArray[np.int64]) -> bool:
     """Whether the rows of `some` hold a fair share of every label: what tells one label may be its behaviour."""
     rows = counts.sum(axis=0)
-    common = rows >= max(20, 0.01 * rows.sum())
+    common = rows >= max(20, COMMON * rows.sum())
     return bool(common.sum() > 1 and (some.sum(axis=0) >= PARTLY * rows)[common].all())
 
 
@@ -95,12 +105,35 @@ def shared(counts: NDArray[np.int64]) -> float:
     return float(rows + columns - both) / larger if larger > 0 else 0.0
 
 
+def _where_filled(view: View, name: str) -> Gain:
+    """The gain over the rows that differ from the commonest value, if those are a fair share of every label."""
+    column = view.table[name]
+    place, size = view.bins(column) if column.dtype.is_numeric() else view.categories(column)
+    count = np.bincount(place, minlength=size)
+    rows = place != count.argmax()
+    if count.max() < PARTLY * view.rows or not rows.any():
+        return NOTHING
+    if column.dtype.is_numeric():
+        place, size = view.bins(pl.Series(np.where(rows, view.number(name), np.nan)))
+    gain = view.gain_of(place, size, rows)
+    goal = next((goal for goal in view.goals if goal.name == gain.goal), None)
+    if gain.value < SURE or goal is None:
+        return NOTHING
+    k = len(goal.labels)
+    some, every = (np.bincount(goal.codes[which], minlength=k)[None] for which in (rows, slice(None)))
+    return gain if _speaks_of_all(some, every) else NOTHING
+
+
 def alone(view: View) -> Iterator[Finding]:
     """Columns that by themselves give the label away."""
     for name in view.columns("number", "category", "text"):
         if view.dataset.fields[name].role in _IDENTITY or not view.seen(name):
             continue
         gain, how = view.gain(name), "alone tells"
+        if PARTLY <= gain.value < ALL_BUT_KNOWS:
+            filled = _where_filled(view, name)
+            if filled.value >= SURE:
+                gain, how = filled, "where it differs from its commonest value, tells"
         if gain.value < ALL_BUT_KNOWS and not view.table[name].dtype.is_numeric():
             pattern = _pattern(view, name)
             if pattern.value > gain.value:
