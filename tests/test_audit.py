@@ -206,6 +206,22 @@ def test_a_column_may_mark_one_label_or_speak_in_some_rows_only() -> None:
     assert "leak.alone" in _said(made, pl.Series("x", some))
 
 
+def test_numbers_of_rows_and_names_of_nothing() -> None:
+    made, rng = base(SEED, rows=1500), np.random.default_rng(SEED)
+    assert _said(made, pl.Series("x", [f"rec{row:06d}" for row in range(1500)])) == {"leak.order"}
+    assert _said(made, pl.Series("x", rng.permutation(1500))) == {"leak.order"}
+    assert not _said(made, pl.Series("x", rng.integers(0, 2**40, 1500)))
+
+
+def test_hosts_are_known_by_their_values() -> None:
+    made, rng = base(SEED, rows=1500), np.random.default_rng(SEED)
+    hostile = (made.names != "normal").to_numpy() ^ (rng.random(1500) < 0.2)
+    host = 9 * hostile + rng.integers(0, 9, 1500)
+    assert _said(made, pl.Series("x", [f"cam-{one}.lan" for one in host])) == {"leak.address"}
+    assert _said(made, pl.Series("x", [f"0250.5e00.{one:04x}" for one in host])) == {"leak.mac"}
+    assert _said(made, pl.Series("x", np.where(hostile, 120, 60) + host % 3)) == {"leak.ttl"}
+
+
 REAL = {
     "nsl-kdd/KDDTrain+.txt": {
         ("leak.order", "difficulty"), ("columns.constant", "num_outbound_cmds"), ("labels.imbalance", ""),

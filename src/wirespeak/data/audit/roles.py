@@ -21,8 +21,14 @@ _CLOCK_NAME = re.compile(
 )
 _EPOCHS = tuple((1e9 * scale, 2.1e9 * scale) for scale in (1, 1e3, 1e6, 1e9))
 _SAMPLE = 2000
-_ADDRESS_TEXT = r"^(\d{1,3}\.){3}\d{1,3}$|^[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?$"
-_MAC_TEXT = r"^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$"
+_DENSE = 2  # numbers for each row, of a column that numbers them
+_HOPS = 16  # most paths are shorter
+# Names under these ends exist in one network only (RFC 6762, RFC 8375, and by custom): they name its hosts.
+_ADDRESS_TEXT = (
+    r"^(\d{1,3}\.){3}\d{1,3}$|^[0-9a-fA-F]{0,4}(:[0-9a-fA-F]{0,4}){2,7}(%\w+)?$"
+    r"|^[\w-]+(\.[\w-]+)*\.(local|lan|localdomain|internal|intranet|home|corp|home\.arpa)\.?$"
+)
+_MAC_TEXT = r"^([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}$|^([0-9a-fA-F]{4}\.){2}[0-9a-fA-F]{4}$"
 _PORT_NAME = re.compile(
     r"(^|[^a-z])(s|d|src|dst|source|dest(ination)?|udp|tcp|orig|resp|id\.[or]e?s?p?)?[ _.]?ports?($|[^a-z])|^[sd]port$|(src|dst)port$",
     re.I,
@@ -46,9 +52,12 @@ def when(view: View, name: str) -> tuple[str, str] | None:
     if field.role == "id":
         return "leak.id", "names one flow, packet or stream"
     if column.dtype.is_numeric():
-        return _numeric(view, name)
+        return _numeric(view, name, view.number(name))
     if field.kind in ("category", "text") and _is_written_time(column):
         return "leak.clock", "holds dates and times"
+    counted = _counted(column)
+    if counted is not None:
+        return _numeric(view, name, counted)
     if (
         field.kind != "text"
         and view.rows >= 50
@@ -59,8 +68,15 @@ def when(view: View, name: str) -> tuple[str, str] | None:
     return None
 
 
-def _numeric(view: View, name: str) -> tuple[str, str] | None:
-    values = view.number(name)
+def _counted(column: pl.Series) -> NDArray[np.float64] | None:
+    """The numbers in texts that differ in one number only, such as `rec0000012`."""
+    sample = column.drop_nulls().head(_SAMPLE).cast(pl.String)
+    if sample.str.replace_all(r"\d+", "#").n_unique() != 1 or int(sample.str.count_matches(r"\d+").max()) != 1:  # type: ignore[arg-type]  # fmt: skip
+        return None
+    return column.cast(pl.String).str.extract(r"(\d+)").cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+
+def _numeric(view: View, name: str, values: NDArray[np.float64]) -> tuple[str, str] | None:
     known = values[~np.isnan(values)]
     if len(known) < 0.5 * view.rows or len(known) < 20:
         return None
@@ -78,7 +94,7 @@ def _numeric(view: View, name: str) -> tuple[str, str] | None:
         return None
     if _follows_order(known) > 0.98:
         return "leak.order", "follows the order of the rows"
-    if view.dataset.fields[name].role == "feature" and view.gain(name).value < 0.9:
+    if view.dataset.fields[name].role in ("feature", "text") and view.gain(name).value < 0.9:
         filled = np.where(np.isnan(values), -np.inf, values)
         if view.neighbours_agree(np.argsort(filled, kind="stable")) > (
             0.5 if _CLOCK_NAME.search(name) else 0.78
@@ -91,6 +107,8 @@ def _numeric(view: View, name: str) -> tuple[str, str] | None:
         and view.table[name].n_unique() >= 0.998 * view.rows
         and view.dataset.fields[name].role == "feature"
     ):
+        if known.max() - known.min() < _DENSE * view.rows:
+            return "leak.order", "numbers the rows, each once"
         return "leak.id", "is a whole number that is different in every row"
     return None
 
@@ -140,9 +158,11 @@ def who(view: View, name: str) -> Role | None:
 
 
 def _by_values(column: pl.Series) -> Role | None:
-    """Whether most of the texts of a column are addresses of a kind."""
+    """Whether most of the texts of a column are addresses of a kind, or its numbers a few hops below where times to live start."""
     if column.dtype.is_numeric():
-        return None
+        values = column.gather_every(max(1, len(column) // _SAMPLE)).drop_nulls().to_numpy()
+        below = [int(((values <= start) & (values > start - _HOPS)).sum()) for start in (64, 128, 255)]
+        return "ttl" if sum(below) > 0.99 * len(values) and sorted(below)[1] > 0.05 * len(values) else None
     sample = column.drop_nulls()
     sample = (
         sample.filter(~sample.is_in(["", "-", "0", "0.0"])).head(_SAMPLE).cast(pl.String).str.strip_chars()
