@@ -222,6 +222,16 @@ def test_hosts_are_known_by_their_values() -> None:
     assert _said(made, pl.Series("x", np.where(hostile, 120, 60) + host % 3)) == {"leak.ttl"}
 
 
+def test_flows_are_known_by_columns_that_nobody_declared() -> None:
+    made, rng = base(SEED, rows=1500), np.random.default_rng(SEED)
+    made = made.take(np.argsort(made.names.to_numpy(), kind="stable"))
+    side = pl.Series(np.where(rng.random(1500) < 0.3, "test", "train"))
+    flow = rng.permutation(1500)[np.arange(1500) // 4]
+    assert _said(made, pl.Series("x", flow + 70_000), side) == {"split.flows"}
+    assert "split.flows" in _said(made, pl.Series("x", [f"{one:08x}" for one in flow * 7919]), side)
+    assert not _said(made, pl.Series("x", rng.integers(0, 400, 1500)), side)
+
+
 REAL = {
     "nsl-kdd/KDDTrain+.txt": {
         ("leak.order", "difficulty"), ("columns.constant", "num_outbound_cmds"), ("labels.imbalance", ""),

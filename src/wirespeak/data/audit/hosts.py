@@ -15,8 +15,9 @@ from wirespeak.data.fingerprint import Keys, fingerprints, mixed
 
 TELLS = {"address": 0.1, "mac": 0.1, "port": 0.3, "ttl": 0.3}
 KNOWS = 0.7
+_LARGEST = 200  # rows of a flow that has no name
 _STREAM_NAME = re.compile(
-    r"(^|[^a-z])(flow|stream|session|conn(ection)?|packet|pkt|capture|recording|file|frame)[ _.]?(id|uid|number|no|index|name)?$|^uid$",
+    r"(^|[^a-z])(flow|stream|session|conn(ection)?|community|packet|pkt|capture|recording|file|frame)[ _.]?(id|uid|number|no|index|name)?$|^uid$",
     re.I,
 )
 # Identifiers that come again in other flows by chance, or count within one.
@@ -67,15 +68,31 @@ def over_the_split(view: View) -> Iterator[Finding]:
         torn = known & (side == 1)
         count, judged = int(torn.sum()), int((side == 1).sum())
         share = count / max(1, judged)
-        if share >= 0.005:
+        if share >= 0.01:
             rows = np.flatnonzero(usable)[torn]
             shown = [column] if column else view.dataset.columns("address", "port")
             yield Finding(
-                "split.flows", grade(share, warning=0.005, serious=0.05),
+                "split.flows", grade(share, warning=0.01, serious=0.05),
                 f"{count:,} of {judged:,} test rows ({share:.1%}) belong to a {what} that training rows belong to as well.",
                 columns, {"test_rows": judged, "torn": count, "share": round(share, 4)},
                 examples=view.examples(rows, shown), remedy="--by host" if not column and what != "recording" else "--by recording",
             )  # fmt: skip
+
+
+def _numbers_flows(view: View, name: str) -> bool:
+    """Whether most rows share their value with a few others, and always the label: what numbers do that name flows."""
+    column = view.table[name]
+    if column.dtype.is_float() or not view.goals or column.n_unique() * _LARGEST < view.rows:
+        return False
+    keys = fingerprints(column.to_frame("flow"))
+    order = np.argsort(keys, kind="stable")
+    same = keys[order][1:] == keys[order][:-1]
+    label = view.goals[-1].codes[order]
+    alike = float((label[1:] == label[:-1])[same].mean()) if same.any() else 0.0
+    largest = int(np.bincount(np.r_[0, np.cumsum(~same)]).max())
+    shared = float((np.r_[same, False] | np.r_[False, same]).mean())
+    chance = float(((np.bincount(label) / len(label)) ** 2).sum())
+    return largest <= _LARGEST and shared >= 0.5 and chance < 0.9 and alike >= 1 - 0.05 * (1 - chance)
 
 
 def _flows(view: View) -> Iterator[tuple[str, str, Keys, NDArray[np.bool_]]]:
@@ -90,17 +107,16 @@ def _flows(view: View) -> Iterator[tuple[str, str, Keys, NDArray[np.bool_]]]:
         )
     for name, field in view.dataset.fields.items():
         if (field.role == "id" and not _PACKET_NAME.search(name)) or (
-            field.role == "feature" and _STREAM_NAME.search(name)
+            field.role in ("feature", "text") and (_STREAM_NAME.search(name) or _numbers_flows(view, name))
         ):
-            distinct = view.table[name].n_unique()
-            if not 0.001 * view.rows < distinct < 0.95 * view.rows:
-                continue
             column = view.table[name]
+            if not 0.001 * view.rows < column.n_unique() < 0.95 * view.rows:
+                continue
             # Packets without such a protocol say zero or nothing.
             said = ~column.cast(pl.String).fill_null("").is_in(["", "-", "0", "0.0"])
             yield "flow", name, fingerprints(column.to_frame("flow")), said.to_numpy()
-    addresses = view.dataset.columns("address")
-    ports = view.dataset.columns("port")
+    addresses = [name for name in view.dataset.fields if view.who(name) == "address"]
+    ports = [name for name in view.dataset.fields if view.who(name) == "port"]
     if len(addresses) >= 2 and len(ports) >= 2:
         ends = [
             fingerprints(view.table.select(pl.col(a).alias("address"), pl.col(p).alias("port")))
