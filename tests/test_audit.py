@@ -232,6 +232,28 @@ def test_flows_are_known_by_columns_that_nobody_declared() -> None:
     assert not _said(made, pl.Series("x", rng.integers(0, 400, 1500)), side)
 
 
+def test_twins_are_told_though_rounded_and_crowds_are_none() -> None:
+    made, rng = base(SEED, rows=2000), np.random.default_rng(SEED)
+    side = pl.Series(["train"] * 2000 + ["test"] * 400)
+    moved = made.take(np.r_[np.arange(2000), np.arange(400)])
+    numbers = [name for name in made.features() if made.table[name].dtype.is_numeric()]
+    columns = []
+    for name in numbers:
+        values = moved.table[name].to_numpy().astype(float)
+        values[2000:] *= rng.uniform(0.95, 1.05, 400)
+        whole = moved.table[name].dtype.is_integer()
+        columns.append(pl.Series(name, np.rint(values).astype(int) if whole else np.round(values, 4)))
+    moved = replace(moved, table=moved.table.with_columns(columns))
+    assert "split.twins" in {finding.kind for finding in audit(moved, side)}
+    # A few rows so large that all others are within a fraction of a deviation.
+    table = made.table.with_columns(
+        pl.Series(name, (made.table[name].to_numpy() * np.exp(rng.normal(0, 2.5, 2000))).round(4)) for name in numbers
+    )  # fmt: skip
+    heavy = replace(made, table=table)
+    side = pl.Series(np.where(rng.random(2000) < 0.3, "test", "train"))
+    assert "split.twins" not in {finding.kind for finding in audit(heavy, side)}
+
+
 REAL = {
     "nsl-kdd/KDDTrain+.txt": {
         ("leak.order", "difficulty"), ("columns.constant", "num_outbound_cmds"), ("labels.imbalance", ""),

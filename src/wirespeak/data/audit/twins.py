@@ -23,9 +23,12 @@ from wirespeak.data.fingerprint import fingerprints, mixed
 SAMPLE = 300
 PERCENT, DEVIATIONS = 0.105, 0.2
 """Two rows each moved by 5 % are 10.5 % apart; two moved by a twentieth of a deviation rarely more than a fifth."""
-_ENOUGH = 100  # sampled rows without a single twin
-_CROWD = 20
-_MOVED = 0.7
+_ENOUGH = 100  # sampled rows without a single neighbour
+_CHANCE = 4  # rows
+_LITTER = 3  # twins of one row
+_MOVED = 0.25  # share of a row's numbers; rounding leaves small ones where they were
+_STEPS = (1.0, 0.5, 0.25, 0.1)  # of the reach
+_BEYOND = 2.2
 _LEAST_NUMBERS = 4
 _LEAST_ROWS = 40
 _RARE, _OFTEN = 0.02, 0.12
@@ -77,8 +80,7 @@ def twins(view: View) -> Iterator[Finding]:
         space = _space(view, names, fixed, reach, relative=relative)
         share, pair = _from_elsewhere(space, moved, asked, view.parts, rng)
         if share < _RARE:
-            share, pair = _alone(space, _some(np.flatnonzero(asked), rng), view.parts)
-            share = share if share >= (_RARE if relative else _OFTEN) else 0.0
+            share, pair, reach = _alone(space, _some(np.flatnonzero(asked), rng), view.parts)
         if share >= _RARE:
             yield _finding(view, share, pair, names, reach, relative=relative)
             return
@@ -131,9 +133,9 @@ def _from_elsewhere(
     fixed, lead = space.fixed[space.order], space.columns[0][space.order]
     pairs = []
     for row in rows:
-        near, _ = _neighbours(space, int(row), fixed, lead, among)
-        if len(near):
-            pairs.append((int(row), int(near[0])))
+        near, gap = _neighbours(space, int(row), fixed, lead, among)
+        if (gap <= 1.0001).any():
+            pairs.append((int(row), int(near[gap.argmin()])))
     part = len(pairs) / len(rows)
     return (float(pool.sum() / asked.sum()) * part, pairs[0]) if part >= 0.2 else (0.0, (0, 0))
 
@@ -173,24 +175,27 @@ def _within(values: NDArray[np.float32], reach: float, spread: float | None) -> 
 
 def _alone(
     space: _Space, asked: NDArray[np.int64], parts: NDArray[np.int8] | None
-) -> tuple[float, tuple[int, int]]:
-    """The share of the rows asked that have a twin, and one pair; 0 where the neighbours are no twins."""
+) -> tuple[float, tuple[int, int], float]:
+    """The share of the rows asked that have a twin, one pair, and its reach; 0 where the neighbours are no twins."""
     fixed, lead = space.fixed[space.order], space.columns[0][space.order]
-    inner, shell, have = 0, 0, 0
-    pair = (0, 0)
+    among = None if parts is None else np.equal(parts, 0)
+    found: list[tuple[NDArray[np.int64], NDArray[np.float64]]] = []
     for count, row in enumerate(asked):
-        if count == _ENOUGH and not have:
-            return 0.0, pair
-        twin, further = _neighbours(
-            space, int(row), fixed, lead, None if parts is None else np.equal(parts, 0)
-        )
-        if 0 < len(twin) <= _CROWD:
-            have += 1
-            inner += len(twin)
-            shell += min(further, _CROWD)
-            pair = (int(row), int(twin[0]))
-    # In d dimensions the shell up to twice the distance holds 2**d - 1 times what the inside holds.
-    return (have / len(asked), pair) if shell <= 0.5 * inner and have else (0.0, pair)
+        if count == _ENOUGH and not any(len(gap) for _, gap in found):
+            break
+        found.append(_neighbours(space, int(row), fixed, lead, among))
+    best: tuple[float, tuple[int, int], float] = (0.0, (0, 0), space.reach)
+    for step in _STEPS:
+        inner = np.array([(gap <= step).sum() for _, gap in found])
+        whole = np.array([(gap <= _BEYOND * step).sum() for _, gap in found])
+        twinned = (inner > 0) & (inner <= _LITTER) & (whole == inner)
+        share = float(twinned.sum() / len(asked))
+        # In d dimensions the shell around the inside holds 2.2**d - 1 times as much: honest data fill it first.
+        if share > best[0] and twinned.sum() > 2 * (_CHANCE + ((inner == 0) & (whole > 0)).sum()):
+            one = int(twinned.argmax())
+            rows, gap = found[one]
+            best = share, (int(asked[one]), int(rows[gap.argmin()])), step * space.reach
+    return best
 
 
 def _neighbours(
@@ -199,26 +204,30 @@ def _neighbours(
     fixed: NDArray[np.uint64],
     lead: NDArray[np.float32],
     among: NDArray[np.bool_] | None,
-) -> tuple[NDArray[np.int64], int]:
-    """Rows within reach of a row in every column that differ in most of them, and how many up to twice as far."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Rows that differ from a row, but in no number by much more than the reach, and by how many reaches at most."""
     mine = np.array([values[row] for values in space.columns], np.float64)
     said = mine != 0
+    nothing = space.order[:0], np.zeros(0)
     if said.sum() < _LEAST_NUMBERS:
-        return space.order[:0], 0
+        return nothing
     step = space.steps(mine)
     start, end = (int(np.searchsorted(fixed, space.fixed[row], side)) for side in ("left", "right"))
-    left, right = start + np.searchsorted(lead[start:end], [mine[0] - 2.2 * step[0], mine[0] + 2.2 * step[0]])
+    left, right = start + np.searchsorted(
+        lead[start:end], [mine[0] - _BEYOND * step[0], mine[0] + _BEYOND * step[0]]
+    )
     rows = space.order[left:right]
     for values, middle, width in zip(space.columns[1:], mine[1:], step[1:], strict=True):
-        rows = rows[np.abs(values[rows] - np.float32(middle)) <= np.float32(2.2 * width)]
+        rows = rows[np.abs(values[rows] - np.float32(middle)) <= np.float32(_BEYOND * width)]
         if len(rows) <= 1:
             break
     rows = rows[rows != row]
     if among is not None:
         rows = rows[among[rows]]
     if not len(rows):
-        return rows, 0
+        return nothing
     gap = np.abs(np.column_stack([values[rows] for values in space.columns]).astype(np.float64) - mine)
-    moved = (gap > 1e-6 * np.abs(mine))[:, said].sum(axis=1) >= _MOVED * said.sum()
-    near = (gap <= step * 1.0001).all(axis=1)
-    return rows[moved & near], int((moved & ~near & (gap <= 2.2 * step).all(axis=1)).sum())
+    differs = gap > 1e-6 * np.abs(mine)
+    kept = differs[:, said].sum(axis=1) >= _MOVED * said.sum()
+    reaches = np.where(differs, gap / np.maximum(step, 1e-300), 0.0).max(axis=1)
+    return rows[kept], reaches[kept]
