@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 pytest.importorskip("sklearn", reason="detectors that learn from tables need wirespeak[baselines]")
@@ -44,6 +46,17 @@ def test_a_name_that_is_none_is_met_before_the_work() -> None:
             contests.named(["all", name])
 
 
+def test_rows_that_one_cannot_learn_from_stop_no_other(task: Task) -> None:
+    table = task.dataset.table
+    number = next(name for name in task.dataset.features() if table[name].dtype.is_numeric())
+    holes = replace(
+        task.dataset, table=table.with_columns(pl.when(pl.int_range(pl.len()) % 9 > 0).then(number))
+    )
+    results, absent = contest(Task(holes), ["forest+smote", "forest"], k=2, options=OPTIONS)
+    assert [result.name for result in results] == ["forest"]
+    assert f"column '{number}'" in absent["forest+smote"]
+
+
 def test_another_question_is_asked_anew(task: Task, tmp_path: Path) -> None:
     told = Told(["a"], [np.arange(2)], [np.ones((2, 1), np.float32)], [np.zeros(2, bool)], [np.zeros(0)])
     told.save(tmp_path / "forest.npz", "one question")
@@ -66,10 +79,3 @@ def test_a_file_sorted_by_label_teaches_no_less() -> None:
     usual = made.labels.value_counts()["count"].max() / len(made)  # type: ignore[operator]
     accuracy = found[0].judgement.score("accuracy")
     assert accuracy is not None and accuracy.value > usual + 0.1
-
-
-def test_a_way_to_make_labels_even_is_known_by_name(task: Task) -> None:
-    with pytest.raises(OptionError, match="smote"):
-        contest(task, ["forest+smoot"], k=2)
-    with pytest.raises(OptionError, match="forest"):
-        contest(task, ["forrest+over"], k=2)

@@ -25,7 +25,7 @@ from wirespeak.data.fingerprint import fingerprints, mixed
 from wirespeak.data.split import Fold, Protocol, clock, feature_groups, folds
 from wirespeak.detect.drawer import DETECTORS
 from wirespeak.detect.learn import fitted, kind_and_way
-from wirespeak.errors import MissingPart, OptionError
+from wirespeak.errors import OptionError, WirespeakError
 from wirespeak.evaluate.comparison import Result
 from wirespeak.evaluate.cost import Cost, measured
 from wirespeak.evaluate.failures import analyse
@@ -90,7 +90,7 @@ def contest(
     keep: Path | None = None,
     progress: Say = quiet,
 ) -> tuple[list[Result], dict[str, str]]:
-    """A result for each detector, and why others could not run (a part that is not installed).
+    """A result for each detector, and why others could not run: a part that is not installed, rows that one cannot learn from.
 
     detectors: names as `learn.fitted` takes them. options: of a detector by name, beside its defaults. The random
     split is run for each too, on one fold. keep: a folder for the fold predictions of each; those in it that
@@ -112,7 +112,7 @@ def contest(
             if protocol != "random":
                 once = Task(task.dataset, task.binary, task.addresses)
                 beside = _judge(once, _told(once, name, careless, chosen, seed, keep), None, ordinary, seed)
-        except MissingPart as error:
+        except WirespeakError as error:
             absent[name] = str(error)
             continue
         judgement = _judge(task, told, groups, ordinary, seed)
