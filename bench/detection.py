@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import polars as pl
 
 from wirespeak.contracts import Detector
 from wirespeak.detect.language import LanguageDetector
+from wirespeak.detect.suricata import Suricata
 from wirespeak.detect.verdicts import judge
 from wirespeak.evaluate.metrics import bootstrap, calibration_error, macro_f1, per_label
 from wirespeak.explain.incidents import count_found, group
@@ -47,6 +49,11 @@ class Forest:
 
     def predict(self, flows: pl.DataFrame) -> np.ndarray:
         return self.forest.predict_proba(_matrix(flows)).astype(np.float32)
+
+
+def _named(part: LabelledFlows) -> LabelledFlows:
+    """The same flows, each saying which recording it is from."""
+    return replace(part, flows=part.flows.with_columns(pl.lit(part.name).alias("recording")))
 
 
 def _matrix(flows: pl.DataFrame) -> np.ndarray:
@@ -160,6 +167,8 @@ def main() -> None:
     }
     result["language"] = scores(LanguageDetector.load(str(given.model)), parts, floor)
     result["forest"] = scores(Forest(train), parts, floor)
+    rules = Suricata({folder.name: folder / "capture.pcap" for folder in folders})
+    result["suricata"] = scores(rules, [_named(part) for part in parts], floor)
     with tempfile.TemporaryDirectory() as temporary:
         random_model(given.model, Path(temporary))
         result["random_weights"] = scores(LanguageDetector.load(temporary), parts, floor)
@@ -174,7 +183,7 @@ def main() -> None:
     text = json.dumps(result, indent=1) + "\n"
     if given.output:
         given.output.write_text(text)
-    for name in ("language", "forest", "random_weights"):
+    for name in ("language", "forest", "suricata", "random_weights"):
         for over in ("flows", "distinct"):
             print(name, over, result[name][over])
         print(name, result[name]["incidents"])

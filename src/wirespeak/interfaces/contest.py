@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -25,7 +25,7 @@ from wirespeak.data.fingerprint import fingerprints, mixed
 from wirespeak.data.split import Fold, Protocol, clock, feature_groups, folds
 from wirespeak.detect.drawer import DETECTORS
 from wirespeak.detect.learn import fitted, kind_and_way
-from wirespeak.errors import OptionError, WirespeakError
+from wirespeak.errors import MissingPart, OptionError, WirespeakError
 from wirespeak.evaluate.comparison import Result
 from wirespeak.evaluate.cost import Cost, measured
 from wirespeak.evaluate.failures import analyse
@@ -36,6 +36,9 @@ from wirespeak.interfaces.told import Chances, Told
 APART = ("autogluon",)
 """Detectors that pin others' versions: never among `all`."""
 
+READY = ("language", "suricata")
+"""Detectors that learn nothing here: a trained language model, and rules. They judge flows as we measure them."""
+
 _CALIBRATION = 10  # one group of equal normal training rows in ten sets the threshold and trains nothing
 
 
@@ -44,13 +47,17 @@ class Task:
     """What is to be told apart, from what.
 
     binary: attack from normal, instead of the dataset's own labels. addresses: whether detectors see addresses
-    and ports. test: the official test rows, for the protocol `official`.
+    and ports. test: the official test rows, for the protocol `official`. captures: the packets of recordings, by
+    their names. model: the language model, None for the one in the box; rules: of Suricata, None for our own.
     """
 
     dataset: Dataset
     binary: bool = False
     addresses: bool = False
     test: Dataset | None = None
+    captures: Mapping[str, Path] = field(default_factory=dict)
+    model: str | None = None
+    rules: Path | None = None
 
     def rows(self, judged: bool = False) -> Dataset:
         """The dataset trained on, or the one judged."""
@@ -110,7 +117,7 @@ def contest(
             told = _told(task, name, honest, chosen, seed, keep)
             beside = None
             if protocol != "random":
-                once = Task(task.dataset, task.binary, task.addresses)
+                once = replace(task, test=None)
                 beside = _judge(once, _told(once, name, careless, chosen, seed, keep), None, ordinary, seed)
         except WirespeakError as error:
             absent[name] = str(error)
@@ -137,16 +144,32 @@ def contest(
     return results, absent
 
 
-def named(names: Sequence[str]) -> list[str]:
-    """The detectors that are meant, each once. `all` is every one but those that stand apart.
+def named(names: Sequence[str], *, ready: Sequence[str] = ()) -> list[str]:
+    """The detectors that are meant, each once. `all` is every one but those that stand apart, and first the `ready`.
 
     Raises OptionError for a name that is none, before any of them has worked.
     """
     for name in names:
-        if name != "all":
+        if name not in ("all", *READY):
             kind_and_way(name)
-    everyone = [name for name in DETECTORS if name not in APART]
+    everyone = [*ready, *(name for name in DETECTORS if name not in APART)]
     return list(dict.fromkeys(one for name in names for one in (everyone if name == "all" else [name])))
+
+
+def familiar(task: Task, results: Sequence[Result]) -> list[str]:
+    """A warning where the language model was trained on what it is judged by."""
+    from wirespeak.detect.language import LanguageDetector
+
+    if not any(result.name == "language" for result in results):
+        return []
+    card = getattr(LanguageDetector.load(task.model).model, "card", {})
+    known = {name for part in card.get("recordings", {}).values() for name in part}
+    seen = sorted(known & set(task.captures))
+    if not seen:
+        return []
+    return [
+        f"The language model was trained or tuned on {len(seen)} of these recordings ({', '.join(seen[:3])}): its numbers flatter it."
+    ]
 
 
 def searching() -> list[str]:
@@ -161,6 +184,8 @@ def _told(
     if keep is None:
         return _run(task, name, split, options, seed)
     asked = [task.identity, name, [fold.name for fold in split], dict(options), seed, __version__]
+    if name in READY:
+        asked += [task.model, str(task.rules)]
     key, path = json.dumps(asked), keep / f"{name}-{split[0].name.rpartition('-')[0] or split[0].name}.npz"
     found = Told.load(path, key)
     if found is None:
@@ -170,15 +195,19 @@ def _told(
 
 
 def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int) -> Told:
-    """Fit and ask one detector, fold by fold."""
-    features, answers, names = task.features(), task.answers(), task.dataset.names
-    asked, of = task.features(True), task.rows(True).names
+    """Fit and ask one detector, fold by fold. One that is ready sees whole flows, the others their features."""
+    ready = _ready(task, name) if name in READY else None
+    features = task.dataset.table if ready else task.features()
+    asked = task.rows(True).table if ready else task.features(True)
+    answers, names, of = task.answers(), task.dataset.names, task.rows(True).names
     told = Told()
     said: list[tuple[tuple[str, ...], Chances]] = []
     for fold in split:
         train, spared = _spared(task.dataset, _in_order(task.dataset, fold.train, seed), seed)
         with measured() as cost:
-            detector = fitted(name, features[train], answers[train], names[train], seed=seed, **options)
+            detector = ready or fitted(
+                name, features[train], answers[train], names[train], seed=seed, **options
+            )
         told.fit = _and(told.fit, cost)
         with measured() as cost:
             chances = detector.predict(asked[fold.test])
@@ -190,6 +219,45 @@ def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any
     told.labels = sorted({label for labels, _ in said for label in labels})
     told.chances = [_aligned(chances, labels, told.labels) for labels, chances in said]
     return told
+
+
+def _ready(task: Task, name: str) -> Ready:
+    """A detector that needs no fit. Raises MissingPart where the rows are not what it judges."""
+    from wirespeak.detect.language import LanguageDetector
+    from wirespeak.detect.suricata import Suricata
+
+    if task.dataset.name != "recording":
+        raise MissingPart(
+            f"{name} judges flows as 'wirespeak flows' measures them, and these are rows of {task.dataset.title}."
+        )
+    if name == "language":
+        return Ready(LanguageDetector.load(task.model), task.binary)
+    if not task.captures:
+        raise MissingPart(
+            "suricata reads packets, and these are rows. Give the folders of recordings to --data."
+        )
+    return Ready(Suricata(task.captures, rules=task.rules), task.binary)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A detector as it comes, its many labels brought to two where only attacks are asked for."""
+
+    detector: Any
+    binary: bool
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What it may say."""
+        return ("attack", "normal") if self.binary else tuple(self.detector.labels)
+
+    def predict(self, flows: pl.DataFrame) -> Chances:
+        """Probabilities, [flows, labels]."""
+        said: Chances = self.detector.predict(flows)
+        if not self.binary:
+            return said
+        normal = said[:, list(self.detector.labels).index("normal")]
+        return np.stack([1 - normal, normal], axis=1)
 
 
 def _in_order(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from wirespeak.errors import InputError, OptionError
-from wirespeak.interfaces.options import Folder, Seed, output_option
+from wirespeak.interfaces.options import Folder, Model, Seed, output_option
 from wirespeak.interfaces.output import Outcome, Run, as_json, folder
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.interfaces.recorded import are_recordings, captures, parts, read_recordings
 
 if TYPE_CHECKING:
     from wirespeak.data.dataset import Dataset
 
 Files = Annotated[
-    list[Path], Argument(metavar="FILE...", help="CSV or parquet files of one dataset.", show_default=False)
+    list[Path],
+    Argument(
+        metavar="FILE...",
+        help="CSV or parquet files of one dataset, or the folders of recordings.",
+        show_default=False,
+    ),
 ]
 Source = Annotated[
     str | None,
@@ -150,7 +156,7 @@ def describe_dataset(
         "files": files, "label": label, "row": row, "by": by, "output": output, "source": source, "map": map,
         "on_bad_row": on_bad_row, "seed": seed,
     }  # fmt: skip
-    run = Run("data describe", options, files, seed)
+    run = Run("data describe", options, parts(files), seed)
     with folder(output, run) if output else nullcontext() as hidden:
         dataset = _read(run, files, source, map, on_bad_row, progress)
         progress(f"comparing {len(dataset):,} rows")
@@ -235,7 +241,7 @@ def audit(
         "files": files, "output": output, "by": by, "no-rows": None if rows else True, "source": source,
         "map": map, "on_bad_row": on_bad_row, "seed": seed,
     }  # fmt: skip
-    run = Run("audit", options, files, seed)
+    run = Run("audit", options, parts(files), seed)
     with folder(output, run) as hidden:
         dataset = _read(run, files, source, map, on_bad_row, progress)
         progress(f"auditing {len(dataset):,} rows")
@@ -285,7 +291,7 @@ def split(
         "addresses": addresses or None, "stages": stages or None, "source": source, "map": map,
         "on_bad_row": on_bad_row, "seed": seed,
     }  # fmt: skip
-    run = Run("split", options, [*files, *([test] if test else [])], seed)
+    run = Run("split", options, [*parts(files), *([test] if test else [])], seed)
     with folder(output, run) as hidden:
         dataset = _read(run, files, source, map, on_bad_row, progress)
         official = _official(run, test, dataset, by, map, on_bad_row)
@@ -306,7 +312,11 @@ def evaluate_detector(
     *,
     data: Annotated[
         list[Path],
-        Option("--data", metavar="FILE", help="CSV or parquet of one dataset (again for more files)."),
+        Option(
+            "--data",
+            metavar="FILE|DIR",
+            help="CSV or parquet of one dataset (again for more files), or the folders of recordings.",
+        ),
     ],
     output: Folder,
     detector: Annotated[
@@ -337,6 +347,10 @@ def evaluate_detector(
             help="Keep fold predictions here, and take those that are here: a stopped comparison goes on.",
         ),
     ] = None,
+    model: Model = None,
+    rules: Annotated[
+        Path | None, Option("--rules", metavar="FILE", help="Rules for suricata, instead of our own.")
+    ] = None,
     source: Source = None,
     map: Map = None,
     on_bad_row: OnBadRow = BadRow.fail,
@@ -346,7 +360,8 @@ def evaluate_detector(
     """Compare detectors on one dataset, honestly split.
 
     Every detector meets the same folds; what it tunes, it tunes on its training side. The number of a random
-    split stands beside the honest one. Writes report.html, metrics.json, predictions.parquet and plots.
+    split stands beside the honest one. Writes report.html, metrics.json, predictions.parquet and plots. On
+    recordings the language model and Suricata are compared too, as they are: they learn nothing here.
     """
     from wirespeak.evaluate.comparison import ranked, write_report
     from wirespeak.interfaces import contest
@@ -354,15 +369,17 @@ def evaluate_detector(
     options = {
         "data": data, "output": output, "detector": detector, "protocol": protocol, "test": test,
         "folds": folds, "binary": binary or None, "addresses": addresses or None, "budget": budget,
-        "keep": keep, "source": source, "map": map, "on_bad_row": on_bad_row, "seed": seed,
+        "keep": keep, "model": model, "rules": rules, "source": source, "map": map, "on_bad_row": on_bad_row,
+        "seed": seed,
     }  # fmt: skip
-    run = Run("evaluate detector", options, [*data, *([test] if test else [])], seed)
+    files = [*parts(data), *(one for one in (test, rules) if one)]
+    run = Run("evaluate detector", options, files, seed)
     run.reproducible = budget is None
-    chosen = contest.named(detector or ["all"])
+    chosen = contest.named(detector or ["all"], ready=contest.READY if are_recordings(data) else ())
     with folder(output, run) as hidden:
         dataset = _read(run, data, source, map, on_bad_row, progress)
         official = _official(run, test, dataset, protocol, map, on_bad_row)
-        task = contest.Task(dataset, binary, addresses, official)
+        task = contest.Task(dataset, binary, addresses, official, captures(data), model, rules)
         budgets = {name: {"budget_s": budget} for name in contest.searching()} if budget else {}
         results, absent = contest.contest(
             task, chosen, protocol=protocol.value, k=folds, seed=seed, options=budgets, keep=keep,
@@ -370,7 +387,11 @@ def evaluate_detector(
         )  # fmt: skip
         if not results:
             raise OptionError(f"none of the detectors could run. {next(iter(absent.values()))}")
-        notes = [*dataset.notes, *(f"{name} did not run: {why}" for name, why in absent.items())]
+        notes = [
+            *dataset.notes,
+            *contest.familiar(task, results),
+            *(f"{name} did not run: {why}" for name, why in absent.items()),
+        ]
         title = (
             f"{dataset.title}: {'attack against normal' if binary else 'by label'}, {protocol.value} split"
         )
@@ -403,7 +424,7 @@ def train_detector(
         "files": files, "output": output, "detector": detector, "binary": binary or None,
         "addresses": addresses or None, "map": map, "seed": seed,
     }  # fmt: skip
-    run = Run("train", options, [*files, *([map] if map else [])], seed)
+    run = Run("train", options, [*parts(files), *([map] if map else [])], seed)
     with folder(output, run) as hidden:
         dataset = _read(run, files, None, map, BadRow.fail, progress)
         progress(f"fitting {detector} to {len(dataset):,} rows")
@@ -431,7 +452,10 @@ def _read(
     from wirespeak.data.sources import read_dataset
 
     progress(f"reading {files[0].name}")
-    dataset = read_dataset(files, source=source, map=map, on_bad_row=str(on_bad_row))
+    if are_recordings(files):
+        dataset = read_recordings(files)
+    else:
+        dataset = read_dataset(files, source=source, map=map, on_bad_row=str(on_bad_row))
     _count(run, dataset)
     return dataset
 

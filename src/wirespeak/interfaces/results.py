@@ -11,6 +11,7 @@ RESULTS = Path("bench/results")
 _NAMES = {
     "language": "the model in the box",
     "forest": "random forest (scikit-learn defaults)",
+    "suricata": "Suricata 7 with our own rules",
     "random_weights": "same shape, random weights",
 }
 
@@ -48,7 +49,7 @@ def _section(name: str, command: str, render: Any) -> str:
 
 def _detection(found: dict[str, Any]) -> str:
     rows = []
-    for name, said in _NAMES.items():
+    for name, said in ((name, said) for name, said in _NAMES.items() if name in found):
         for over in ("flows", "distinct"):
             score = found[name][over]
             interval = f"{score['macro_f1']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
