@@ -55,6 +55,12 @@ def test_from_audit_to_comparison(pumps: tuple[Path, Path], tmp_path: Path, wire
     assert done.returncode == 0 and sorted(pl.concat(parts)["row"]) == list(range(600))
     assert all("hint" not in part.columns and "who" not in part.columns for part in parts)
 
+    train, test = (tmp_path / "split" / f"{name}.parquet" for name in ("train", "test"))
+    official = ["--protocol", "official", "--test", test, "--detector", "forest"]
+    done = wirespeak("evaluate", "detector", "--data", train, *official, "-o", tmp_path / "parts")
+    judged = pl.read_parquet(tmp_path / "parts" / "predictions.parquet")
+    assert done.returncode == 0 and judged.height == parts[2].height, done.stderr
+
     chosen = ["--detector", "forest", "--detector", "extra-trees", "--folds", "2"]
     done = wirespeak(
         "evaluate", "detector", "--data", data, "--map", described, *chosen, "-o", tmp_path / "comparison"

@@ -14,8 +14,9 @@ from wirespeak.data.balance import evened, resampled, smote
 from wirespeak.data.dataset import Dataset, Field
 from wirespeak.data.fingerprint import copies, fingerprints, numbered
 from wirespeak.data.planted import base
-from wirespeak.data.split import PROTOCOLS, class_weights, feature_groups, folds, split, stages
-from wirespeak.errors import OptionError
+from wirespeak.data.sources import read_dataset
+from wirespeak.data.split import PROTOCOLS, Protocol, class_weights, feature_groups, folds, split, stages
+from wirespeak.errors import InputError, OptionError
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +211,25 @@ def test_split_says_how_validation_was_chosen(
     few = replace(dataset, groups=pl.Series(np.arange(len(dataset)) % groups))
     card = split(few, tmp_path, protocol="recording", test_share=0.34, validation_share=0.12)
     assert (card["protocol"], card["validation_protocol"]) == ("recording", parted)
+
+
+@pytest.mark.parametrize("protocol", ["group", "names-out"])
+def test_parts_are_read_as_the_dataset_they_are_of(
+    dataset: Dataset, tmp_path: Path, protocol: Protocol
+) -> None:
+    split(dataset, tmp_path, protocol=protocol)
+    read = {name: read_dataset([tmp_path / f"{name}.parquet"]) for name in ("train", "test")}
+    for part in read.values():
+        place = part.table["row"].to_numpy()
+        wanted = dataset.take(place)
+        assert part.name == dataset.name and part.features() == dataset.features()
+        assert part.table.select(part.features()).equals(wanted.table.select(part.features()))
+        assert part.names.equals(wanted.names) and part.labels.equals(wanted.labels)
+        assert part.canonical.equals(wanted.canonical)
+    again = folds(read["train"], protocol="group", k=5)
+    assert min(len(fold.test) for fold in again) > len(read["train"]) / 8
+    with pytest.raises(InputError, match="a part of"):
+        read_dataset([tmp_path / "test.parquet"], source="ton-iot")
 
 
 def test_stages_have_no_copies_in_the_columns_that_are_left(dataset: Dataset, tmp_path: Path) -> None:

@@ -32,6 +32,10 @@ SET_ASIDE = {
 }  # fmt: skip
 
 
+ANSWERS = ("row", "name", "label", "canonical")
+"""Columns that `split` adds to the features: the row's place in the dataset from 0, and its three labels."""
+
+
 @dataclass(frozen=True)
 class Field:
     """One column of a dataset: the kind of its values, its role, its unit ("" for none) and its meaning."""

@@ -27,8 +27,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from wirespeak.data.dataset import Dataset
+from wirespeak.data.dataset import ANSWERS, Dataset
 from wirespeak.data.fingerprint import Keys, codes, copies, fingerprints, mixed, numbered, uniform, words
+from wirespeak.data.sources.parts import described
 from wirespeak.errors import InputError, OptionError, unknown_name
 
 Rows = NDArray[np.int64]
@@ -36,11 +37,9 @@ Protocol = Literal["random", "stratified", "group", "host", "time", "recording",
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 STAGES = (10_000, 30_000, 70_000, 150_000)
+_APART = 1_000_000
 WHOLE = 1_000
 """A name of at most this many rows that is left out is judged whole; of a larger one, its share."""
-
-ANSWERS = ("row", "name", "label", "canonical")
-"""Columns that `split` adds to the features: the row's place in the dataset from 0, and its three labels."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def folds(
     place = _PLACES[protocol](dataset, k, seed, fields)
     if len(np.unique(place)) < k:
         raise OptionError(
-            f"{dataset.title} cannot be split {protocol} into {k}: some get no rows. Ask for fewer folds or larger shares."
+            f"{dataset.title} cannot be split {protocol} into {k}: some get no rows. Ask for fewer folds, larger shares or another seed."
         )
     return [_fold(dataset, f"{protocol}-{i + 1}", place != i, place == i) for i in range(k)]
 
@@ -141,7 +140,8 @@ def split(
     protocol leaves too little to choose it in the same way.
 
     The files hold the features less `drop` (with `addresses`, addresses and ports too) and the `ANSWERS`.
-    Columns of any other role are left out: they say who, when or the answer itself. dedupe: keep the first of
+    Columns of any other role are left out: they say who, when or the answer itself. Each file is read again wherever
+    the dataset is (`sources/parts.py`). dedupe: keep the first of
     rows with equal features and label. with_stages: `train-10k.parquet`, ... as well. Raises OptionError.
     """
     for name in drop:
@@ -165,7 +165,9 @@ def split(
         nested = stages(dataset, sides["train"], seed=seed, fields=columns)
         tables |= {f"train-{name}": (dataset, rows) for name, rows in nested.items()}
     for name, (source, rows) in tables.items():
-        _written(source, rows, columns).write_parquet(output / f"{name}.parquet", compression="zstd")
+        _written(source, rows, columns).write_parquet(
+            output / f"{name}.parquet", compression="zstd", metadata=described(dataset)
+        )
     seen = set(dataset.names[sides["train"]].unique())
     test_names = (test or dataset).take(sides["test"])
     card = {
@@ -400,6 +402,8 @@ def _sides(
         raise OptionError(
             "the shares of test and validation must be above 0 and leave something to train on."
         )
+    # Folds of a part that is compared with the same seed must not meet the hashes that made it.
+    seed += _APART
     outer = folds(
         dataset, protocol=protocol, k=max(2, round(1 / test_share)), seed=seed, test=test, fields=columns
     )

@@ -23,6 +23,7 @@ from wirespeak.data.sources import (
 )
 from wirespeak.data.sources.cells import Head, peek
 from wirespeak.data.sources.mapped import fit_map, read_map
+from wirespeak.data.sources.parts import fit_part
 from wirespeak.data.sources.reading import ON_BAD_ROW, Fit, fit, merge, read_part
 from wirespeak.data.sources.source import Source
 from wirespeak.errors import InputError, OptionError, unknown_name
@@ -46,6 +47,8 @@ def read_dataset(
 ) -> Dataset:
     """The rows of one dataset, from one or more CSV (also .gz) or parquet files, in their order.
 
+    A part that `split` wrote is read as the dataset it is of.
+
     source: its name in `SOURCES`; by default what the columns say it is. map: a TOML file that describes a
     dataset that is not there (`sources/mapped.py`).
     on_bad_row: `fail` raises InputError at the first row that does not fit, with file, line, column and value;
@@ -68,7 +71,8 @@ def read_dataset(
             raise OptionError("--source names a known dataset, --map describes another. Give one of them.")
         described, separator = read_map(map)
         fits = [
-            (head, fit_map(head, described)) for head in (peek(path, separator=separator) for path in paths)
+            (head, fit_part(head) or fit_map(head, described))
+            for head in (peek(path, separator=separator) for path in paths)
         ]
     else:
         fits = [
@@ -87,6 +91,9 @@ def read_dataset(
 
 def recognise(head: Head) -> Fit:
     """The source a file's columns belong to. Raises InputError when it is none we know."""
+    part = fit_part(head)
+    if part:
+        return part
     fits = [found for each in SOURCES.values() if (found := fit(head, each))]
     if not fits:
         shown = ", ".join(head.first[:6])
@@ -98,6 +105,11 @@ def recognise(head: Head) -> Fit:
 
 
 def _fit_as(head: Head, name: str) -> Fit:
+    part = fit_part(head)
+    if part and part.source.name == name:
+        return part
+    if part:
+        raise InputError(f"{head.path}: is a part of {part.source.title}, not of '{name}'.")
     if name not in SOURCES:
         raise unknown_name("dataset", name, SOURCES)
     found = fit(head, SOURCES[name])
