@@ -213,6 +213,14 @@ def test_numbers_of_rows_and_names_of_nothing() -> None:
     assert not _said(made, pl.Series("x", rng.integers(0, 2**40, 1500)))
 
 
+@pytest.mark.parametrize("between", ["", ":", "\\x", "-"])
+def test_timestamps_in_tcp_options_however_their_bytes_are_set_apart(between: str) -> None:
+    made = base(SEED, rows=300)
+    words = pl.Series("x", [f"0101080a{4_000_000 + row:08x}00000000" for row in range(300)])
+    words = words.str.replace_all("(..)", between + "$1" if between == "\\x" else "$1" + between)
+    assert "leak.tcp_timestamp" in _said(made, words)
+
+
 def test_hosts_are_known_by_their_values() -> None:
     made, rng = base(SEED, rows=1500), np.random.default_rng(SEED)
     hostile = (made.names != "normal").to_numpy() ^ (rng.random(1500) < 0.2)

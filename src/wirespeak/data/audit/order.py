@@ -60,7 +60,7 @@ def tcp_timestamps(view: View) -> Iterator[Finding]:
     """Hex of TCP options that carries a timestamp (RFC 7323: kind 8, length 10): the clock of a host's boot."""
     for name in view.columns("category", "text"):
         texts = view.table[name].cast(pl.String)
-        plain = texts.str.to_lowercase().str.replace_all(r"[:\s]|0x", "")
+        plain = texts.str.to_lowercase().str.replace_all(r"[:\s-]|0x|\\x", "")
         value = plain.str.extract(_STAMP.pattern, 1)
         found = value.is_not_null() & plain.str.contains(r"^[0-9a-f]+$").fill_null(False)
         filled = int((plain.str.len_chars() >= 8).sum())
