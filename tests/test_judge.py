@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -227,3 +230,10 @@ def test_memory_and_time_are_measured() -> None:
         block = np.ones(8_000_000)
     assert cost.wall_s > 0
     assert cost.peak_bytes is None or cost.peak_bytes > block.nbytes / 2
+
+
+def test_memory_of_children_counts() -> None:
+    grow = "import time; block = bytearray(b'x' * 80_000_000); time.sleep(1)"
+    with measured() as cost:
+        subprocess.run([sys.executable, "-c", grow], check=True)
+    assert cost.peak_bytes is None or cost.peak_bytes > 80_000_000

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_OWN, _RESET = Path("/proc/self"), Path("/proc/self/clear_refs")
+_LOOK_S = 0.05
 
 
 @dataclass
 class Cost:
     """Filled in when the block ends. cpu_s: of this process and of children that ended; may exceed wall_s.
 
-    peak_bytes: how far resident memory rose above where it stood when the block began, children left out;
-    None where the system does not say.
+    peak_bytes: how far resident memory rose above where it stood when the block began, and the most that children
+    held at once, looked at twenty times a second; None where the system does not say.
     """
 
     wall_s: float = 0.0
@@ -35,15 +37,35 @@ def measured() -> Iterator[Cost]:
     True
     """
     cost = Cost()
-    before = _memory("VmRSS") if _forget_peak() else None
+    before = _memory(_OWN, "VmRSS") if _forget_peak() else None
+    seen, over = [0], threading.Event()
+    watch = threading.Thread(target=_watch, args=(seen, over), daemon=True)
+    watch.start()
     wall, cpu = time.perf_counter(), _cpu()
     try:
         yield cost
     finally:
         cost.wall_s, cost.cpu_s = time.perf_counter() - wall, _cpu() - cpu
-        peak = _memory("VmHWM")
+        over.set()
+        watch.join()
+        peak = _memory(_OWN, "VmHWM")
         if before is not None and peak is not None:
-            cost.peak_bytes = max(0, peak - before)
+            cost.peak_bytes = max(0, peak - before) + seen[0]
+
+
+def _watch(seen: list[int], over: threading.Event) -> None:
+    """Keep the most that all children, and theirs, hold at once."""
+    while not over.wait(_LOOK_S):
+        seen[0] = max(seen[0], sum(_memory(child, "VmRSS") or 0 for child in _children(_OWN)))
+
+
+def _children(process: Path) -> Iterator[Path]:
+    """The folders in /proc of the children of a process, and of theirs. One that just ended is left out."""
+    with suppress(OSError):
+        for task in (process / "task").iterdir():
+            for number in (task / "children").read_text().split():
+                yield Path("/proc") / number
+                yield from _children(Path("/proc") / number)
 
 
 def _cpu() -> float:
@@ -60,10 +82,10 @@ def _forget_peak() -> bool:
     return True
 
 
-def _memory(name: str) -> int | None:
-    """A line of the process's status, in bytes."""
+def _memory(process: Path, name: str) -> int | None:
+    """A line of a process's status, in bytes."""
     try:
-        lines = _STATUS.read_text().splitlines()
+        lines = (process / "status").read_text().splitlines()
     except OSError:
         return None
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:")), None)
