@@ -18,12 +18,6 @@ from wirespeak.records import Score
 Labels = Sequence[str | None]
 
 
-def confusion(truth: Labels, answers: Labels) -> pl.DataFrame:
-    """Long table truth, answer, n, sorted. An answer of None is shown as "(none)"."""
-    table = pl.DataFrame({"truth": list(truth), "answer": [answer or "(none)" for answer in answers]})
-    return table.group_by("truth", "answer").len("n").sort("truth", "answer")
-
-
 def per_label(truth: Labels, answers: Labels, weights: Sequence[float] | None = None) -> pl.DataFrame:
     """Precision, recall, F1 and support of each label in the truth. weights: how much each row counts."""
     labels = sorted({str(label) for label in truth})
