@@ -142,7 +142,8 @@ class Tuned(Vote):
 
     Given finer names, members learn the names and answer for labels; rows mixed from two names of one label are
     added, which teaches what the names have in common; and inner folds leave whole names out, so that how far
-    to lean away from the ordinary label is chosen on attacks nobody has seen.
+    to lean away from the ordinary label is chosen on attacks nobody has seen. Without them, extra trees that try
+    half of the columns at a split and LightGBM are heard, the forest not.
     Equal rows are learnt once, under the label most of them have.
     folds: inner ones. rows: learn from so many at most; common names are cut down first. mixed: rows made for
     each label of several names. effort: more or fewer trees and rounds. How members balance labels is their recipe's.
@@ -156,6 +157,7 @@ class Tuned(Vote):
     name: str = field(default="tuned", init=False)
     prior: Prior = field(default_factory=lambda: Prior(()), init=False)
     voices: tuple[float, ...] = field(default=(), init=False)
+    finer: bool = field(default=False, init=False)
 
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: Names) -> None:
         rows = distinct(flows, codes)
@@ -165,12 +167,12 @@ class Tuned(Vote):
         place = self.labels.index(usual) if usual is not None else None
         shares = tuple((np.bincount(codes, minlength=len(self.labels)) / len(codes)).tolist())
         self.prior = Prior(shares, place)
-        finer = len(np.unique(names)) > len(self.labels)
-        self.voices = self._shares_of_the_vote(finer)
+        self.finer = len(np.unique(names)) > len(self.labels)
+        self.voices = self._shares_of_the_vote()
         chances, measured = self._out_of_fold(flows, codes, names, place)
         if len(measured):
             truth = codes[measured]
-            weights = name_weights(names[measured], truth, place) if finer else np.ones(len(measured))
+            weights = name_weights(names[measured], truth, place) if self.finer else np.ones(len(measured))
             self.prior = self.prior.chosen(chances, truth, weights)
             pooled = self.prior.correct(chances)
             self.temperature = fit_temperature(np.log(pooled).astype(np.float32), truth, weights)
@@ -192,9 +194,9 @@ class Tuned(Vote):
             return np.empty((0, len(self.labels))), np.empty(0, np.int64)
         return np.concatenate(chances), np.concatenate(measured)
 
-    def _shares_of_the_vote(self, finer: bool) -> tuple[float, ...]:
+    def _shares_of_the_vote(self) -> tuple[float, ...]:
         """How much each member is heard. Measured, not searched: a search on inner folds chose worse than this."""
-        voices = [1.0 if finer else _VOICES.get(member, 1.0) for member in self.members]
+        voices = [1.0 if self.finer else _VOICES.get(member, 1.0) for member in self.members]
         total = sum(voices)
         return tuple(voice / total for voice in voices) if total else (1 / len(voices),) * len(voices)
 
@@ -213,11 +215,11 @@ class Tuned(Vote):
         for member, voice in zip(self.members, self.voices, strict=True):
             if not voice:
                 continue
-            recipe = _RECIPES.get(member, {"balance": 0.5})
+            recipe = (_OF_NAMES if self.finer else _OF_LABELS).get(member, {"balance": 0.5})
             options = {key: self._eased(key, value) for key, value in recipe.items()}
             part = self._member(member, calibrate=False, **options)
             # Boosting overreaches on names of a few rows, and mixtures cost it its certainty: it learns labels.
-            if member in _OF_NAMES:
+            if member in _LEARN_NAMES:
                 part.fit(pl.concat([flows, mixed]), [*taught.tolist(), *kinds], seed=self.seed)
             else:
                 part.fit(flows, said.tolist(), seed=self.seed)
@@ -249,16 +251,16 @@ class Tuned(Vote):
         self.voices = tuple(card["voices"])
 
 
-_RECIPES: dict[str, dict[str, Any]] = {
+_OF_NAMES: dict[str, dict[str, Any]] = {
     "forest": {"trees": 120, "leaf": 2, "balance": 0.5},
     "extra-trees": {"trees": 120, "leaf": 2, "balance": 1.0},
     "lightgbm": {"rounds": 150, "balance": 0.5},
     "hist-boost": {"rounds": 100, "balance": 0.5},
     "xgboost": {"rounds": 100, "balance": 0.5},
 }
-# Without names, extra trees add little and LightGBM is the best of the three.
-_VOICES = {"extra-trees": 0.0, "lightgbm": 2.0}
-_OF_NAMES = ("forest", "extra-trees")
+_OF_LABELS = _OF_NAMES | {"extra-trees": {"trees": 200, "leaf": 2, "balance": 0.5, "share": 0.5}}
+_VOICES = {"forest": 0.0}
+_LEARN_NAMES = ("forest", "extra-trees")
 
 
 def mixtures(
