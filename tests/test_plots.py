@@ -147,6 +147,22 @@ def test_every_picture_is_drawn_in_every_format_and_is_the_same_again(tmp_path: 
         assert path.read_bytes() == (tmp_path / "two" / "plots" / path.name).read_bytes(), path.name
 
 
+def test_pictures_of_many_detectors_keep_to_the_best_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="pictures need wirespeak[plots]")
+    titles: dict[str, str] = {}
+    monkeypatch.setattr(
+        comparison.plots,
+        "save",
+        lambda figure, _, name: titles.update({name: figure.axes[0].get_title(loc="left")}) or [],
+    )
+    results = [Result(f"skill {skill}", judged(skill)) for skill in range(1, 8)]
+    write_report(tmp_path, results, title="seven")
+    assert titles["risk-coverage"] == "seven: the best 5 of 7" and titles["macro-f1"] == "seven"
+    assert titles["roc"] == "Attack against normal: the best 5 of 7"
+
+
 def test_a_picture_says_what_it_shows(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need wirespeak[plots]")
     from wirespeak.evaluate import plots

@@ -23,6 +23,8 @@ from wirespeak.evaluate.failures import Failures
 from wirespeak.evaluate.judge import Judgement
 from wirespeak.records import Score
 
+_CURVES = 5  # more lines in one picture cannot be told apart without colour
+
 
 @dataclass(frozen=True)
 class Result:
@@ -191,15 +193,18 @@ def _json(value: Mapping[str, Any]) -> str:
 
 
 def _draw(folder: Path, results: Sequence[Result], title: str) -> list[Path]:
-    """All pictures, in every format. Those of one label or pair are of each detector."""
+    """All pictures, in every format. Those of one label or pair are of each detector; curves, of the best few."""
     judged = {result.name: result.judgement for result in results}
     others = {result.name: _macro_f1(result.random) for result in results if result.random}
+    best = dict(list(judged.items())[:_CURVES])
+    some = f": the best {len(best)} of {len(judged)}" if len(best) < len(judged) else ""
+    attack = f"Attack against normal{some}"
     figures = {
         "macro-f1": plots.score_bars({name: _macro_f1(one) for name, one in judged.items()}, title=title, other=others),
-        "roc": plots.roc(plots.attack_curves(judged, "roc"), title="Attack against normal"),
-        "precision-recall": plots.precision_recall(plots.attack_curves(judged, "pr"), title="Attack against normal"),
-        "risk-coverage": plots.risk_coverage({name: one.curves["risk"] for name, one in judged.items()}, title=title),
-        "calibration": plots.calibration({name: one.curves["calibration"] for name, one in judged.items()}, title=title),
+        "roc": plots.roc(plots.attack_curves(best, "roc"), title=attack),
+        "precision-recall": plots.precision_recall(plots.attack_curves(best, "pr"), title=attack),
+        "risk-coverage": plots.risk_coverage({name: one.curves["risk"] for name, one in best.items()}, title=title + some),
+        "calibration": plots.calibration({name: one.curves["calibration"] for name, one in best.items()}, title=title + some),
     }  # fmt: skip
     points = {result.name: (result.predict_us, _macro_f1(result.judgement)) for result in results}
     priced = {name: (cost, score) for name, (cost, score) in points.items() if cost}
