@@ -232,6 +232,18 @@ def test_memory_and_time_are_measured() -> None:
     assert cost.peak_bytes is None or cost.peak_bytes > block.nbytes / 2
 
 
+def test_a_label_that_draws_leave_out_does_not_move_the_interval_away() -> None:
+    truth = ["normal"] * 500 + ["dos"] * 500 + ["u2r"]
+    chances = np.tile([0.1, 0.9, 0.0], (len(truth), 1))
+    chances[500:1000] = [0.9, 0.1, 0.0]
+    chances[:20] = [0.9, 0.1, 0.0]
+    judgement = judge(truth, chances, ["dos", "normal", "u2r"])
+    for name in ("macro-F1", "balanced accuracy", "macro PR area"):
+        found = judgement.score(name)
+        assert found is not None and found.low is not None and found.high is not None
+        assert found.value - 0.02 < found.low <= found.value <= found.high < found.value + 0.02
+
+
 def test_memory_of_children_counts() -> None:
     grow = "import time; block = bytearray(b'x' * 80_000_000); time.sleep(1)"
     with measured() as cost:

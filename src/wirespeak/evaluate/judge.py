@@ -158,14 +158,18 @@ def aligned(
 
 
 def rates(rows: tuple[NDArray[np.int64], NDArray[np.int64]], labels: int) -> Statistic:
-    """The figures of `_SUMMARY`, then the F1 of each label, from (real, said). Absent labels are NaN."""
+    """The figures of `_SUMMARY`, then the F1 of each label, from (real, said). Absent labels are NaN.
+
+    Means are always over the labels of all rows: one that a draw leaves out counts as it does in the whole, or the
+    interval of a mean would be that of another mean, over the frequent labels alone.
+    """
     real, said = rows
     cell = real * (labels + 1) + said
     order = np.argsort(cell, kind="stable")
     starts = np.flatnonzero(np.diff(cell[order], prepend=-1))
     present = cell[order][starts]
 
-    def measure(weights: Floats) -> Floats:
+    def figures(weights: Floats) -> tuple[Floats, list[Floats]]:
         cells = np.zeros((len(weights), labels * (labels + 1)))
         cells[:, present] = np.add.reduceat(np.take(weights, order, axis=1), starts, axis=1)
         table = cells.reshape(-1, labels, labels + 1)
@@ -175,11 +179,20 @@ def rates(rows: tuple[NDArray[np.int64], NDArray[np.int64]], labels: int) -> Sta
             there = np.where(truly > 0, 1.0, np.nan)
             precision = np.where(answered > 0, hit / answered, 0.0) * there
             recall, f1 = hit / truly * there, 2 * hit / (truly + answered) * there
-        means = [np.nanmean(figure, axis=1) for figure in (precision, recall, f1)]
+        return truly, [precision, recall, f1]
+
+    _, whole = figures(np.ones((1, len(real))))
+
+    def measure(weights: Floats) -> Floats:
+        truly, each = figures(weights)
+        means = [
+            np.nanmean(np.where(np.isnan(figure), usual, figure), axis=1)
+            for figure, usual in zip(each, whole, strict=True)
+        ]
         share_of = truly / truly.sum(axis=1, keepdims=True)
-        weighted = [np.nansum(figure * share_of, axis=1) for figure in (precision, recall, f1)]
+        weighted = [np.nansum(figure * share_of, axis=1) for figure in each]
         summary = np.stack([weighted[1], means[1], *means, *weighted], axis=1)
-        return np.concatenate([summary, f1], axis=1)
+        return np.concatenate([summary, each[2]], axis=1)
 
     return measure
 
@@ -285,7 +298,7 @@ def _ranked(rows: _Rows) -> list[tuple[list[str], Statistic]]:
     present = [label for label in np.unique(rows.real) if label < rows.probabilities.shape[1]]
     if len(np.unique(rows.real)) > 1 and present:
         each = [areas(rows.probabilities[:, label], rows.real == label) for label in present]
-        found.append((["macro ROC area", "macro PR area"], mean_of(each)))
+        found.append((["macro ROC area", "macro PR area"], mean_of(each, rows=len(rows.real))))
     if rows.attack is not None and 0 < rows.hostile.sum() < len(rows.hostile):
         found.append(
             (

@@ -100,11 +100,16 @@ def spread(along: Floats, points: int = POINTS) -> NDArray[np.int64]:
     return places
 
 
-def mean_of(statistics: Sequence[Statistic]) -> Statistic:
-    """The mean of several statistics, leaving out those undefined in a draw."""
+def mean_of(statistics: Sequence[Statistic], *, rows: int | None = None) -> Statistic:
+    """The mean of several statistics, leaving out those undefined in a draw.
+
+    rows: how many there are, where one that is undefined in a draw is to count as it does in the whole instead.
+    """
+    usual = np.nan if rows is None else np.stack([each(np.ones((1, rows))) for each in statistics])
 
     def measure(weights: Floats) -> Floats:
         values = np.stack([statistic(weights) for statistic in statistics])
+        values = np.where(np.isfinite(values), values, usual)
         known = np.isfinite(values)
         with np.errstate(invalid="ignore"):
             return np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)
