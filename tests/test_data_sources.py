@@ -237,6 +237,24 @@ def test_how_numbers_are_written_is_kept(tmp_path: Path) -> None:
     assert read.table["rate"].to_list() == [1, 2, 2.5, 1000, None, 7]
 
 
+def test_blanks_zeros_and_marks_are_ways_of_writing_too(tmp_path: Path) -> None:
+    lines = made(SOURCES["ton-iot"])
+    whole = ["7", "007", " 7", "+7", "7", "7"]
+    decimal = ["1.5", "1.50", "1.00", "2.0", "-", ""]
+    for row, (number, fraction) in enumerate(zip(whole, decimal, strict=True), start=1):
+        lines = spoil(spoil(lines, "src_pkts", number, row=row), "duration", fraction, row=row)
+    lines = spoil(spoil(lines, "service", "-", row=1), "service", "", row=2)
+    read = read_dataset([write(tmp_path / "a.csv", lines)], on_bad_row="keep")
+    assert read.table["src_pkts"].to_list() == [7] * 6
+    assert read.formats["src_pkts"].to_list() == [
+        dataset.INTEGER, dataset.LEADING, dataset.PADDED, dataset.LEADING, dataset.INTEGER, dataset.INTEGER,
+    ]  # fmt: skip
+    assert read.formats["duration"].to_list() == [
+        dataset.DECIMAL, dataset.TRAILING, dataset.TRAILING, dataset.POINT_ZERO, dataset.MARK, dataset.EMPTY,
+    ]  # fmt: skip
+    assert read.formats["service"].to_list()[:2] == [dataset.MARK, dataset.EMPTY]
+
+
 def test_one_row_without_a_header_is_recognised(tmp_path: Path) -> None:
     source = SOURCES["nsl-kdd"]
     path = write(tmp_path / "a.csv", [["0" if field.kind == "number" else "tcp" for field in source.fields]])

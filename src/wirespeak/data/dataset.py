@@ -24,8 +24,10 @@ order: row numbers and grades given after the fact. id: a name for one flow, pac
 text, such as a URI or a payload. label: any form of the answer.
 """
 
-INTEGER, POINT_ZERO, DECIMAL, EXPONENT, EMPTY, HEXADECIMAL, OTHER = range(7)
-"""Codes of `Dataset.formats`: `12`, `12.0`, `12.5`, `1.2e3`, nothing, `0x1f` or a run of hex digits, anything else."""
+INTEGER, POINT_ZERO, DECIMAL, EXPONENT, EMPTY, HEXADECIMAL, OTHER, PADDED, LEADING, TRAILING, MARK = range(11)
+"""Codes of `Dataset.formats`: `12`, `12.0`, `12.5`, `1.2e3`, nothing, `0x1f` or a run of hex digits, anything else; a number with
+blanks around it, with a plus or zeros before it (`+7`, `007`), with zeros after its decimals (`1.50`); what the dataset writes for a
+missing value (`-`)."""
 
 SET_ASIDE = {
     "file": pl.String(), "line": pl.Int64(), "column": pl.String(), "value": pl.String(), "reason": pl.String(),

@@ -312,17 +312,28 @@ def _whole(cells: pl.Series) -> pl.Series | None:
     return values if not failed or failed == int((cells == "").sum()) else None
 
 
-def styles_of_numbers(cells: pl.Series) -> int | pl.Series:
-    """How each cell of a column of numbers is written: one code for all, or an Int8 code for each."""
+def styles_of_numbers(cells: pl.Series, marks: Sequence[str] = ()) -> int | pl.Series:
+    """How each cell of a column of numbers is written: one code for all, or an Int8 code for each.
+
+    marks: what stands for a missing value beside an empty cell.
+    """
     found = pl.select(
         pl.when(cells.is_null() | (cells == ""))
         .then(dataset.EMPTY)
+        .when(cells.is_in(list(marks)))
+        .then(dataset.MARK)
+        .when(_padded(cells))
+        .then(dataset.PADDED)
+        .when(cells.str.contains(_LEADING))
+        .then(dataset.LEADING)
         .when(cells.str.contains_any(["e", "E"]))
         .then(dataset.EXPONENT)
         .when(~cells.str.contains(".", literal=True))
         .then(dataset.INTEGER)
         .when(cells.str.ends_with(".0"))
         .then(dataset.POINT_ZERO)
+        .when(cells.str.ends_with("0"))
+        .then(dataset.TRAILING)
         .otherwise(dataset.DECIMAL)
         .cast(pl.Int8)
         .alias(cells.name)
@@ -330,20 +341,36 @@ def styles_of_numbers(cells: pl.Series) -> int | pl.Series:
     return _one_or_all(found)
 
 
+def plainly_written(cells: pl.Series) -> bool:
+    """Whether no whole number has blanks, a plus or zeros before it; cheaper than to ask how each is written."""
+    return not (_padded(cells) | cells.str.contains(_LEADING)).any()
+
+
+def _padded(cells: pl.Series) -> pl.Series:
+    return cells.str.starts_with(" ") | cells.str.ends_with(" ")
+
+
+_LEADING = r"^(\+|-?0\d)"
 _STYLES = (
     (r"^$", dataset.EMPTY),
+    (r"^( .*|.* )$", dataset.OTHER),
+    (r"^(\+|-?0\d)\d*(\.\d+)?$", dataset.LEADING),
     (r"^[+-]?\d+$", dataset.INTEGER),
     (r"^[+-]?\d+\.0$", dataset.POINT_ZERO),
+    (r"^[+-]?\d*\.\d*0$", dataset.TRAILING),
     (r"^[+-]?\d*\.\d+$", dataset.DECIMAL),
     (r"^[+-]?\d+(\.\d+)?[eE][+-]?\d+$", dataset.EXPONENT),
     (r"^(0[xX][0-9a-fA-F]+|[0-9a-fA-F]{8,})$", dataset.HEXADECIMAL),
 )
 
 
-def styles_of_text(cells: pl.Series) -> int | pl.Series:
-    """The same for a column of text, where only cells that look like numbers can differ in style."""
+def styles_of_text(cells: pl.Series, marks: Sequence[str] = ()) -> int | pl.Series:
+    """The same for a column of text, where only cells that look like numbers can differ in style, and missing ones."""
     distinct = cells.unique().fill_null("")
-    chain = pl.lit(dataset.OTHER)
+    ways = set(marks) & set(distinct)
+    # Where a missing value is written in one way only, that way says nothing.
+    told = ways if len(ways | (set(distinct) & {""})) > 1 else set[str]()
+    chain = pl.when(pl.col("cell").is_in(sorted(told))).then(dataset.MARK).otherwise(dataset.OTHER)
     for pattern, code in reversed(_STYLES):
         chain = pl.when(pl.col("cell").str.contains(pattern)).then(pl.lit(code)).otherwise(chain)
     table = pl.DataFrame({"cell": distinct}).unique().with_columns(chain.cast(pl.Int8).alias("style"))

@@ -82,6 +82,7 @@ class Columns:
 
     def _read_number(self, name: str, text: pl.Series) -> None:
         if text.dtype == pl.String:
+            written = text
             if self.source.missing:
                 text = _emptied(text, self.source.missing)
             values = cells.as_number(text)
@@ -94,8 +95,8 @@ class Columns:
                 values = cells.as_number(text.zip_with(~wrong, pl.Series([""])))
             self.styles[name] = (
                 INTEGER
-                if values.dtype == pl.Int64 and not values.null_count()
-                else cells.styles_of_numbers(text)
+                if values.dtype == pl.Int64 and not values.null_count() and cells.plainly_written(written)
+                else cells.styles_of_numbers(written, self.source.missing)
             )
             missing = int((text == "").sum()) if not self.source.missing else 0
         else:
@@ -125,8 +126,8 @@ class Columns:
 
     def _read_text(self, name: str, text: pl.Series) -> None:
         text = text.cast(pl.String)
-        self.styles[name] = cells.styles_of_text(text)
         marks = ("", *self.source.missing, *self.source.absent.get(name, ()))
+        self.styles[name] = cells.styles_of_text(text, marks[1:])
         frame = text.to_frame().select(
             pl.when(~pl.col(name).str.strip_chars().is_in(marks)).then(pl.col(name))
         )
