@@ -83,6 +83,10 @@ def test_the_official_rows_are_read_by_the_map_and_counted(
     assert "test.csv,602,packets,x,expected a number" in (tmp_path / "split" / "set-aside.csv").read_text()
     assert "validation part is split by group" in done.stderr
 
+    chosen = ["--detector", "forest", "--on-bad-row", "skip"]
+    done = wirespeak("train", test, "--map", described, *chosen, "-o", tmp_path / "forest")
+    assert done.returncode == 0 and "602,packets,x" in (tmp_path / "forest" / "set-aside.csv").read_text()
+
 
 def test_a_trained_detector_answers_every_row_in_order(
     pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run
@@ -155,6 +159,7 @@ def test_classes_rows_and_sides_are_told_apart(
         (("train", "{data}", "--map", "{map}", "--detector", "forrest"), "forest"),
         (("train", "{data}", "--map", "{map}", "--detector", "forest+smoot"), "smote"),
         (("split", "{data}", "--map", "{map}", "--test", "{data}"), "--test is for the official"),
+        (("detect", "{data}", "--detector", "forest"), "wirespeak train --detector"),
         (("data", "describe", "nsl-kd"), "nsl-kdd"),
         (("data", "describe", "pumps.csw"), "no such file"),
         (("data", "describe", "nsl-kdd", "--row", "1"), "files"),

@@ -281,6 +281,7 @@ def train(
     binary: Annotated[bool, Option("--binary", help="Of a dataset: attack against normal.")] = False,
     addresses: labelled.Addresses = False,
     map: labelled.Map = None,
+    on_bad_row: labelled.OnBadRow = labelled.BadRow.fail,
     steps: Annotated[int, Option("--steps", metavar="N", help="Updates of the weights.", min=1)] = 3500,
     leave_out: Annotated[
         str | None, Option("--leave-out", metavar="LABEL", help="Keep one kind of attack out of training.")
@@ -302,6 +303,7 @@ def train(
             binary=binary,
             addresses=addresses,
             map=map,
+            on_bad_row=on_bad_row,
             seed=seed,
             progress=progress,
         )

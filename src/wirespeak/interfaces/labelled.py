@@ -412,6 +412,7 @@ def train_detector(
     binary: bool,
     addresses: bool,
     map: Path | None,
+    on_bad_row: BadRow,
     seed: int,
     progress: Say,
 ) -> Outcome:
@@ -422,11 +423,11 @@ def train_detector(
 
     options = {
         "files": files, "output": output, "detector": detector, "binary": binary or None,
-        "addresses": addresses or None, "map": map, "seed": seed,
+        "addresses": addresses or None, "map": map, "on_bad_row": on_bad_row, "seed": seed,
     }  # fmt: skip
     run = Run("train", options, [*parts(files), *([map] if map else [])], seed)
     with folder(output, run) as hidden:
-        dataset = _read(run, files, None, map, BadRow.fail, progress)
+        dataset = _read(run, files, None, map, on_bad_row, progress)
         progress(f"fitting {detector} to {len(dataset):,} rows")
         answer: Answer = "binary" if binary else "multiclass"
         learn(dataset, detector=detector, answer=answer, addresses=addresses, seed=seed).save(hidden)
@@ -435,6 +436,7 @@ def train_detector(
         write_card(hidden, read_card(hidden) | known)
         if map:
             (hidden / "map.toml").write_bytes(map.read_bytes())
+        _set_aside(hidden, dataset)
     return run.done(output, f"{detector} fitted to {dataset.title}: {output}")
 
 
