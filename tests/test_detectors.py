@@ -20,7 +20,7 @@ from wirespeak.detect.drawer import DETECTORS, load, make
 from wirespeak.detect.learn import learn
 from wirespeak.detect.priors import Prior, inner_folds, thinned
 from wirespeak.detect.saved import read_model, write_model
-from wirespeak.detect.table import Encoding, distinct
+from wirespeak.detect.table import Encoding, thinned_copies
 from wirespeak.errors import InputError, MissingPart, ModelError, OptionError, OutputError
 
 # Small enough for a test; everything else as it comes.
@@ -257,6 +257,7 @@ def test_a_prior_raises_rare_labels_as_far_as_it_helps() -> None:
     assert prior.chosen(chances, np.zeros(100, np.int64), np.ones(100)) == prior
 
 
-def test_equal_rows_are_learnt_once_under_the_label_most_have() -> None:
-    flows = pl.DataFrame({"bytes": [1, 1, 1, 1, 2, 2, None, None]})
-    assert distinct(flows, np.array([0, 0, 0, 1, 0, 1, 0, 0])).tolist() == [0, 4, 5, 6]
+def test_few_of_equal_rows_are_learnt_shared_among_their_labels() -> None:
+    flows = pl.DataFrame({"bytes": [1, 1, 1, 1, 2, 2, None, None, *[3] * 1000]})
+    labels = np.array([0, 0, 0, 1, 0, 1, 0, 0, *[0] * 999, 1])
+    assert thinned_copies(flows, labels).tolist() == [0, 0, 3, 4, 5, 6, 6, *[8] * 11]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wirespeak.detect.isolation import Isolation, ordinary
 from wirespeak.detect.language import fit_temperature
 from wirespeak.detect.priors import Prior, inner_folds, name_weights, thinned
-from wirespeak.detect.table import distinct, duplicate_groups
+from wirespeak.detect.table import duplicate_groups, thinned_copies
 from wirespeak.detect.tabular import Chances, Codes, TableDetector, tempered
 from wirespeak.errors import OptionError, missing_extra
 
@@ -144,7 +144,7 @@ class Tuned(Vote):
     added, which teaches what the names have in common; and inner folds leave whole names out, so that how far
     to lean away from the ordinary label is chosen on attacks nobody has seen. Without them, extra trees that try
     half of the columns at a split and LightGBM are heard, the forest not.
-    Equal rows are learnt once, under the label most of them have.
+    Of equal rows few are learnt, as many as their count has binary digits.
     folds: inner ones. rows: learn from so many at most; common names are cut down first. mixed: rows made for
     each label of several names. effort: more or fewer trees and rounds. How members balance labels is their recipe's.
     """
@@ -160,7 +160,7 @@ class Tuned(Vote):
     finer: bool = field(default=False, init=False)
 
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: Names) -> None:
-        rows = distinct(flows, codes)
+        rows = thinned_copies(flows, codes)
         rows = rows[thinned(names[rows], self.rows, self.seed)]
         flows, codes, names = flows[rows], codes[rows], names[rows]
         usual = ordinary(self.labels)

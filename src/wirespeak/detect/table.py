@@ -151,19 +151,24 @@ def duplicate_groups(flows: pl.DataFrame) -> NDArray[np.int64]:
     return first.to_numpy().astype(np.int64)
 
 
-def distinct(flows: pl.DataFrame, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers of one row for each pair of features and label, in order.
+def thinned_copies(flows: pl.DataFrame, codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Numbers of rows, in order, of which equal ones are few: as many as their count has binary digits.
 
-    Where equal features go by several labels, those of less than half as many rows as the commonest are left out.
+    Thousands of copies would drown the rest, and one of them would be smoothed away. Where equal features go by
+    several labels, these share the copies by how often each occurs.
     """
     pairs = (
         pl.DataFrame({"group": duplicate_groups(flows), "code": codes})
         .with_row_index("row")
         .group_by("group", "code")
         .agg(pl.col("row").min(), pl.len().alias("rows"))
-        .filter(pl.col("rows") * 2 >= pl.col("rows").max().over("group"))
+        .with_columns(pl.col("rows").sum().over("group").alias("all"))
+        .select(
+            "row", copies=((pl.col("all").log(2) + 1) * pl.col("rows") / pl.col("all")).round().cast(pl.Int64)
+        )
+        .sort("row")
     )
-    return pairs["row"].sort().to_numpy().astype(np.int64)
+    return np.repeat(pairs["row"].to_numpy().astype(np.int64), pairs["copies"].to_numpy())
 
 
 def _learn(series: pl.Series) -> Column:
