@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from wirespeak.errors import OptionError
 
 if TYPE_CHECKING:
@@ -46,6 +44,8 @@ def read_recordings(folders: Sequence[Path]) -> Dataset:
 
     Raises InputError where a folder is no recording.
     """
+    import polars as pl
+
     from wirespeak.data.sources import read_dataset
     from wirespeak.lab.labelled import read_recording
 
