@@ -91,7 +91,7 @@ CORES = 2
 _MEMBERS = ("forest", "extra-trees", "xgboost")
 OPTIONS: dict[str, dict[str, Any]] = {
     "lightgbm": {"rounds": 100, "rate": 0.1}, "hist-boost": {"rounds": 100, "rate": 0.12}, "flaml": {"budget_s": 20.0}, "lstm": {"rows": 20_000},
-    "vote": {"members": _MEMBERS}, "stack": {"members": _MEMBERS, "rows": 6_000}, "autogluon": {"budget_s": 100.0},
+    "vote": {"members": _MEMBERS}, "stack": {"members": _MEMBERS, "rows": 6_000}, "autogluon": {"budget_s": 45.0},
 }  # fmt: skip
 """Where a detector's own defaults would take longer."""
 
