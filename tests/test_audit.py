@@ -49,6 +49,7 @@ def test_clean_data_raises_no_alarm(bases: list[Dataset]) -> None:
     assert len(said) <= 2, said
 
 
+@pytest.mark.slow
 def test_every_kind_of_flaw_is_found_at_its_strongest() -> None:
     rng = np.random.default_rng(SEED)
     made = base(SEED, rows=1500)

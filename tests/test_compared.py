@@ -53,6 +53,7 @@ def test_the_page_ranks_detectors_and_names_those_that_were_stopped(results: Pat
     )
 
 
+@pytest.mark.slow
 def test_one_picture_a_dataset(results: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="pictures need wirespeak[plots]")
     assert [path.name for path in compared.draw(tmp_path)] == ["comparison-nsl-kdd.png"]

@@ -25,6 +25,7 @@ def task() -> Task:
     return Task(base(6, rows=600))
 
 
+@pytest.mark.slow
 def test_what_was_kept_is_not_asked_again(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +72,7 @@ def test_another_question_is_asked_anew(task: Task, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_file_sorted_by_label_teaches_no_less() -> None:
     made = base(6, rows=900)
     order = made.labels.arg_sort().to_numpy()

@@ -265,6 +265,7 @@ def test_profiles_by_the_names_people_use() -> None:
         profile_name("smart-bulp")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "folder", sorted(path.parent for path in CAPTURES.glob("*/hosts.csv")), ids=lambda path: path.name
 )
@@ -301,6 +302,7 @@ def in_the_box() -> Path:
     return IN_THE_BOX
 
 
+@pytest.mark.slow
 def test_the_model_in_the_box_writes_traffic_like_the_recordings(in_the_box: Path) -> None:
     from wirespeak.lm import load_model
 
@@ -311,6 +313,7 @@ def test_the_model_in_the_box_writes_traffic_like_the_recordings(in_the_box: Pat
     assert sum(outcome.holds for outcome in outcomes) >= 2, outcomes
 
 
+@pytest.mark.slow
 def test_random_weights_of_the_same_shape_do_not(in_the_box: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="random weights are made with torch (make setup-dev)")
     from wirespeak.interfaces.recipe import random_model

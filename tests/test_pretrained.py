@@ -64,6 +64,7 @@ def test_a_quiet_home_has_no_incident(detector: LanguageDetector) -> None:
     assert group(quiet.flows, judge(detector, quiet.flows), evidence_floor=CARD["evidence_floor"]) == []
 
 
+@pytest.mark.slow
 def test_it_is_the_weights_that_judge(
     detector: LanguageDetector, demo: LabelledFlows, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_it_is_the_weights_that_judge(
     assert trained > 0.8
 
 
+@pytest.mark.slow
 def test_verdicts_do_not_depend_on_the_other_flows_judged_with_them(
     detector: LanguageDetector, demo: LabelledFlows
 ) -> None:

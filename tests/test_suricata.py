@@ -90,6 +90,7 @@ def test_every_rule_names_a_label_of_ours_and_a_number_of_its_own() -> None:
     assert len({line.partition("sid:")[2].partition(";")[0] for line in rules}) == len(rules)
 
 
+@pytest.mark.slow
 @real
 def test_recordings_are_compared_with_the_model_and_the_rules(tmp_path: Path) -> None:
     dataset = read_recordings([DEMO, QUIET])
