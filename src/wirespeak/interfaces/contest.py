@@ -48,7 +48,8 @@ class Task:
 
     binary: attack from normal, instead of the dataset's own labels. addresses: whether detectors see addresses
     and ports. test: the official test rows, for the protocol `official`. captures: the packets of recordings, by
-    their names. model: the language model, None for the one in the box; rules: of Suricata, None for our own.
+    their names. model: the language model, None for the one in the box; rules: of Suricata, None for our own. ready: what those of READY
+    have said.
     """
 
     dataset: Dataset
@@ -58,6 +59,7 @@ class Task:
     captures: Mapping[str, Path] = field(default_factory=dict)
     model: str | None = None
     rules: Path | None = None
+    ready: dict[str, Ready] = field(default_factory=dict, compare=False, repr=False)
 
     def rows(self, judged: bool = False) -> Dataset:
         """The dataset trained on, or the one judged."""
@@ -117,7 +119,7 @@ def contest(
             told = _told(task, name, honest, chosen, seed, keep)
             beside = None
             if protocol != "random":
-                once = replace(task, test=None)
+                once = replace(task, test=None, ready=task.ready if task.test is None else {})
                 beside = _judge(once, _told(once, name, careless, chosen, seed, keep), None, ordinary, seed)
         except WirespeakError as error:
             absent[name] = str(error)
@@ -156,14 +158,10 @@ def named(names: Sequence[str], *, ready: Sequence[str] = ()) -> list[str]:
     return list(dict.fromkeys(one for name in names for one in (everyone if name == "all" else [name])))
 
 
-def familiar(task: Task, results: Sequence[Result]) -> list[str]:
+def familiar(task: Task) -> list[str]:
     """A warning where the language model was trained on what it is judged by."""
-    from wirespeak.detect.language import LanguageDetector
-
-    if not any(result.name == "language" for result in results):
-        return []
-    card = getattr(LanguageDetector.load(task.model).model, "card", {})
-    known = {name for part in card.get("recordings", {}).values() for name in part}
+    model = task.ready.get("language")
+    known = {name for part in (model.card.get("recordings", {}) if model else {}).values() for name in part}
     seen = sorted(known & set(task.captures))
     if not seen:
         return []
@@ -195,19 +193,17 @@ def _told(
 
 
 def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int) -> Told:
-    """Fit and ask one detector, fold by fold. One that is ready sees whole flows, the others their features."""
-    ready = _ready(task, name) if name in READY else None
-    features = task.dataset.table if ready else task.features()
-    asked = task.rows(True).table if ready else task.features(True)
-    answers, names, of = task.answers(), task.dataset.names, task.rows(True).names
+    """Fit and ask one detector, fold by fold."""
+    if name in READY:
+        return _ready(task, name).told(task, split, seed)
+    features, answers, names = task.features(), task.answers(), task.dataset.names
+    asked, of = task.features(True), task.rows(True).names
     told = Told()
     said: list[tuple[tuple[str, ...], Chances]] = []
     for fold in split:
         train, spared = _spared(task.dataset, _in_order(task.dataset, fold.train, seed), seed)
         with measured() as cost:
-            detector = ready or fitted(
-                name, features[train], answers[train], names[train], seed=seed, **options
-            )
+            detector = fitted(name, features[train], answers[train], names[train], seed=seed, **options)
         told.fit = _and(told.fit, cost)
         with measured() as cost:
             chances = detector.predict(asked[fold.test])
@@ -221,43 +217,64 @@ def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any
     return told
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What a detector that learns nothing says of every row, asked once and measured whole.
+
+    trained, judged: [rows, labels] of the dataset and of what is judged, the same where no test file is given.
+    card: of its model.
+    """
+
+    labels: tuple[str, ...]
+    trained: Chances
+    judged: Chances
+    predict: Cost
+    card: Mapping[str, Any]
+
+    def told(self, task: Task, split: Sequence[Fold], seed: int) -> Told:
+        """Its answers fold by fold, as if it had been asked then."""
+        told, of = Told(labels=list(self.labels), predict=self.predict), task.rows(True).names
+        for fold in split:
+            _, spared = _spared(task.dataset, fold.train, seed)
+            told.rows.append(fold.test)
+            told.chances.append(self.judged[fold.test])
+            told.unseen.append(of[fold.test].is_in(list(fold.unseen)).to_numpy())
+            told.calibration.append(_attack(self.trained[spared], self.labels, task.answers()[spared]))
+        return told
+
+
 def _ready(task: Task, name: str) -> Ready:
-    """A detector that needs no fit. Raises MissingPart where the rows are not what it judges."""
+    """What the named one says. Raises MissingPart where the rows are not what it judges."""
     from wirespeak.detect.language import LanguageDetector
     from wirespeak.detect.suricata import Suricata
 
+    if name in task.ready:
+        return task.ready[name]
     if task.dataset.name != "recording":
         raise MissingPart(
             f"{name} judges flows as 'wirespeak flows' measures them, and these are rows of {task.dataset.title}."
         )
+    detector: LanguageDetector | Suricata
     if name == "language":
-        return Ready(LanguageDetector.load(task.model), task.binary)
-    if not task.captures:
+        detector = LanguageDetector.load(task.model)
+    elif task.captures:
+        detector = Suricata(task.captures, rules=task.rules)
+    else:
         raise MissingPart(
             "suricata reads packets, and these are rows. Give the folders of recordings to --data."
         )
-    return Ready(Suricata(task.captures, rules=task.rules), task.binary)
-
-
-@dataclass(frozen=True)
-class Ready:
-    """A detector as it comes, its many labels brought to two where only attacks are asked for."""
-
-    detector: Any
-    binary: bool
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """What it may say."""
-        return ("attack", "normal") if self.binary else tuple(self.detector.labels)
-
-    def predict(self, flows: pl.DataFrame) -> Chances:
-        """Probabilities, [flows, labels]."""
-        said: Chances = self.detector.predict(flows)
-        if not self.binary:
-            return said
-        normal = said[:, list(self.detector.labels).index("normal")]
-        return np.stack([1 - normal, normal], axis=1)
+    with measured() as cost:
+        judged = detector.predict(task.rows(True).table)
+    trained = judged if task.test is None else detector.predict(task.dataset.table)
+    labels = detector.labels
+    if task.binary:
+        place = labels.index("normal")
+        judged, trained = (
+            np.stack([1 - said[:, place], said[:, place]], axis=1) for said in (judged, trained)
+        )
+        labels = ("attack", "normal")
+    card = getattr(getattr(detector, "model", None), "card", {})
+    return task.ready.setdefault(name, Ready(labels, trained, judged, cost, card))
 
 
 def _in_order(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

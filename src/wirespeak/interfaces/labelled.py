@@ -389,7 +389,7 @@ def evaluate_detector(
             raise OptionError(f"none of the detectors could run. {next(iter(absent.values()))}")
         notes = [
             *dataset.notes,
-            *contest.familiar(task, results),
+            *contest.familiar(task),
             *(f"{name} did not run: {why}" for name, why in absent.items()),
         ]
         title = (
