@@ -46,22 +46,33 @@ class Generator(Protocol):
         ...
 
 
+Turn = tuple[str, str]
+"""Who speaks (system, user or assistant) and what is said."""
+
+Prompt = str | tuple[Turn, ...]
+"""What a model is shown: text as it stands, or turns that the runtime writes in the model's own chat template, ready
+for the assistant to answer. A model without a template gets the contents, a line each."""
+
+
 @runtime_checkable
 class LanguageModel(Protocol):
     """Reads and writes text. Knows no network."""
 
     name: str
 
-    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[np.float32]:
+    def choose(
+        self, prompts: Sequence[Prompt], answers: Sequence[str], *, per_token: bool = False
+    ) -> NDArray[np.float32]:
         """Log-likelihood of each answer after each prompt, shape (prompts, answers), in natural logarithms.
 
-        Row i depends on prompt i alone, whatever else is in the call.
+        An answer's is summed over its tokens; per_token: divided by how many they are. Row i depends on prompt i
+        alone, whatever else is in the call. A row of NaN is no usable answer.
         """
         ...
 
     def generate(
         self,
-        prompts: Sequence[str],
+        prompts: Sequence[Prompt],
         *,
         max_tokens: int,
         stop: str = "\n",
