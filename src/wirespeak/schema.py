@@ -21,7 +21,12 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-Kind = Literal["identity", "category", "count", "bytes", "seconds", "percent", "bits", "grade", "tenths"]
+Kind = Literal[
+    "identity", "category", "count", "bytes", "seconds", "percent", "bits", "grade", "tenths",
+    "number", "share", "deviations",
+]  # fmt: skip
+"""What the values of a column are. The last three occur in tables of others: any number, a part of 1, a distance
+from the usual in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,11 @@ class Column:
     """One column of a flow table.
 
     kind: what the values are; `identity` columns say who and when and are never shown to a model.
-    default: the value meaning "nothing of this kind", which a compact sentence leaves out.
+    default: the value meaning "nothing of this kind", which a sentence leaves out.
     phrase: how a person says it; `{}` takes the value with its unit.
     code: the two letters that name the column in a compact sentence ("" when it is not carried there).
+    scale: the unit, where the kind does not say it. nullable: whether null is a value of its own; elsewhere it
+    counts as the default.
     """
 
     name: str
@@ -40,11 +47,14 @@ class Column:
     phrase: str = ""
     code: str = ""
     default: float | str | None = 0
+    scale: str = ""
+    nullable: bool = False
 
     @property
     def unit(self) -> str:
         """The unit of the values, as written after a number."""
-        return {"bytes": "bytes", "seconds": "s", "percent": "%", "bits": "bits"}.get(self.kind, "")
+        known = {"bytes": "bytes", "seconds": "s", "percent": "%", "share": "%", "bits": "bits"}
+        return self.scale or known.get(self.kind, "")
 
     @property
     def is_feature(self) -> bool:
@@ -66,51 +76,213 @@ IDENTITY = (
 )
 
 OWN = (
-    Column("protocol", "category", "tcp, udp, icmp, icmp6, arp, igmp, or ip-N for IP protocol N", "the protocol is {}", "pr", ""),
-    Column("service", "category", "what the well-known port is for (`SERVICES`), else system, registered or ephemeral", "the service is {}", "se", ""),
-    Column("application", "category", "protocol recognised in the payload (`APPLICATIONS`), or none", "it speaks {}", "ap", "none"),
-    Column("cast", "category", "unicast, multicast or broadcast, by the first packet's destination", "it goes to {} addresses", "ca", "unicast"),
+    Column(
+        "protocol",
+        "category",
+        "tcp, udp, icmp, icmp6, arp, igmp, or ip-N for IP protocol N",
+        "the protocol is {}",
+        "pr",
+        "",
+    ),
+    Column(
+        "service",
+        "category",
+        "what the well-known port is for (`SERVICES`), else system, registered or ephemeral",
+        "the service is {}",
+        "se",
+        "",
+    ),
+    Column(
+        "application",
+        "category",
+        "protocol recognised in the payload (`APPLICATIONS`), or none",
+        "it speaks {}",
+        "ap",
+        "none",
+    ),
+    Column(
+        "cast",
+        "category",
+        "unicast, multicast or broadcast, by the first packet's destination",
+        "it goes to {} addresses",
+        "ca",
+        "unicast",
+    ),
     Column("state", "category", "how the conversation went (`STATES`)", "its state is {}", "st", ""),
-    Column("flags", "category", "TCP flags of the first packet in the order FSRPAU, none if it had no flag; empty for other protocols", "it opens with the TCP flags {}", "fl", ""),
-    Column("operation", "category", "ARP: request, reply, announce (sender = target) or probe (sender 0.0.0.0); ICMP: echo, unreachable, exceeded, redirect, neighbour, router, group, other; else empty", "the operation is {}", "op", ""),
+    Column(
+        "flags",
+        "category",
+        "TCP flags of the first packet in the order FSRPAU, none if it had no flag; empty for other protocols",
+        "it opens with the TCP flags {}",
+        "fl",
+        "",
+    ),
+    Column(
+        "operation",
+        "category",
+        "ARP: request, reply, announce (sender = target) or probe (sender 0.0.0.0); ICMP: echo, unreachable, exceeded, redirect, neighbour, router, group, other; else empty",
+        "the operation is {}",
+        "op",
+        "",
+    ),
     Column("duration_s", "seconds", "last packet minus first packet", "it lasted {}"),
     Column("duration_grade", "grade", "grade of the duration in milliseconds", "", "dg"),
     Column("fwd_packets", "count", "packets from source to destination", "it sent {} packets", "fp"),
     Column("bwd_packets", "count", "packets from destination to source", "it got {} packets back", "bp"),
     Column("fwd_bytes", "bytes", "network-layer bytes from source to destination", "it sent {}", "fb"),
     Column("bwd_bytes", "bytes", "network-layer bytes from destination to source", "it got {} back", "bb"),
-    Column("fwd_payload_bytes", "bytes", "transport payload from source to destination", "it sent {} of payload"),
-    Column("bwd_payload_bytes", "bytes", "transport payload from destination to source", "it got {} of payload back"),
-    Column("fwd_payload_max_bytes", "bytes", "largest payload of a packet from source to destination", "its largest packet carried {}"),
-    Column("bwd_payload_max_bytes", "bytes", "largest payload of a packet from destination to source", "the largest answer carried {}"),
-    Column("packets_per_s", "count", "packets both ways divided by the duration, 0 for a single packet", "it ran at {} packets per second"),
+    Column(
+        "fwd_payload_bytes", "bytes", "transport payload from source to destination", "it sent {} of payload"
+    ),
+    Column(
+        "bwd_payload_bytes",
+        "bytes",
+        "transport payload from destination to source",
+        "it got {} of payload back",
+    ),
+    Column(
+        "fwd_payload_max_bytes",
+        "bytes",
+        "largest payload of a packet from source to destination",
+        "its largest packet carried {}",
+    ),
+    Column(
+        "bwd_payload_max_bytes",
+        "bytes",
+        "largest payload of a packet from destination to source",
+        "the largest answer carried {}",
+    ),
+    Column(
+        "packets_per_s",
+        "count",
+        "packets both ways divided by the duration, 0 for a single packet",
+        "it ran at {} packets per second",
+    ),
     Column("rate_grade", "grade", "grade of packets_per_s", "", "rg"),
-    Column("iat_mean_s", "seconds", "mean time between packets, 0 for a single packet", "packets were {} apart on average"),
-    Column("iat_std_s", "seconds", "standard deviation (population) of the time between packets", "the gaps varied by {}"),
+    Column(
+        "iat_mean_s",
+        "seconds",
+        "mean time between packets, 0 for a single packet",
+        "packets were {} apart on average",
+    ),
+    Column(
+        "iat_std_s",
+        "seconds",
+        "standard deviation (population) of the time between packets",
+        "the gaps varied by {}",
+    ),
     Column("iat_min_s", "seconds", "shortest time between packets", "the shortest gap was {}"),
     Column("iat_max_s", "seconds", "longest time between packets", "the longest gap was {}"),
     Column("gap_grade", "grade", "grade of iat_max_s in milliseconds", "", "gg"),
-    Column("fwd_iat_mean_s", "seconds", "mean time between packets from the source", "its own packets were {} apart"),
-    Column("bwd_iat_mean_s", "seconds", "mean time between packets from the destination", "the answers were {} apart"),
+    Column(
+        "fwd_iat_mean_s",
+        "seconds",
+        "mean time between packets from the source",
+        "its own packets were {} apart",
+    ),
+    Column(
+        "bwd_iat_mean_s",
+        "seconds",
+        "mean time between packets from the destination",
+        "the answers were {} apart",
+    ),
     Column("fwd_syn_packets", "count", "packets from the source with SYN", "it sent {} SYN packets"),
     Column("fwd_fin_packets", "count", "packets from the source with FIN", "it sent {} FIN packets"),
     Column("fwd_rst_packets", "count", "packets from the source with RST", "it sent {} resets"),
     Column("bwd_rst_packets", "count", "packets from the destination with RST", "it was reset {} times"),
     Column("fwd_push_packets", "count", "packets from the source with PSH", "it pushed {} packets"),
     Column("handshake_s", "seconds", "SYN to SYN-ACK, 0 when there was none", "the handshake took {}"),
-    Column("messages", "count", "application messages recognised from source to destination (requests, connects, publishes, queries)", "it made {} requests", "me"),
-    Column("answers", "count", "application messages recognised from destination to source", "it got {} answers", "an"),
-    Column("errors", "count", "answers that report failure: HTTP 400-599, DNS rcode other than 0, MQTT CONNACK other than 0, CoAP 4.xx/5.xx, Modbus exception", "{} of the answers were errors", "er"),
-    Column("logins", "count", "messages carrying credentials: HTTP Authorization header or a POST body with a password field, MQTT CONNECT with a password", "it tried {} logins", "lo"),
-    Column("refusals", "count", "answers that refuse a login: HTTP 401/403, MQTT CONNACK 4, 5, 134, 135", "{} logins were refused", "re"),
-    Column("message_bytes", "bytes", "longest request text (HTTP target plus start of the body, after percent-decoding)", "the longest request text has {}", "mb"),
-    Column("entropy_bits", "bits", "Shannon entropy per byte of the longest request text, to 0.1", "its entropy is {} a byte", "en"),
-    Column("sql_signs", "count", "most SQL metacharacters in one request text: ' \" ; -- /* # = ( ) where a quote or comment occurs, else 0", "a request holds {} SQL metacharacters", "sq"),
-    Column("sql_words", "count", "most SQL keywords in one request text: select union insert update delete drop from where or and sleep benchmark order having like exec", "a request holds {} SQL keywords", "sw"),
-    Column("markup_signs", "count", "most HTML metacharacters < > in one request text", "a request holds {} HTML metacharacters", "mu"),
-    Column("script_words", "count", "most script keywords in one request text: script onerror onload onclick onmouseover alert eval javascript document cookie iframe svg img", "a request holds {} script keywords", "jw"),
-    Column("unfinished_requests", "count", "HTTP requests whose header or announced body had not ended when the flow ended", "{} requests were never finished", "ur"),
-    Column("mac_conflict", "count", "1 when the source address was last seen, within 300 s, at another link-layer address", "its address was just seen at {} other MAC", "mc"),
+    Column(
+        "messages",
+        "count",
+        "application messages recognised from source to destination (requests, connects, publishes, queries)",
+        "it made {} requests",
+        "me",
+    ),
+    Column(
+        "answers",
+        "count",
+        "application messages recognised from destination to source",
+        "it got {} answers",
+        "an",
+    ),
+    Column(
+        "errors",
+        "count",
+        "answers that report failure: HTTP 400-599, DNS rcode other than 0, MQTT CONNACK other than 0, CoAP 4.xx/5.xx, Modbus exception",
+        "{} of the answers were errors",
+        "er",
+    ),
+    Column(
+        "logins",
+        "count",
+        "messages carrying credentials: HTTP Authorization header or a POST body with a password field, MQTT CONNECT with a password",
+        "it tried {} logins",
+        "lo",
+    ),
+    Column(
+        "refusals",
+        "count",
+        "answers that refuse a login: HTTP 401/403, MQTT CONNACK 4, 5, 134, 135",
+        "{} logins were refused",
+        "re",
+    ),
+    Column(
+        "message_bytes",
+        "bytes",
+        "longest request text (HTTP target plus start of the body, after percent-decoding)",
+        "the longest request text has {}",
+        "mb",
+    ),
+    Column(
+        "entropy_bits",
+        "bits",
+        "Shannon entropy per byte of the longest request text, to 0.1",
+        "its entropy is {} a byte",
+        "en",
+    ),
+    Column(
+        "sql_signs",
+        "count",
+        "most SQL metacharacters in one request text: ' \" ; -- /* # = ( ) where a quote or comment occurs, else 0",
+        "a request holds {} SQL metacharacters",
+        "sq",
+    ),
+    Column(
+        "sql_words",
+        "count",
+        "most SQL keywords in one request text: select union insert update delete drop from where or and sleep benchmark order having like exec",
+        "a request holds {} SQL keywords",
+        "sw",
+    ),
+    Column(
+        "markup_signs",
+        "count",
+        "most HTML metacharacters < > in one request text",
+        "a request holds {} HTML metacharacters",
+        "mu",
+    ),
+    Column(
+        "script_words",
+        "count",
+        "most script keywords in one request text: script onerror onload onclick onmouseover alert eval javascript document cookie iframe svg img",
+        "a request holds {} script keywords",
+        "jw",
+    ),
+    Column(
+        "unfinished_requests",
+        "count",
+        "HTTP requests whose header or announced body had not ended when the flow ended",
+        "{} requests were never finished",
+        "ur",
+    ),
+    Column(
+        "mac_conflict",
+        "count",
+        "1 when the source address was last seen, within 300 s, at another link-layer address",
+        "its address was just seen at {} other MAC",
+        "mc",
+    ),
 )
 
 KEYS = ("src", "dst", "pair")
@@ -124,10 +296,19 @@ _COUNTED = {
     "hosts": ("distinct hosts at the other end", "{who} met {{}} distinct hosts {when}"),
 }
 _SHARES = {
-    "unanswered": ("flows to a unicast address with no packet back so far", "{{}} of {of} flows {when} had no answer"),
-    "incomplete": ("TCP flows opened by a SYN whose handshake is not complete so far, of all flows", "{{}} of {of} flows {when} never completed a handshake"),
+    "unanswered": (
+        "flows to a unicast address with no packet back so far",
+        "{{}} of {of} flows {when} had no answer",
+    ),
+    "incomplete": (
+        "TCP flows opened by a SYN whose handshake is not complete so far, of all flows",
+        "{{}} of {of} flows {when} never completed a handshake",
+    ),
     "resets": ("flows with a RST so far", "{{}} of {of} flows {when} were reset"),
-    "errors": ("flows that met an application error or caused an ICMP unreachable so far", "{{}} of {of} flows {when} met an error"),
+    "errors": (
+        "flows that met an application error or caused an ICMP unreachable so far",
+        "{{}} of {of} flows {when} met an error",
+    ),
 }
 _OF = {"src": "this source's", "dst": "this destination's", "pair": "this pair's"}
 # Codes of the context columns a compact sentence carries: first letter who, second what and when.
@@ -147,7 +328,9 @@ def _context() -> tuple[Column, ...]:
     columns: list[Column] = []
 
     def code(key: str, stem: str) -> str:
-        return {"src": "x", "dst": "y", "pair": "z"}[key] + _CODES[stem] if stem in _CARRIED[key].split() else ""
+        return (
+            {"src": "x", "dst": "y", "pair": "z"}[key] + _CODES[stem] if stem in _CARRIED[key].split() else ""
+        )
 
     for key, window in product(KEYS, WINDOWS):
         words = {"who": _WHO[key], "of": _OF[key], "when": _WHEN[window]}
@@ -155,17 +338,31 @@ def _context() -> tuple[Column, ...]:
             if stem == "hosts" and key == "pair":
                 continue
             name = f"{key}_{stem}_{window}"
-            columns.append(Column(name, "count", f"{meaning} by {_WHO[key]} {_WHEN[window]}", phrase.format(**words)))
-            columns.append(Column(f"{name}_grade", "grade", f"grade of {name}", "", code(key, f"{stem}_{window}")))
+            columns.append(
+                Column(name, "count", f"{meaning} by {_WHO[key]} {_WHEN[window]}", phrase.format(**words))
+            )
+            columns.append(
+                Column(f"{name}_grade", "grade", f"grade of {name}", "", code(key, f"{stem}_{window}"))
+            )
         for stem, (meaning, phrase) in _SHARES.items():
             name = f"{key}_{stem}_{window}"
             text = f"share of {meaning}, for {_WHO[key]} {_WHEN[window]}, in whole percent rounded half up"
             columns.append(Column(name, "percent", text, phrase.format(**words)))
-            columns.append(Column(f"{name}_tenths", "tenths", f"tenths of {name}", "", code(key, f"{stem}_{window}")))
+            columns.append(
+                Column(f"{name}_tenths", "tenths", f"tenths of {name}", "", code(key, f"{stem}_{window}"))
+            )
     for key in ("src", "dst"):
         name = f"{key}_rebinds_60s"
         text = f"times the {'source' if key == 'src' else 'destination'} address changed its link-layer address in the last 60 s"
-        columns.append(Column(name, "count", text, f"{_WHO[key]} changed its MAC address {{}} times in the last 60 s", code(key, "rebinds_60s")))
+        columns.append(
+            Column(
+                name,
+                "count",
+                text,
+                f"{_WHO[key]} changed its MAC address {{}} times in the last 60 s",
+                code(key, "rebinds_60s"),
+            )
+        )
     return tuple(columns)
 
 
@@ -262,7 +459,16 @@ def compact_columns() -> tuple[Column, ...]:
 
 
 # Columns of the English levels. A column is said only where it differs from its default.
-_BASIC = ("protocol", "service", "state", "fwd_packets", "bwd_packets", "fwd_bytes", "bwd_bytes", "duration_s")
+_BASIC = (
+    "protocol",
+    "service",
+    "state",
+    "fwd_packets",
+    "bwd_packets",
+    "fwd_bytes",
+    "bwd_bytes",
+    "duration_s",
+)
 _DETAILED = _BASIC + (
     "application", "cast", "flags", "operation", "packets_per_s", "fwd_payload_max_bytes", "bwd_payload_max_bytes",
     "bwd_rst_packets", "messages", "answers", "errors", "refusals",

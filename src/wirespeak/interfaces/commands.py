@@ -59,6 +59,16 @@ class Format(StrEnum):
 
     instruction = "instruction"
     prompt_completion = "prompt-completion"
+    chat = "chat"
+
+
+class Answer(StrEnum):
+    """What labels tell apart."""
+
+    multiclass = "multiclass"
+    family = "family"
+    binary = "binary"
+    binary_then_type = "binary-then-type"
 
 
 def demo(
@@ -111,32 +121,64 @@ def flows(
 
 
 def textify(
-    inputs: Captures,
+    inputs: Annotated[
+        list[Path],
+        Argument(
+            metavar="IN...", help="Captures, flow tables, or the files of one dataset.", show_default=False
+        ),
+    ],
     *,
     output: Annotated[Path, output_option("PATH", "A .jsonl file, or a folder.")],
-    level: Annotated[Level, Option("--level", help="How much of a flow a sentence says.")] = Level.compact,
+    level: Annotated[Level, Option("--level", help="How much of a row a sentence says.")] = Level.compact,
     format: Annotated[Format, Option("--format", help="The keys of a line.")] = Format.instruction,
+    answer: Annotated[
+        Answer, Option("--answer", help="Of a dataset: what the labels tell apart.")
+    ] = Answer.multiclass,
+    report: Annotated[
+        bool, Option("--report", help="Say what each level loses, on the terminal and in the run's record.")
+    ] = False,
     truth: Truth = None,
     idle: Idle = 60.0,
     active: Active = 300.0,
+    addresses: labelled.Addresses = False,
+    source: labelled.Source = None,
+    map: labelled.Map = None,
+    on_bad_row: labelled.OnBadRow = labelled.BadRow.fail,
     progress: Say = quiet,
 ) -> Outcome:
-    """Turn flows into sentences for a language model.
+    """Turn flows, or the rows of a dataset, into sentences for a language model.
 
-    One JSON line for each flow. With --truth the right label is the answer; without, the answer is null.
+    One JSON line for each row. The label of a labelled row is the answer (of captures with --truth); without, the
+    answer is null. A sentence leaves out what most rows have in common; --report says how many records read alike
+    at each level, and what accuracy that costs.
     """
-    from wirespeak.interfaces import reading
-    from wirespeak.text import examples
+    from wirespeak.interfaces import sentences
+    from wirespeak.interfaces.recorded import parts
 
-    options = {"inputs": inputs, "output": output, "level": level, "format": format, "truth": truth}
-    run = Run("textify", {**options, "idle": idle, "active": active}, [*inputs, *_given(truth)])
+    options = {
+        "inputs": inputs, "output": output, "level": level, "format": format, "answer": answer,
+        "report": report or None, "truth": truth, "idle": idle, "active": active,
+        "addresses": addresses or None, "source": source, "map": map, "on_bad_row": on_bad_row,
+    }  # fmt: skip
+    run = Run("textify", options, [*parts(inputs), *_given(truth, map)])
     with one_file(output, run, name="examples.jsonl", suffixes=(".jsonl",)) as target:
-        happened = reading.schedule(truth)
-        table = reading.read(inputs, run, idle=idle, active=active, progress=progress)
-        labels = reading.labels_of(table, happened)
-        progress(f"writing {table.height:,} sentences")
-        examples.write(table, labels, target, level=level, format=format)
-    return run.done(output, f"{_said(run, 'packets', 'sentences')}: {output}")
+        if source or map or sentences.are_rows(inputs):
+            dataset = labelled.read(run, inputs, source, map, on_bad_row, progress)
+            rows = sentences.of_dataset(
+                dataset, level=level, format=format, answer=answer, addresses=addresses
+            )
+        else:
+            rows = sentences.of_flows(
+                inputs, run, level=level, format=format, truth=truth, idle=idle, active=active,
+                progress=progress,
+            )  # fmt: skip
+        progress(f"writing {rows.table.height:,} sentences")
+        rows.write(target)
+        lost = rows.losses() if report else []
+        if report:
+            run.notes["levels"] = [asdict(loss) for loss in lost]
+    said = f"{_said(run, rows.unit, 'sentences')}: {output}"
+    return run.done(output, "\n".join([said, *([sentences.shown(lost)] if lost else [])]))
 
 
 def detect(

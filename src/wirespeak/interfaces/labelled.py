@@ -158,7 +158,7 @@ def describe_dataset(
     }  # fmt: skip
     run = Run("data describe", options, parts(files), seed)
     with folder(output, run) if output else nullcontext() as hidden:
-        dataset = _read(run, files, source, map, on_bad_row, progress)
+        dataset = read(run, files, source, map, on_bad_row, progress)
         progress(f"comparing {len(dataset):,} rows")
         record, shown = apart(
             dataset, labels=label or (), rows=row or (), by=by.value if by else None, seed=seed
@@ -243,7 +243,7 @@ def audit(
     }  # fmt: skip
     run = Run("audit", options, parts(files), seed)
     with folder(output, run) as hidden:
-        dataset = _read(run, files, source, map, on_bad_row, progress)
+        dataset = read(run, files, source, map, on_bad_row, progress)
         progress(f"auditing {len(dataset):,} rows")
         found = inspect(dataset, folds(dataset, protocol=by.value, seed=seed)[0] if by else None)
         page.write(dataset, found, hidden, rows=rows)
@@ -293,7 +293,7 @@ def split(
     }  # fmt: skip
     run = Run("split", options, [*parts(files), *([test] if test else [])], seed)
     with folder(output, run) as hidden:
-        dataset = _read(run, files, source, map, on_bad_row, progress)
+        dataset = read(run, files, source, map, on_bad_row, progress)
         official = _official(run, test, dataset, by, map, on_bad_row)
         progress("dividing")
         card = divide(
@@ -377,7 +377,7 @@ def evaluate_detector(
     run.reproducible = budget is None
     chosen = contest.named(detector or ["all"], ready=contest.READY if are_recordings(data) else ())
     with folder(output, run) as hidden:
-        dataset = _read(run, data, source, map, on_bad_row, progress)
+        dataset = read(run, data, source, map, on_bad_row, progress)
         official = _official(run, test, dataset, protocol, map, on_bad_row)
         task = contest.Task(dataset, binary, addresses, official, captures(data), model, rules)
         budgets = {name: {"budget_s": budget} for name in contest.searching()} if budget else {}
@@ -427,7 +427,7 @@ def train_detector(
     }  # fmt: skip
     run = Run("train", options, [*parts(files), *([map] if map else [])], seed)
     with folder(output, run) as hidden:
-        dataset = _read(run, files, None, map, on_bad_row, progress)
+        dataset = read(run, files, None, map, on_bad_row, progress)
         progress(f"fitting {detector} to {len(dataset):,} rows")
         answer: Answer = "binary" if binary else "multiclass"
         learn(dataset, detector=detector, answer=answer, addresses=addresses, seed=seed).save(hidden)
@@ -447,7 +447,7 @@ def _line(result: Any) -> str:
     return f"  {result.name:<18} macro-F1 {score.value:.3f} {interval}{beside}"
 
 
-def _read(
+def read(
     run: Run, files: Sequence[Path], source: str | None, map: Path | None, on_bad_row: str, progress: Say
 ) -> Dataset:
     """The dataset, counted in `run`."""

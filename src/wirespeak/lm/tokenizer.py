@@ -12,14 +12,17 @@ GPT-2, through the `tokenizers` library. Any text can be encoded and decodes to 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-PAD, END = "<pad>", "<end>"
+PAD, END, UNKNOWN = "<pad>", "<end>", "<unknown-word>"
 _SPLIT = (
     r" ?[a-z]{2}[A-Z]\d| ?[a-z]{2}\d{1,2}(?!\d)| ?[a-z]{2}:[\w-]+|\.\d{1,2}| ?\d| ?[A-Za-z_]+|\s+|[^\w\s]"
 )
+
+_NUMBER = re.compile(r"([a-z]{2}-?[A-Z]\d)(\.\d{1,2})?")
 
 
 def train_tokenizer(texts: Iterable[str], *, words: Sequence[str] = (), vocabulary: int = 2048) -> Tokenizer:
@@ -44,4 +47,37 @@ def train_tokenizer(texts: Iterable[str], *, words: Sequence[str] = (), vocabula
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+def word_tokenizer(
+    counts: Mapping[str, int],
+    *,
+    answers: Sequence[str],
+    words: Sequence[str] = (),
+    least: int = 2,
+    whole: int = 100,
+) -> Tokenizer:
+    """A tokenizer for sentences of `text.compact`, which makes at most two tokens of any word of theirs.
+
+    counts: how often each word of a sentence occurs in training. A category is one token where it occurs `least`
+    times. A number is one token where it occurs `whole` times; else its code, sign, decade and first digit are one
+    and its other digits the second. Anything else is the token UNKNOWN. words: further tokens, such as those around
+    a sentence. Matching is greedy, the longest piece first (as WordPiece; Wu et al. 2016).
+    """
+    pieces = dict.fromkeys([PAD, END, UNKNOWN, *answers, *words])
+    pieces |= dict.fromkeys(f".{digits}" for digits in [*(f"{n:02}" for n in range(100)), *"0123456789"])
+    for word, count in sorted(counts.items()):
+        number = _NUMBER.fullmatch(word)
+        if count >= (whole if number and number[2] else least):
+            pieces[f" {word}"] = None
+        if number and number[2]:
+            pieces[f" {number[1]}"] = None
+    numbered = {piece: place for place, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(models.WordPiece(numbered, unk_token=UNKNOWN, continuing_subword_prefix=""))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^ ]+"), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    own = (PAD, END, UNKNOWN)
+    tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in own])
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in answers])
     return tokenizer

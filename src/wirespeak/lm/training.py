@@ -2,9 +2,12 @@
 
 The architecture is transformers' LlamaForCausalLM, so the result loads anywhere. Loss: cross-entropy of the
 answer's tokens; the prompt's own tokens count a little too, which teaches how rows look. A one-token answer
-(a label) weighs as much as sixteen tokens of prose. AdamW, warm-up, cosine; no dropout.
+(a label) weighs as much as sixteen tokens of prose. AdamW, warm-up, cosine; where the schedule asks for it,
+dropout behind every block (Srivastava et al. 2014) and an exponential mean of the weights as what is kept
+(Polyak and Juditsky 1992).
 
-With the same examples, seed, thread count and torch build the weights come out the same.
+With the same examples, seed, thread count and torch build the weights come out the same on a CPU, whether or not
+the run was cut off and went on (`lm.states`).
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,8 +24,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from wirespeak.contracts import Prompt
 from wirespeak.errors import InputError, missing_extra
-from wirespeak.lm.tokenizer import END, PAD
+from wirespeak.lm.states import chosen_device, load_state, save_state
+from wirespeak.lm.tokenizer import END, PAD, UNKNOWN
 
 CONTEXT = 512
 _POOL = 4096
@@ -33,7 +39,7 @@ class Example(Protocol):
     """Something to learn: after `prompt` comes `answer`, counted `weight` times (text.ask.Example)."""
 
     @property
-    def prompt(self) -> str: ...
+    def prompt(self) -> Prompt: ...
     @property
     def answer(self) -> str: ...
     @property
@@ -52,7 +58,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch; keep: save so often."""
+    """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch; keep: save so often.
+
+    dropout: share of each block's output that is left out at a time. mean: of the weights, how much of it stays at
+    each update; 0 keeps the last weights.
+    """
 
     steps: int = 3500
     tokens: int = 6144
@@ -60,6 +70,8 @@ class Schedule:
     warmup: int = 150
     decay: float = 0.05
     keep: int = 500
+    dropout: float = 0.0
+    mean: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -85,12 +97,18 @@ def train_decoder(
     schedule: Schedule = Schedule(),
     seed: int = 0,
     threads: int = 2,
+    device: str = "auto",
+    states: Path | None = None,
+    begin: Path | None = None,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, Any]:
     """Train and save config.json, model.safetensors, tokenizer.json in `output`; return facts for the run card.
 
-    progress is called with (step, steps, running loss). An example longer than CONTEXT tokens is set aside whole
-    and counted, so that no answer is ever cut. Raises InputError when none of a task fits.
+    states: a folder for the state of the run, written every `schedule.keep` steps and removed at the end; a run of
+    the same examples, shape, schedule and seed that was cut off goes on from there. begin: a checkpoint whose
+    weights to start from, made with the same tokenizer. progress is called with (step, steps, running loss). An
+    example longer than CONTEXT tokens is set aside whole and counted, so that no answer is ever cut. Raises
+    InputError when none of a task fits, ModelError for a device that is not there.
     """
     try:
         import torch
@@ -98,41 +116,119 @@ def train_decoder(
         raise missing_extra("torch", "train") from missing
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    model = untrained(tokenizer, shape)
+    place = chosen_device(device)
+    model = (untrained(tokenizer, shape) if begin is None else _begun(begin)).to(place)
     model.train()
+    hooks = _drop(model, schedule.dropout)
     groups = [_Encoded(task, tokenizer) for task in tasks if len(task.examples)]
-    batches = _batches(groups, schedule.tokens, np.random.default_rng(seed))
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=schedule.rate, weight_decay=schedule.decay, betas=(0.9, 0.98)
-    )
-    running, seen = 0.0, 0
-    for step in range(schedule.steps):
-        for group in optimiser.param_groups:
-            group["lr"] = schedule.rate * _pace(step, schedule)
-        tokens, weights = (torch.from_numpy(part) for part in next(batches))
-        hidden = model.model(tokens[:, :-1]).last_hidden_state
+    run = _Run(model, _optimiser(model, schedule), schedule, seed)
+    identity = _identity(groups, shape, schedule, seed, begin)
+    if states is not None:
+        load_state(states, identity, run)
+    batches = _batches(groups, schedule.tokens, seed, skip=run.step)
+    while run.step < schedule.steps:
+        tokens, weights = (torch.from_numpy(part).to(place) for part in next(batches))
+        run.update(tokens, weights)
+        if states is not None and run.step % schedule.keep == 0 and run.step < schedule.steps:
+            save_state(states, identity, run)
+        if progress:
+            progress(run.step, schedule.steps, run.running)
+    for hook in hooks:
+        hook.remove()
+    run.keep_mean()
+    save(model.eval().cpu(), tokenizer, output)
+    return {
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "shape": asdict(shape), "schedule": asdict(schedule), "seed": seed, "tokens_seen": run.seen, "loss": round(run.running, 4),
+        "examples": {task.name: len(task.examples) for task in tasks}, "shares": {task.name: task.share for task in tasks},
+        "too_long": {group.name: group.too_long for group in groups},
+    }  # fmt: skip
+
+
+class _Run:
+    """A model being trained, and all that decides what the next step does."""
+
+    def __init__(self, model: Any, optimiser: Any, schedule: Schedule, seed: int) -> None:
+        self.model, self.optimiser, self.schedule, self.seed = model, optimiser, schedule, seed
+        self.step, self.seen, self.running = 0, 0, 0.0
+        self.mean: dict[str, Any] = {}
+        if schedule.mean:
+            self.mean = {name: value.detach().clone() for name, value in model.named_parameters()}
+
+    def update(self, tokens: Any, weights: Any) -> None:
+        """One step on a batch."""
+        import torch
+
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.schedule.rate * _pace(self.step, self.schedule)
+        hidden = self.model.model(tokens[:, :-1]).last_hidden_state
         wanted = weights[:, 1:] > 0
-        logits = model.lm_head(hidden[wanted])
+        logits = self.model.lm_head(hidden[wanted])
         losses = torch.nn.functional.cross_entropy(logits, tokens[:, 1:][wanted], reduction="none")
         weight = weights[:, 1:][wanted]
         loss = (losses * weight).sum() / weight.sum()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
-        seen += tokens.numel()
-        running = loss.item() if step == 0 else 0.98 * running + 0.02 * loss.item()
-        if (step + 1) % schedule.keep == 0:
-            save(model, tokenizer, output)
-        if progress:
-            progress(step + 1, schedule.steps, running)
-    save(model.eval(), tokenizer, output)
-    return {
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "shape": asdict(shape), "schedule": asdict(schedule), "seed": seed, "tokens_seen": seen, "loss": round(running, 4),
-        "examples": {task.name: len(task.examples) for task in tasks}, "shares": {task.name: task.share for task in tasks},
-        "too_long": {group.name: group.too_long for group in groups},
-    }  # fmt: skip
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad()
+        self.step += 1
+        self.seen += tokens.numel()
+        self.running = loss.item() if self.step == 1 else 0.98 * self.running + 0.02 * loss.item()
+        share = 1 - min(self.schedule.mean, self.step / (self.step + 10))
+        with torch.no_grad():
+            for name, value in self.model.named_parameters() if self.mean else ():
+                self.mean[name].lerp_(value, share)
+
+    def keep_mean(self) -> None:
+        """Make the mean of the weights the weights, where there is one."""
+        import torch
+
+        with torch.no_grad():
+            for name, value in self.model.named_parameters() if self.mean else ():
+                value.copy_(self.mean[name])
+
+
+def _optimiser(model: Any, schedule: Schedule) -> Any:
+    import torch
+
+    return torch.optim.AdamW(
+        model.parameters(), lr=schedule.rate, weight_decay=schedule.decay, betas=(0.9, 0.98)
+    )
+
+
+def _drop(model: Any, share: float) -> list[Any]:
+    """Leave out a share of the embeddings and of what each block adds, while training."""
+    import torch
+
+    if not share:
+        return []
+    layers = model.model.layers
+    places = [model.model.embed_tokens, *(m for layer in layers for m in (layer.self_attn.o_proj, layer.mlp))]
+    return [
+        place.register_forward_hook(
+            lambda module, given, out: torch.nn.functional.dropout(out, share, module.training)
+        )
+        for place in places
+    ]
+
+
+def _begun(folder: Path) -> Any:
+    from transformers import LlamaForCausalLM
+
+    return LlamaForCausalLM.from_pretrained(folder)
+
+
+def _identity(
+    groups: Sequence[_Encoded], shape: Shape, schedule: Schedule, seed: int, begin: Path | None
+) -> str:
+    """What must be the same for a run to go on where another was cut off."""
+    found = blake2b(repr((shape, schedule, seed)).encode(), digest_size=16)
+    for group in groups:
+        found.update(f"{group.name} {group.share} {group.alone}".encode())
+        found.update(np.concatenate(group.rows).tobytes() + group.chances.tobytes() + group.prompts.tobytes())
+    if begin is not None:
+        found.update((begin / "model.safetensors").read_bytes())
+    return found.hexdigest()
 
 
 def untrained(tokenizer: Tokenizer, shape: Shape = Shape(), *, seed: int | None = None) -> Any:
@@ -160,6 +256,8 @@ def save(model: Any, tokenizer: Tokenizer, output: Path) -> None:
     model.save_pretrained(output)
     tokenizer.save(str(output / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": PAD, "eos_token": END}
+    if tokenizer.token_to_id(UNKNOWN) is not None:
+        settings["unk_token"] = UNKNOWN
     (output / "tokenizer_config.json").write_text(json.dumps(settings) + "\n", "utf-8")
 
 
@@ -168,7 +266,7 @@ class _Encoded:
 
     def __init__(self, task: Task, tokenizer: Tokenizer) -> None:
         end = tokenizer.token_to_id(END)
-        prompts = tokenizer.encode_batch_fast([example.prompt for example in task.examples])
+        prompts = tokenizer.encode_batch_fast([_as_text(example.prompt) for example in task.examples])
         answers = tokenizer.encode_batch_fast([example.answer for example in task.examples])
         rows = [np.array(p.ids + a.ids + [end], np.int64) for p, a in zip(prompts, answers, strict=True)]
         fits = np.array([len(row) <= CONTEXT for row in rows])
@@ -187,11 +285,18 @@ class _Encoded:
         return np.minimum(np.searchsorted(self.chances, rng.random(count)), len(self.rows) - 1)
 
 
+def _as_text(prompt: Prompt) -> str:
+    """A prompt as a model without a chat template reads it."""
+    return prompt if isinstance(prompt, str) else "\n".join(content for _, content in prompt)
+
+
 def _batches(
-    groups: list[_Encoded], budget: int, rng: np.random.Generator
+    groups: list[_Encoded], budget: int, seed: int, *, skip: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-    """Batches of similar length for ever: tokens [rows, length] and the weight of each as a target."""
+    """Batches of similar length for ever, less the first `skip`: tokens [rows, length] and the weight of each as a
+    target."""
     made = 0
+    rng = np.random.default_rng(seed)
     while True:
         first = any(group.alone > made for group in groups)
         shares = np.array([group.share * (not first or group.alone > made) for group in groups])
@@ -204,7 +309,8 @@ def _batches(
         pool.sort(key=lambda item: item[0].lengths[item[1]])
         for part in rng.permutation(len(cuts := _cut([g.lengths[r] for g, r in pool], budget))):
             start, stop = cuts[part]
-            yield _pad(pool[start:stop])
+            if made >= skip:
+                yield _pad(pool[start:stop])
             made += 1
 
 

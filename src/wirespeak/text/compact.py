@@ -1,12 +1,13 @@
 """`compact`: the sentence a small model reads. Reversible, and short because what is not there is not said.
 
-One word a column, in the order of the schema. A word is the column's two-letter code and its value:
-- categories  `pr:tcp`
+One word a column, in the order of the columns. A word is the column's two-letter code and its value:
+- categories  `pr:tcp`, anything but letters, digits and `-._~` as `%2F`
 - grades and tenths (small whole numbers)  `dg12`
 - other numbers  `fbM1.46`: a decade letter (J is 10^0, K 10^1, M 10^3, I 10^-1), then a mantissa of at most
-  three digits. The letter and the first digit make one token, so that a model sees the size first and the
-  exact value second.
-A column at its default (schema) is left out; null counts as the default.
+  three digits; `fb-M1.46` below zero, `fb0` for 0, `fb!` for infinity. The letter and the first digit make one
+  token, so that a model sees the size first and the exact value second. Below 1e-9 is 0, above 9.99e16 is that.
+- null, where it is a value of its own  `fb?`
+A column at its default (schema) is left out; elsewhere null counts as the default.
 """
 
 from __future__ import annotations
@@ -14,79 +15,86 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 import polars as pl
 
 from wirespeak.errors import InputError
 from wirespeak.schema import Column, compact_columns
+from wirespeak.text.said import spoken
 
 _DECADE_ZERO = ord("J")
-_WORD = re.compile(r"([a-z]{2})(?::([\w-]+)|([A-Z])(\d(?:\.\d{1,2})?)|(\d{1,2}))")
+_LEAST, _MOST = 1e-9, 9.99e16
+_WORD = re.compile(
+    r"(?P<code>[a-z]{2})(?::(?P<text>[\w.~%-]+)"
+    r"|(?P<sign>-?)(?:(?P<decade>[A-Z])(?P<mantissa>\d(?:\.\d{1,2})?)|(?P<infinite>!))"
+    r"|(?P<whole>\d{1,2})|(?P<null>\?))"
+)
 _CARRIED = compact_columns()
-_BY_CODE = {column.code: column for column in _CARRIED}
 
 
-def encode(flows: pl.DataFrame) -> pl.Series:
-    """The compact sentence of each flow, a string series as long as the table."""
-    parts = [_words(flows[column.name], column) for column in _CARRIED]
+def encode(table: pl.DataFrame, columns: Sequence[Column] = _CARRIED) -> pl.Series:
+    """The compact sentence of each row, a string series as long as the table. columns: of a flow by default."""
+    parts = [spoken(table[column.name], column, _word) for column in columns]
     joined = pl.DataFrame(parts).select(pl.concat_str(pl.all(), separator="").str.strip_chars_start(" "))
     return joined.to_series().alias("sentence")
 
 
-def decode(sentences: Sequence[str]) -> pl.DataFrame:
+def decode(sentences: Sequence[str], columns: Sequence[Column] = _CARRIED) -> pl.DataFrame:
     """The columns the sentences carry, one row each; what is not said is the column's default.
 
     Raises InputError for a word that is none of ours.
     """
-    data: dict[str, list[Any]] = {column.name: [column.default] * len(sentences) for column in _CARRIED}
+    by_code = {column.code: column for column in columns}
+    data: dict[str, list[Any]] = {column.name: [column.default] * len(sentences) for column in columns}
     for row, sentence in enumerate(sentences):
         for word in sentence.split():
             found = _WORD.fullmatch(word)
-            column = _BY_CODE.get(found[1]) if found else None
+            column = by_code.get(found["code"]) if found else None
             if found is None or column is None:
                 raise InputError(f"sentence {row}: '{word}' is no word of a compact sentence.")
             data[column.name][row] = _value(found)
-    types = {column.name: pl.String if column.kind == "category" else pl.Float64 for column in _CARRIED}
+    types = {column.name: pl.String if column.kind == "category" else pl.Float64 for column in columns}
     return pl.DataFrame(data, schema=types, strict=False)
 
 
 def number_word(value: float) -> str:
-    """A positive number as decade letter and mantissa, three significant digits.
+    """A number as sign, decade letter and mantissa, three significant digits.
 
-    >>> number_word(1460), number_word(0.2), number_word(60), number_word(999.6)
-    ('M1.46', 'I2', 'K6', 'M1')
+    >>> number_word(1460), number_word(0.2), number_word(60), number_word(999.6), number_word(-3)
+    ('M1.46', 'I2', 'K6', 'M1', '-J3')
     """
-    mantissa, exponent = f"{value:.2e}".split("e")
-    return chr(_DECADE_ZERO + int(exponent)) + mantissa.rstrip("0").rstrip(".")
-
-
-def _words(values: pl.Series, column: Column) -> pl.Series:
-    """` codeVALUE` of each row, or "" at the default. Each distinct value is written once."""
-    filled = values.fill_null(column.default)
-    distinct = filled.unique()
-    words = [_word(value, column) for value in distinct.to_list()]
-    return filled.replace_strict(distinct, pl.Series(words, dtype=pl.String), return_dtype=pl.String).alias(
-        column.name
-    )
+    sign, size = ("-" if value < 0 else ""), abs(value)
+    if size == float("inf"):
+        return f"{sign}!"
+    if size < _LEAST:
+        return "0"
+    mantissa, exponent = f"{min(size, _MOST):.2e}".split("e")
+    return f"{sign}{chr(_DECADE_ZERO + int(exponent))}{mantissa.rstrip('0').rstrip('.')}"
 
 
 def _word(value: Any, column: Column) -> str:
-    if value == column.default:
-        return ""
+    if value is None:
+        return f" {column.code}?"
     if column.kind == "category":
-        return f" {column.code}:{value}"
+        return f" {column.code}:{quote(value, safe='')}"
     if column.kind in ("grade", "tenths"):
         return f" {column.code}{int(value)}"
     return f" {column.code}{number_word(float(value))}"
 
 
-def _value(found: re.Match[str]) -> str | float:
-    if found[2] is not None:
-        return found[2]
-    if found[5] is not None:
-        return float(found[5])
-    return float(f"{found[4]}e{ord(found[3]) - _DECADE_ZERO}")
+def _value(found: re.Match[str]) -> str | float | None:
+    if found["null"]:
+        return None
+    if found["text"] is not None:
+        return unquote(found["text"])
+    if found["whole"] is not None:
+        return float(found["whole"])
+    size = float("inf") if found["infinite"] else float(
+        f"{found['mantissa']}e{ord(found['decade']) - _DECADE_ZERO}"
+    )  # fmt: skip
+    return -size if found["sign"] else size
 
 
 def distinct_share(sentences: pl.Series) -> float:

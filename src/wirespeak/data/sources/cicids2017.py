@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from wirespeak.data.dataset import Field
-from wirespeak.data.sources.source import Answer, Published, Source, numbers
+from wirespeak.data.sources.source import Answer, Published, Source, levels, numbers
 
 _MICROSECONDS = "microseconds"
 
@@ -116,6 +116,10 @@ SOURCE = Source(
         Published("all eight files together", 2_830_743, _COUNTS, None, "", "a public count of the eight files (github.com/xGoldy/nid-datasets)"),
     ),
     inspect=inspect,
+    levels=levels(
+        "Protocol, Flow Duration, Total Fwd Packets, Total Backward Packets, Total Length of Fwd Packets, Total Length of Bwd Packets",
+        "Flow Bytes/s, Flow Packets/s, Flow IAT Mean, Flow IAT Max, Fwd Packet Length Mean, Bwd Packet Length Mean, SYN Flag Count, RST Flag Count, PSH Flag Count, Init_Win_bytes_forward, Init_Win_bytes_backward", between=", ",
+    ),
     flaws=(
         "Column names begin with spaces, `Fwd Header Length` is there twice, and the dash in the 'Web Attack' labels is a byte that is not UTF-8. All three are mended while reading.",
         "`Flow Bytes/s` and `Flow Packets/s` are infinite or NaN where a flow lasted 0. They are read as missing and counted.",

@@ -75,6 +75,10 @@ SOURCE = Source(
             "https://intrusion-detection.distrinet-research.be/CNS2022/Datasets/CICIDS2017_improved.zip",
         ),
     ),
+    levels={
+        level: tuple(_RENAMED.get(name, name) for name in names)
+        for level, names in cicids2017.SOURCE.levels.items()
+    },
     flaws=(
         "No file of this release was at hand when this source was written: its columns and labels come from public listings of the files.",
         "Flows of an attack that carried nothing of it are labelled `... - Attempted`. They count as normal here; their own names stay, so that they can be left out.",

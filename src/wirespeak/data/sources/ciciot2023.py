@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from wirespeak.data.dataset import Field
-from wirespeak.data.sources.source import Answer, Published, Source, numbers
+from wirespeak.data.sources.source import Answer, Published, Source, levels, numbers
 
 FIELDS = (
     *numbers("flow_duration", unit="seconds"),
@@ -77,6 +77,10 @@ SOURCE = Source(
         Published("all files together", 46_686_579, {}, None, "", "a public count of the CSV files (github.com/xGoldy/nid-datasets)"),
     ),
     inspect=inspect,
+    levels=levels(
+        "flow_duration, Protocol Type, Rate, Tot sum, AVG, IAT",
+        "Header_Length, Std, Number, syn_count, ack_count, fin_count, rst_count, HTTP, DNS, TCP, UDP, ARP, ICMP", between=", ",
+    ),
     flaws=(
         "No dataset of this name was at hand when this source was written: columns and labels are those of the published files, checked against public listings; the flaws below are from reading columns, not from a measurement.",
         "Comes with 46 columns, or, merged and made again, with 39 (`Time_To_Live` and `IGMP` are new, nine are gone) and labels in capitals, `BENIGN` among them. Both are read; labels get the spelling of the first release.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from wirespeak.data.dataset import Field, Kind, Role
-from wirespeak.data.sources.source import Answer, Published, Shifted, Source, numbers
+from wirespeak.data.sources.source import Answer, Published, Shifted, Source, levels, numbers
 
 
 def _fields(names: str, kind: Kind, role: Role, meaning: str = "") -> list[Field]:
@@ -123,6 +123,10 @@ SOURCE = Source(
         Published("DNN-EdgeIIoT-dataset", 2_219_201, {}, None, "", "Ferrag et al., 2022"),
     ),
     inspect=inspect,
+    levels=levels(
+        "tcp.len tcp.flags tcp.connection.syn tcp.connection.rst udp.time_delta http.request.method mqtt.len mqtt.msgtype",
+        "arp.opcode tcp.ack tcp.seq http.content_length http.request.version http.response dns.qry.type mqtt.hdrflags mqtt.conack.flags mbtcp.len",
+    ),
     flaws=(
         "A field a packet has not is written `0` in normal rows and `0.0` in attack rows (dns.qry.name.len, mqtt.conack.flags, mqtt.msg, mqtt.protoname, mqtt.topic): a text model tells them apart by that alone. Here both are missing values, and how each cell was written is kept apart for `audit`.",
         "`tcp.options` carries the TCP timestamp, that is, the recording. Held constant, one published model fell from .712 to .121 macro-F1.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from wirespeak.data.dataset import Field
-from wirespeak.data.sources.source import Answer, Published, Source, numbers
+from wirespeak.data.sources.source import Answer, Published, Source, levels, numbers
 
 Z_SCORE = "standard deviations"
 
@@ -68,6 +68,10 @@ SOURCE = Source(
         ),
     ),
     inspect=inspect,
+    levels=levels(
+        "orig_pkts resp_pkts orig_ip_bytes resp_ip_bytes flow_pkts_per_sec flow_iat.avg",
+        "missed_bytes fwd_pkts_per_sec bwd_pkts_per_sec down_up_ratio fwd_pkts_payload.avg bwd_pkts_payload.avg flow_pkts_payload.avg fwd_iat.avg bwd_iat.avg pkts_difference",
+    ),
     flaws=(
         "Values are z-scores: their unit is standard deviations. Nothing may call them bytes or seconds, and a change of 5 % leaves zeros as they are and can break min <= avg <= max.",
         "85.31 % of the training rows are duplicates (HTTP 97.23, MQTT 97.16, scan 95.53, ARP 91.39, ICMP 85.91, TCP 46.19, normal 41.16 %): split by group.",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wirespeak.data.sources.nsl_kdd import CANONICAL, CATEGORIES, FEATURES, LABEL, NAMES
+from wirespeak.data.sources.nsl_kdd import CANONICAL, CATEGORIES, FEATURES, LABEL, LEVELS, NAMES
 from wirespeak.data.sources.source import Answer, Download, Published, Source
 
 _ADDRESS = "http://kdd.ics.uci.edu/databases/kddcup99/"
@@ -22,6 +22,7 @@ SOURCE = Source(
         ),
     ),
     headerless=((*NAMES, "label"),),
+    levels=LEVELS,
     home="http://kdd.ics.uci.edu/databases/kddcup99/kddcup99.html",
     terms="public (UCI KDD archive)",
     fetching="No account is needed.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wirespeak.data.dataset import Field
-from wirespeak.data.sources.source import Answer, Published, Source, numbers
+from wirespeak.data.sources.source import Answer, Published, Source, levels, numbers
 
 FEATURES = (
     Field("duration", "number", "feature", "seconds", "length of the connection"),
@@ -85,6 +85,10 @@ CANONICAL = {
     "rootkit": "privilege", "sqlattack": "privilege", "xterm": "privilege",
 }  # fmt: skip
 
+LEVELS = levels(
+    "protocol_type service flag src_bytes dst_bytes",
+    "duration wrong_fragment urgent count srv_count serror_rate srv_serror_rate rerror_rate srv_rerror_rate",
+)
 LABEL = Field("label", "category", "label", "", "name of the attack, or normal")
 DIFFICULTY = Field(
     "difficulty", "number", "order", "", "how many of 21 learners got the row right: made from the answer"
@@ -117,6 +121,7 @@ SOURCE = Source(
         ),
         Published("KDDTest-21", 11_850, {}, "test-21", "746993ac", "the dataset's page; sha256 of a copy"),
     ),
+    levels=LEVELS,
     flaws=(
         "17 of the 38 labels of KDDTest+ (3,750 of its rows) never occur in training. A random split of KDDTrain+ hides that: choose on folds that leave attack names out (`--protocol names-out`), and use KDDTest+ once.",
         "`difficulty` was made by 21 learners from the answer. It is no feature.",

@@ -78,6 +78,7 @@ class Source:
     capture_files: whether each published file is one capture, so that files make groups and only all of them
         together can be compared with what was published.
     group: the column that says which recording a row belongs to. guessed: columns whose kind the values tell.
+    levels: the columns that `basic` and `detailed` sentences say; `rich` ones say every feature.
     flaws: what is wrong with it, one sentence or two each. inspect: further oddities of a table as read.
     """
 
@@ -104,6 +105,7 @@ class Source:
     guessed: frozenset[str] = frozenset()
     shifted: Shifted | None = None
     inspect: Callable[[pl.DataFrame], list[str]] | None = None
+    levels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def field_of(self, name: str) -> Field | None:
         """The declared column of this name, or None."""
@@ -113,6 +115,12 @@ class Source:
 def numbers(names: str, *, unit: str = "", meaning: str = "") -> list[Field]:
     """Feature columns of numbers that share a unit: `numbers("src_bytes dst_bytes", unit="bytes")`."""
     return [Field(name, "number", "feature", unit, meaning) for name in names.split()]
+
+
+def levels(basic: str, more: str, *, between: str | None = None) -> dict[str, tuple[str, ...]]:
+    """`Source.levels`: the columns of `basic`, and what `detailed` says beside them; names stand `between` blanks."""
+    first, second = basic.split(between), more.split(between)
+    return {"basic": tuple(first), "detailed": (*first, *second)}
 
 
 def many(count: int, noun: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wirespeak.data.dataset import Field
-from wirespeak.data.sources.source import Answer, Published, Source, numbers
+from wirespeak.data.sources.source import Answer, Published, Source, levels, numbers
 
 
 def _categories(names: str, meaning: str) -> list[Field]:
@@ -71,6 +71,10 @@ SOURCE = Source(
     terms="academic research; commercial use needs the authors' agreement",
     fetching="Follow the link to the datasets on that page (a shared folder) and take train_test_network.csv from Train_Test_datasets/Train_Test_Network_dataset.",
     published=(Published("train_test_network", 211_043, _COUNTS, None, "", "counted in the file"),),
+    levels=levels(
+        "proto service conn_state duration src_bytes dst_bytes src_pkts dst_pkts",
+        "src_ip_bytes dst_ip_bytes missed_bytes dns_qtype dns_rcode ssl_version http_method http_status_code",
+    ),
     flaws=(
         "A few addresses attack and the others do not: with addresses and ports a forest scores .9999 and has learnt who, not what. They are no features unless asked for.",
         "20,569 of 211,043 rows are exact duplicates, 117,118 once addresses and ports are gone: split by group.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from wirespeak.data.dataset import Field
-from wirespeak.data.sources.source import Answer, Published, Source, numbers
+from wirespeak.data.sources.source import Answer, Published, Source, levels, numbers
 
 FIELDS = (
     Field("id", "number", "order", "", "number of the row; attacks and normal rows lie in runs"),
@@ -101,6 +101,10 @@ SOURCE = Source(
         ),
     ),
     inspect=inspect,
+    levels=levels(
+        "proto service state dur spkts dpkts sbytes dbytes",
+        "rate sload dload sttl dttl sloss dloss smean dmean ct_srv_src ct_dst_ltm ct_src_dport_ltm",
+    ),
     flaws=(
         "The two files often carry each other's name: the one called training-set holds the 82,332 rows published as the testing set. The part is told by its rows, never by its name.",
         "The header begins with a byte-order mark, which would make the first column `\\ufeffid`.",

@@ -1,0 +1,119 @@
+"""How the columns of a dataset are said in sentences: their codes, phrases and defaults, derived from its fields."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from string import ascii_lowercase
+from typing import Any
+
+import polars as pl
+
+from wirespeak.data.dataset import Dataset, Field
+from wirespeak.data.sources import SOURCES
+from wirespeak.errors import ModelError, unknown_name
+from wirespeak.schema import COLUMNS, LEVELS, Column, Kind, compact_columns
+
+# What a name may not bring into a sentence: braces, quotes, semicolons, marks of a conversation.
+_STRANGE = re.compile(r"[^\w ./-]")
+_DEVIATIONS = "standard deviations"
+# What a level takes of a dataset that declares none: so many of its columns, the first ones.
+_FIRST = {"basic": 8, "detailed": 20}
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The columns that each level says of one kind of table, in order.
+
+    compact: with the codes and defaults of compact sentences. English: of each level by name.
+    """
+
+    compact: tuple[Column, ...]
+    english: Mapping[str, tuple[Column, ...]]
+
+    @property
+    def names(self) -> list[str]:
+        """Every column that some level says."""
+        return [column.name for column in self.rich]
+
+    @property
+    def rich(self) -> tuple[Column, ...]:
+        """All columns that English sentences may say."""
+        return self.english["rich"]
+
+    def columns(self, level: str) -> tuple[Column, ...]:
+        """The columns of a level. Raises OptionError for one that does not exist."""
+        levels = {"compact": self.compact, **self.english}
+        if level not in levels:
+            raise unknown_name("level", level, levels)
+        return levels[level]
+
+    def as_dict(self) -> dict[str, Any]:
+        """In JSON types, for a model's card."""
+        return {
+            "columns": [asdict(column) for column in self.compact],
+            "levels": {level: [column.name for column in of] for level, of in self.english.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> Wording:
+        """What `as_dict` told. Raises ModelError where it is none."""
+        try:
+            known = {field.name for field in fields(Column)}
+            columns = {
+                one["name"]: Column(**{name: value for name, value in one.items() if name in known})
+                for one in told["columns"]
+            }
+            levels = {
+                level: tuple(columns[name] for name in names) for level, names in told["levels"].items()
+            }
+            return cls(tuple(columns.values()), levels)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"the model's card does not say how rows are put into words ({error}). Train it again."
+            ) from error
+
+
+FLOWS = Wording(
+    compact_columns(), {level: tuple(COLUMNS[name] for name in names) for level, names in LEVELS.items()}
+)
+"""Of the flows that `wirespeak flows` measures."""
+
+
+def wording(dataset: Dataset, *, addresses: bool = False) -> Wording:
+    """How the rows of `dataset` are said. What most rows hold in a column is its default, which is left out."""
+    if dataset.name == "recording":
+        return FLOWS
+    names = dataset.features(addresses=addresses)
+    columns = {
+        name: _column(dataset.fields[name], code, dataset.table[name])
+        for name, code in zip(names, _codes(), strict=False)
+    }
+    source = SOURCES.get(dataset.name)
+    declared = dict(source.levels) if source else {}
+    english = {level: _chosen(columns, declared.get(level), first) for level, first in _FIRST.items()}
+    return Wording(tuple(columns.values()), {**english, "rich": tuple(columns.values())})
+
+
+def _chosen(columns: Mapping[str, Column], declared: Iterable[str] | None, first: int) -> tuple[Column, ...]:
+    names: Sequence[str] = [name for name in declared or () if name in columns] or list(columns)[:first]
+    return tuple(columns[name] for name in names)
+
+
+def _column(field: Field, code: str, values: pl.Series) -> Column:
+    counted = values.rename("value").value_counts(sort=True)
+    top = counted.filter(pl.col("count") == counted["count"].max())["value"].sort()
+    default = top[0] if len(top) else None
+    phrase = f"{_STRANGE.sub('_', field.name.strip())} {{}}"
+    nullable = bool(values.null_count()) or default is None
+    kind: Kind = "category"
+    if field.kind == "number":
+        kind = {_DEVIATIONS: "deviations", "share": "share"}.get(field.unit, "number")  # type: ignore[assignment]
+        default = None if default is None else float(default)
+    scale = field.unit if kind in ("number", "deviations") else ""
+    return Column(field.name, kind, field.meaning, phrase, code, default, scale, nullable)
+
+
+def _codes() -> Iterable[str]:
+    return (first + second for first in ascii_lowercase for second in ascii_lowercase)
