@@ -46,13 +46,14 @@ def t5(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
     words = tokenizer(end="</s>", pad="<pad>")
-    config = AutoConfig.for_model(
-        "t5", vocab_size=len(words), d_model=32, d_ff=64, d_kv=8, num_layers=2, num_heads=4,
-        pad_token_id=words.pad_token_id, eos_token_id=words.eos_token_id, decoder_start_token_id=words.pad_token_id,
-        **changes,
-    )  # fmt: skip
+    fields: dict[str, Any] = {
+        "vocab_size": len(words), "d_model": 32, "d_ff": 64, "d_kv": 8, "num_layers": 2, "num_heads": 4,
+        "pad_token_id": words.pad_token_id, "eos_token_id": words.eos_token_id, "decoder_start_token_id": words.pad_token_id,
+    }  # fmt: skip
     torch.manual_seed(seed)
-    return _save(AutoModelForSeq2SeqLM.from_config(config), words, folder)
+    return _save(
+        AutoModelForSeq2SeqLM.from_config(AutoConfig.for_model("t5", **fields | changes)), words, folder
+    )
 
 
 def tokenizer(*, end: str = "<|im_end|>", pad: str = "<|endoftext|>", chat: str | None = None) -> Any:
