@@ -1,126 +1,340 @@
-"""Any causal language model transformers can load: a hub name or a folder. Slow and general."""
+"""Any language model transformers can load: a hub name, a folder, or the folder of a PEFT adapter.
+
+Decoders (Llama, Qwen, Phi, ...) and encoder-decoders (T5), on the CPU or a GPU, whole or in 8 or 4 bits.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wirespeak.errors import ModelError, missing_extra
+from wirespeak.errors import ModelError, WirespeakError, missing_extra, unknown_name
+from wirespeak.lm.prompts import FIXED, Words, first_line
+from wirespeak.lm.scoring import LocalLanguageModel
+
+Precision = Literal["auto", "fp32", "bf16", "int8", "int4"]
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+ADAPTER = "adapter_config.json"
+_TOKENS_A_BATCH = {"cpu": 2048, "cuda": 16384}
 
 
-class TransformersLanguageModel:
-    """A transformers checkpoint, on the CPU or a GPU. Keeps contracts.LanguageModel."""
+class TransformersLanguageModel(LocalLanguageModel):
+    """A transformers checkpoint. Keeps contracts.LanguageModel."""
 
-    def __init__(self, name: str, *, device: str = "auto", batch: int = 32) -> None:
-        """Load hub name or folder `name`. device: auto, cpu or cuda."""
+    def __init__(
+        self,
+        name: str,
+        *,
+        device: str = "auto",
+        precision: Precision = "auto",
+        attention: Attention = "auto",
+        tokens_a_batch: int | None = None,
+    ) -> None:
+        """Load hub name or folder `name`.
+
+        device: auto, cpu or cuda. precision: auto is fp32 on the CPU, where halves are slow, and the checkpoint's own
+        on a GPU; int8 and int4 (NF4) go through bitsandbytes. attention: auto is FlashAttention 2 where installed,
+        else PyTorch's own. tokens_a_batch: fewer where memory is short.
+
+        Raises ModelError, OptionError, and MissingPart where a package is missing.
+        """
         try:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            import transformers  # noqa: F401
         except ImportError as missing:
             raise missing_extra(missing.name or "transformers", "train") from missing
-        chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+        for what, value, known in (("precision", precision, Precision), ("attention", attention, Attention)):
+            if value not in get_args(known):
+                raise unknown_name(what, value, get_args(known))
+        chosen = _device(device)
         try:
-            _find(name)
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name)
-            self._model: Any = AutoModelForCausalLM.from_pretrained(name, dtype="auto").to(chosen).eval()
+            find(name)
+            base = base_of(name)
+            if base != name:
+                find(base)
+            tokenizer = _tokenizer(name, base)
+            model = _load(base, chosen, precision, attention)
+            if base != name:
+                model = _adapted(model, name, tokenizer)
+        except WirespeakError:
+            raise
         except Exception as error:  # the hub client, the loader and torch each raise their own kinds
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
             raise ModelError(
-                f"no model '{name}': it is no folder with a model, and loading it from the hub failed ({reason}). "
+                f"no model '{name}': it is no folder with a model, and loading it from the hub failed ({first_line(error)}). "
                 "Give a folder written by 'wirespeak train', a hub name, or leave --model out."
             ) from error
         card = Path(name) / "card.json"
         self.card: dict[str, Any] = json.loads(card.read_text("utf-8")) if card.is_file() else {}
-        self.name, self._batch, self._torch, self._device = name, batch, torch, chosen
-
-    def choose(self, prompts: Sequence[str], answers: Sequence[str]) -> NDArray[np.float32]:
-        """Log-likelihood of each answer after each prompt, summed over the answer's tokens, [prompts, answers]."""
-        distinct = list(dict.fromkeys(prompts))
-        tails = [self._ids(answer) for answer in answers]
-        if all(len(tail) == 1 for tail in tails):
-            scores = self._single([self._ids(prompt) for prompt in distinct], [tail[0] for tail in tails])
-        else:
-            scores = np.stack([self._score(self._ids(prompt), tails) for prompt in distinct])
-        where = {prompt: row for row, prompt in enumerate(distinct)}
-        return scores[[where[prompt] for prompt in prompts]]
-
-    def generate(
-        self,
-        prompts: Sequence[str],
-        *,
-        max_tokens: int,
-        stop: str = "\n",
-        temperature: float = 0.0,
-        nucleus: float = 1.0,
-        seed: int = 0,
-    ) -> list[str]:
-        """What the model writes after each prompt, up to `stop` or `max_tokens`."""
-        torch = self._torch
-        texts = []
-        for row, prompt in enumerate(prompts):
-            torch.manual_seed(seed + row)
-            ids = self._ids(prompt)
-            sampling = (
-                {"do_sample": True, "temperature": temperature, "top_p": nucleus}
-                if temperature > 0
-                else {"do_sample": False}
-            )
-            with torch.inference_mode():
-                out = self._model.generate(
-                    torch.tensor([ids], device=self._device), max_new_tokens=max_tokens, **sampling,
-                    pad_token_id=self._tokenizer.pad_token_id or self._tokenizer.eos_token_id,
-                )  # fmt: skip
-            text = self._tokenizer.decode(out[0][len(ids) :], skip_special_tokens=True)
-            texts.append(text.split(stop)[0] if stop else text)
-        return texts
-
-    def _ids(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
-
-    def _single(self, heads: list[list[int]], tokens: list[int]) -> NDArray[np.float32]:
-        """Answers of one token: one forward pass for each prompt, in batches of one length."""
-        torch = self._torch
-        scores = np.empty((len(heads), len(tokens)), np.float32)
-        order = sorted(range(len(heads)), key=lambda row: len(heads[row]))
-        start = 0
-        with torch.inference_mode():
-            while start < len(order):
-                rows = [
-                    row
-                    for row in order[start : start + self._batch]
-                    if len(heads[row]) == len(heads[order[start]])
-                ]
-                logits = self._model(torch.tensor([heads[row] for row in rows], device=self._device)).logits[
-                    :, -1
-                ]
-                scores[rows] = logits.float().log_softmax(-1)[:, tokens].cpu().numpy()
-                start += len(rows)
-        return scores
-
-    def _score(self, head: list[int], tails: list[list[int]]) -> NDArray[np.float32]:
-        """Answers of several tokens: the prompt with each answer behind it."""
-        torch = self._torch
-        scores = []
-        with torch.inference_mode():
-            for start in range(0, len(tails), self._batch):
-                part = tails[start : start + self._batch]
-                longest = max(len(tail) for tail in part)
-                rows = [head + tail + [0] * (longest - len(tail)) for tail in part]
-                logits = self._model(torch.tensor(rows, device=self._device)).logits.float().log_softmax(-1)
-                for row, tail in enumerate(part):
-                    places = torch.arange(len(head) - 1, len(head) - 1 + len(tail), device=self._device)
-                    scores.append(float(logits[row, places, torch.tensor(tail, device=self._device)].sum()))
-        return np.array(scores, np.float32)
+        self.name = name
+        both_ways = bool(model.config.is_encoder_decoder)
+        self.words = Words(
+            _backend(tokenizer, name),
+            _template(tokenizer) if tokenizer.chat_template else None,
+            closed=both_ways,
+        )
+        self.ends = ends_of(model, tokenizer)
+        places = tokens_a_batch or _TOKENS_A_BATCH[chosen]
+        self.steps = (_Seq2SeqSteps if both_ways else _TorchSteps)(torch, model.eval(), places)
 
 
-def _find(name: str) -> None:
+def find(name: str) -> None:
     """Ask once, without retries, whether a hub name exists, so that a wrong name is told at once."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
-    if not Path(name).is_dir() and not isinstance(try_to_load_from_cache(name, "config.json"), str):
+    if Path(name).is_dir():
+        return
+    if not any(isinstance(try_to_load_from_cache(name, file), str) for file in ("config.json", ADAPTER)):
         HfApi().model_info(name, timeout=10)
+
+
+def base_of(name: str) -> str:
+    """The model an adapter stands on (folder or hub name); of anything else, the name itself.
+
+    Raises ModelError for an adapter that does not say.
+    """
+    path = Path(name) / ADAPTER
+    if not path.is_file():
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = None if Path(name).is_dir() else try_to_load_from_cache(name, ADAPTER)
+        if not isinstance(cached, str):
+            return name
+        path = Path(cached)
+    try:
+        base = json.loads(path.read_text("utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{path} does not say which model the adapter stands on ({first_line(error)}). Train it again."
+        ) from error
+    return str(base)
+
+
+def ends_of(model: Any, tokenizer: Any) -> frozenset[int]:
+    """The tokens that end an answer: the checkpoint's and the tokenizer's."""
+    settings = getattr(model, "generation_config", None)
+    told = [getattr(settings, "eos_token_id", None), model.config.eos_token_id, tokenizer.eos_token_id]
+    lists = [value if isinstance(value, list) else [value] for value in told]
+    return frozenset(number for numbers in lists for number in numbers if number is not None)
+
+
+def _device(asked: str) -> str:
+    import torch
+
+    if asked not in ("auto", "cpu", "cuda"):
+        raise unknown_name("device", asked, ("auto", "cpu", "cuda"))
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ModelError(
+            "device cuda was asked for and PyTorch sees no GPU. Use --device cpu, or install a CUDA build of torch."
+        )
+    return asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _load(base: str, device: str, precision: Precision, attention: Attention) -> Any:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
+    from transformers.utils import is_flash_attn_2_available, logging
+
+    logging.disable_progress_bar()
+    config = AutoConfig.from_pretrained(base)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    options: dict[str, Any] = {"dtype": _dtype(precision, device), "device_map": {"": device}}
+    if precision in ("int8", "int4"):
+        options["quantization_config"] = _bits(precision, options["dtype"])
+    if (
+        attention == "auto"
+        and device == "cuda"
+        and is_flash_attn_2_available()
+        and _is_half(config, precision)
+    ):
+        attention = "flash_attention_2"
+    if attention == "flash_attention_2" and not is_flash_attn_2_available():
+        raise ModelError(
+            "FlashAttention 2 is not installed or sees no GPU. Use --attention sdpa, or install flash-attn."
+        )
+    if attention != "auto":
+        options["attn_implementation"] = attention
+    return kind.from_pretrained(base, **options)
+
+
+def _dtype(precision: Precision, device: str) -> Any:
+    import torch
+
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision == "fp32" or device == "cpu":
+        return torch.float32
+    return "auto" if precision == "auto" else torch.bfloat16
+
+
+def _is_half(config: Any, precision: Precision) -> bool:
+    return precision != "fp32" and (precision != "auto" or "float16" in str(getattr(config, "dtype", "")))
+
+
+def _bits(precision: Precision, compute: Any) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as missing:
+        raise missing_extra("bitsandbytes", "train") from missing
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=compute,
+    )
+
+
+def _tokenizer(name: str, base: str) -> Any:
+    from transformers import AutoTokenizer
+
+    own = (Path(name) / "tokenizer_config.json").is_file()
+    return AutoTokenizer.from_pretrained(name if own else base)
+
+
+def _adapted(model: Any, adapter: str, tokenizer: Any) -> Any:
+    """The model with the adapter on it; words that training added to the tokenizer get their place first."""
+    try:
+        from peft import PeftModel
+    except ImportError as missing:
+        raise missing_extra("peft", "train") from missing
+    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(len(tokenizer))
+    return PeftModel.from_pretrained(model, adapter)
+
+
+def _backend(tokenizer: Any, name: str) -> Any:
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise ModelError(
+            f"'{name}': its tokenizer has no tokenizer.json. Convert it with transformers and save it beside the model."
+        )
+    return tokenizer.backend_tokenizer
+
+
+def _template(tokenizer: Any) -> Any:
+    return lambda messages: tokenizer.apply_chat_template(messages, tokenize=False, **FIXED)
+
+
+class _TorchSteps:
+    """scoring.Steps through a decoder's forward pass; a cache is transformers' own."""
+
+    causal = True
+    even = False
+
+    def __init__(self, torch: Any, model: Any, places: int) -> None:
+        self._torch, self._model, self.places = torch, model, places
+        self._device = model.device
+
+    def forward(
+        self,
+        tokens: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        mask: NDArray[np.float32],
+        last: NDArray[np.int64],
+        cache: Any,
+        *,
+        keep: bool,
+    ) -> tuple[Any, Any]:
+        asked, place = np.unique(last, return_inverse=True)
+        # Padding behind a row is hidden by causality: a mask is needed only where some was read before.
+        before = mask[:, : mask.shape[1] - tokens.shape[1]]
+        with self._torch.inference_mode():
+            out = self._model(
+                input_ids=self._tensor(tokens),
+                position_ids=self._tensor(positions),
+                attention_mask=None if before.all() else self._tensor(mask.astype(np.int64)),
+                past_key_values=None if cache is None else _copied(cache),
+                use_cache=keep or cache is not None,
+                logits_to_keep=self._tensor(asked),
+            )
+            logits = out.logits[self._torch.arange(len(tokens)), self._tensor(place)]
+        return logits, out.past_key_values if keep else None
+
+    def select(self, cache: Any, rows: NDArray[np.int64]) -> Any:
+        chosen = _copied(cache)
+        chosen.batch_select_indices(self._tensor(rows))
+        return chosen
+
+    def log_probabilities(self, logits: Any, tokens: Sequence[int] | None = None) -> NDArray[np.float32]:
+        logits = logits.float()
+        picked = logits if tokens is None else logits[:, self._tensor(np.array(tokens, np.int64))]
+        return np.asarray((picked - logits.logsumexp(-1, keepdim=True)).cpu().numpy(), np.float32)
+
+    def draw(
+        self, logits: Any, temperature: float, nucleus: float, draws: Sequence[np.random.Generator]
+    ) -> NDArray[np.int64]:
+        """Where a uniform number falls among the chances, likeliest first: sorted on the device, one draw a row."""
+        if temperature <= 0:
+            return np.asarray(logits.argmax(-1).cpu().numpy(), np.int64)
+        chance, order = (logits.double() / temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+        chance = chance * (chance.cumsum(-1) - chance <= nucleus)
+        reached = chance.cumsum(-1)
+        point = self._tensor(np.array([[rng.random()] for rng in draws])) * reached[:, -1:]
+        place = self._torch.searchsorted(reached, point, right=True).clamp(max=chance.shape[1] - 1)
+        return np.asarray(order.gather(1, place)[:, 0].cpu().numpy(), np.int64)
+
+    def _tensor(self, array: NDArray[Any]) -> Any:
+        return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+class _Seq2SeqSteps(_TorchSteps):
+    """scoring.Steps where an encoder reads the prompt once and a decoder goes on from there.
+
+    A cache is what the encoder made and the decoder's own cache. The mask's first places are the prompt's.
+    """
+
+    causal = False
+
+    def forward(
+        self,
+        tokens: NDArray[np.int64],
+        positions: NDArray[np.int64],
+        mask: NDArray[np.float32],
+        last: NDArray[np.int64],
+        cache: Any,
+        *,
+        keep: bool,
+    ) -> tuple[Any, Any]:
+        with self._torch.inference_mode():
+            if cache is None:
+                seen = self._tensor(mask.astype(np.int64))
+                encoded = self._model.get_encoder()(
+                    self._tensor(tokens), attention_mask=seen
+                ).last_hidden_state
+                start = self._model.config.decoder_start_token_id
+                tokens, past = np.full((len(tokens), 1), start, np.int64), None
+            else:
+                encoded, past = cache
+                seen = self._tensor(mask[:, : encoded.shape[1]].astype(np.int64))
+            out = self._model(
+                encoder_outputs=(encoded,),
+                attention_mask=seen,
+                decoder_input_ids=self._tensor(tokens),
+                past_key_values=None if past is None else _copied(past),
+                use_cache=keep or past is not None,
+            )
+        return out.logits[:, -1], (encoded, out.past_key_values) if keep else None
+
+    def select(self, cache: Any, rows: NDArray[np.int64]) -> Any:
+        encoded, past = cache
+        return encoded[self._tensor(rows)], super().select(past, rows)
+
+
+def _copied(cache: Any) -> Any:
+    """A cache that can grow while the first stays: the tensors are shared, since growing makes new ones."""
+    twin = copy.copy(cache)
+    for part in ("self_attention_cache", "cross_attention_cache"):
+        if hasattr(cache, part):
+            setattr(twin, part, _copied(getattr(cache, part)))
+    if hasattr(cache, "is_updated"):
+        twin.is_updated = dict(cache.is_updated)
+    if hasattr(cache, "layers"):
+        twin.layers = [copy.copy(layer) for layer in cache.layers]
+    return twin
