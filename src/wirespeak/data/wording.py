@@ -82,18 +82,31 @@ FLOWS = Wording(
 
 
 def wording(dataset: Dataset, *, addresses: bool = False) -> Wording:
-    """How the rows of `dataset` are said. What most rows hold in a column is its default, which is left out."""
+    """How the rows of `dataset` are said, by what its source declares."""
     if dataset.name == "recording":
         return FLOWS
-    names = dataset.features(addresses=addresses)
+    return worded(dataset.table.select(dataset.features(addresses=addresses)), dataset.fields, dataset.name)
+
+
+def worded(table: pl.DataFrame, fields: Mapping[str, Field], source: str = "") -> Wording:
+    """How the rows of `table` are said, every column of it. What most rows hold is the default, which is left out.
+
+    fields: what is known of the columns, of some at least; the values tell the rest. source: the dataset's name,
+    whose levels are used where it declares some.
+    """
     columns = {
-        name: _column(dataset.fields[name], code, dataset.table[name])
-        for name, code in zip(names, _codes(), strict=False)
+        name: _column(fields.get(name) or _guessed(table[name]), code, table[name])
+        for name, code in zip(table.columns, _codes(), strict=False)
     }
-    source = SOURCES.get(dataset.name)
-    declared = dict(source.levels) if source else {}
+    known = SOURCES.get(source)
+    declared = dict(known.levels) if known else {}
     english = {level: _chosen(columns, declared.get(level), first) for level, first in _FIRST.items()}
     return Wording(tuple(columns.values()), {**english, "rich": tuple(columns.values())})
+
+
+def _guessed(values: pl.Series) -> Field:
+    number = values.dtype.is_numeric() or values.dtype == pl.Boolean
+    return Field(values.name, "number" if number else "category")
 
 
 def _chosen(columns: Mapping[str, Column], declared: Iterable[str] | None, first: int) -> tuple[Column, ...]:

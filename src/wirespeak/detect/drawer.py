@@ -14,6 +14,7 @@ from wirespeak.detect.lstm import Recurrent
 from wirespeak.detect.mlp import Perceptron
 from wirespeak.detect.online import Online
 from wirespeak.detect.saved import read_card
+from wirespeak.detect.spoken import Spoken
 from wirespeak.detect.tabular import TableDetector, checked_options
 from wirespeak.detect.text_logistic import LogisticText
 from wirespeak.detect.trees import ExtraTrees, Forest, HistBoost
@@ -21,7 +22,7 @@ from wirespeak.errors import unknown_name
 
 _KINDS: tuple[type[TableDetector], ...] = (
     Forest, ExtraTrees, XGBoost, LightGBM, HistBoost, LogisticText, Perceptron, Recurrent,
-    Flaml, AutoGluon, Isolation, Online, Vote, Stack, Tuned,
+    Flaml, AutoGluon, Isolation, Online, Vote, Stack, Tuned, Spoken,
 )  # fmt: skip
 DETECTORS: dict[str, Callable[..., TableDetector]] = {kind.name: kind for kind in _KINDS}
 _BY_NAME = {kind.name: kind for kind in _KINDS}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 import polars as pl
@@ -9,10 +11,12 @@ import polars as pl
 from wirespeak.data.balance import WAYS, Way, evened
 from wirespeak.data.dataset import Dataset
 from wirespeak.detect.drawer import DETECTORS, make
+from wirespeak.detect.spoken import Spoken, Worded
 from wirespeak.detect.tabular import TableDetector
 from wirespeak.errors import unknown_name
 
 Answer = Literal["multiclass", "binary"]
+Progress = Callable[[str, float], None]
 
 
 def learn(
@@ -22,13 +26,15 @@ def learn(
     answer: Answer = "multiclass",
     addresses: bool = False,
     seed: int = 0,
+    work: Path | None = None,
+    progress: Progress | None = None,
     **options: Any,
 ) -> TableDetector:
     """The named detector, fitted to every row of `dataset` and ready to `save`.
 
     detector: as `fitted` takes it. answer: the dataset's own categories, or `normal` and `attack`. addresses: show it who as well as what, which
     most detectors then learn by heart. options: of the detector. Where the dataset names attacks more finely
-    than its categories, the names are handed on, for inner folds that leave some out.
+    than its categories, the names are handed on, for inner folds that leave some out. work, progress: see `fitted`.
     """
     if answer not in ("multiclass", "binary"):
         raise unknown_name("answer", answer, ("multiclass", "binary"))
@@ -39,6 +45,9 @@ def learn(
         dataset.table.select(dataset.features(addresses=addresses)),
         labels,
         dataset.names if finer else None,
+        of=dataset,
+        work=work,
+        progress=progress,
         seed=seed,
         **options,
     )
@@ -64,6 +73,9 @@ def fitted(
     labels: pl.Series,
     names: pl.Series | None = None,
     *,
+    of: Dataset | None = None,
+    work: Path | None = None,
+    progress: Progress | None = None,
     seed: int = 0,
     **options: Any,
 ) -> TableDetector:
@@ -71,7 +83,9 @@ def fitted(
 
     detector: `forest`, or with a way after a plus: `forest+weights` (a row weighs the less the more rows its label
     has), `forest+over`, `forest+under` and `forest+smote` (see `data.balance.evened`). names: a finer label of each
-    row. options: of the detector. Raises OptionError for a name that is none.
+    row. of: the dataset they are of, which tells a language model what its columns mean. work: a folder for the state
+    of a training that may be cut off. progress: called with what is done and the share of it. options: of the detector.
+    Raises OptionError for a name that is none.
     """
     kind, way = kind_and_way(detector)
     if way == "weights":
@@ -79,6 +93,9 @@ def fitted(
     elif way:
         make(kind, **options)  # a mistake in the options comes before the work
         features, labels, names = evened(features, labels, names, way=way, seed=seed)
-    return make(kind, **options).fit(
-        features, labels.to_list(), seed=seed, names=None if names is None else names.to_list()
-    )
+    made = make(kind, **options)
+    if isinstance(made, Worded) and of is not None:
+        made.fields, made.source = of.fields, of.name
+    if isinstance(made, Spoken):
+        made.work, made.progress = work, progress or made.progress  # type: ignore[method-assign]
+    return made.fit(features, labels.to_list(), seed=seed, names=None if names is None else names.to_list())

@@ -33,8 +33,8 @@ from wirespeak.evaluate.judge import Judgement, judge
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.told import Chances, Told
 
-APART = ("autogluon",)
-"""Detectors that pin others' versions: never among `all`."""
+APART = ("autogluon", "language")
+"""Detectors that are never among `all`: they pin others' versions, or learn for the better part of an hour."""
 
 READY = ("language", "suricata")
 """Detectors that learn nothing here: a trained language model, and rules. They judge flows as we measure them."""
