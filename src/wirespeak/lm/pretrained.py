@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -74,11 +75,11 @@ class TransformersLanguageModel(LocalLanguageModel):
         self.name = name
         both_ways = bool(model.config.is_encoder_decoder)
         self.words = Words(
-            _backend(tokenizer, name),
+            backend_of(tokenizer, name),
             _template(tokenizer) if tokenizer.chat_template else None,
             closed=both_ways,
         )
-        self.ends = ends_of(model, tokenizer)
+        self.ends = ends_of(base, model.config, tokenizer)
         places = tokens_a_batch or _TOKENS_A_BATCH[chosen]
         self.steps = (_Seq2SeqSteps if both_ways else _TorchSteps)(torch, model.eval(), places)
 
@@ -115,12 +116,24 @@ def base_of(name: str) -> str:
     return str(base)
 
 
-def ends_of(model: Any, tokenizer: Any) -> frozenset[int]:
+def ends_of(name: str | Path, config: Any, tokenizer: Any) -> frozenset[int]:
     """The tokens that end an answer: the checkpoint's and the tokenizer's."""
-    settings = getattr(model, "generation_config", None)
-    told = [getattr(settings, "eos_token_id", None), model.config.eos_token_id, tokenizer.eos_token_id]
+    from transformers import GenerationConfig
+
+    told = [config.eos_token_id, tokenizer.eos_token_id]
+    with suppress(OSError):  # many a checkpoint has no generation_config.json
+        told.append(GenerationConfig.from_pretrained(name).eos_token_id)
     lists = [value if isinstance(value, list) else [value] for value in told]
     return frozenset(number for numbers in lists for number in numbers if number is not None)
+
+
+def backend_of(tokenizer: Any, name: str) -> Any:
+    """The `tokenizers` tokenizer within transformers' own. Raises ModelError where there is none."""
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        raise ModelError(
+            f"'{name}': its tokenizer has no tokenizer.json. Convert it with transformers and save it beside the model."
+        )
+    return tokenizer.backend_tokenizer
 
 
 def _device(asked: str) -> str:
@@ -208,14 +221,6 @@ def _adapted(model: Any, adapter: str, tokenizer: Any) -> Any:
     if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
         model.resize_token_embeddings(len(tokenizer))
     return PeftModel.from_pretrained(model, adapter)
-
-
-def _backend(tokenizer: Any, name: str) -> Any:
-    if not hasattr(tokenizer, "backend_tokenizer"):
-        raise ModelError(
-            f"'{name}': its tokenizer has no tokenizer.json. Convert it with transformers and save it beside the model."
-        )
-    return tokenizer.backend_tokenizer
 
 
 def _template(tokenizer: Any) -> Any:
