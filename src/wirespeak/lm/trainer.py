@@ -42,7 +42,7 @@ def make_trainer(
     train(resume_from_checkpoint=...), evaluate() and the attribute at_once.
     """
     import torch
-    from datasets import Dataset
+    from datasets import Dataset  # type: ignore[import-untyped]
     from transformers import PrinterCallback, Trainer
     from trl import SFTTrainer
 
@@ -54,6 +54,7 @@ def make_trainer(
         """Learns answers piece by piece."""
 
         at_once: int
+        control: Any
 
         def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
             """Gradients of one update. Processes weigh as much as their share of all weights."""
@@ -182,6 +183,7 @@ def make_watcher(progress: Progress | None) -> Any:
             (newest / "training_args.bin").unlink(missing_ok=True)
             for path in newest.iterdir():
                 flush(path)
+            flush(newest)
             (newest / COMPLETE).touch()
             flush(newest)
             for older in complete_checkpoints(newest.parent):

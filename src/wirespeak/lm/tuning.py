@@ -10,7 +10,9 @@ from __future__ import annotations
 import gc
 import json
 import math
+import os
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -106,31 +108,17 @@ def tune(
     )
     stages = _stages(plan, learnt)
     told = [
-        _identity(base, config),
-        method,
-        chosen,
-        seed,
-        asdict(plan),
-        learnt.identity(),
-        checked.identity(),
-    ]
+        _identity(base, config), method, chosen, seed, asdict(plan), learnt.identity(), checked.identity(),
+    ]  # fmt: skip
     key = sha256(json.dumps(told, default=list).encode()).hexdigest()[:16]
-    run = _Run(
-        base,
-        method,
-        plan,
-        chosen,
-        seed,
-        output,
-        output / "checkpoints" / key,
-        tokenizer,
-        checked.rows,
-        progress,
-    )
-    finished = [run.stage(number, name, rows) for number, (name, rows) in enumerate(stages)]
+    folder = output / "checkpoints" / key
+    run = _Run(base, method, plan, chosen, seed, output, folder, tokenizer, checked.rows, progress)
+    with warnings.catch_warnings():
+        # TRL sets some options by names that transformers has since replaced.
+        warnings.simplefilter("ignore", FutureWarning)
+        finished = [run.stage(number, name, rows) for number, (name, rows) in enumerate(stages)]
     if run.leads:
-        _settle(run.place(len(stages) - 1) / _WEIGHTS, output)
-        shutil.rmtree(output / "checkpoints")
+        run.end(len(stages) - 1)
     last = finished[-1]
     return {
         "base": base, "method": method, "seed": seed, "device": chosen,
@@ -165,6 +153,7 @@ def merge(adapter: Path, output: Path) -> None:
     except Exception as error:  # the loader, PEFT and torch each raise their own kinds
         raise _unloadable(name, error) from error
     hidden = output.with_name(f".{output.name}")
+    shutil.rmtree(hidden, ignore_errors=True)
     model.merge_and_unload().save_pretrained(hidden)
     tokenizer.save_pretrained(hidden)
     _settle(hidden, output)
@@ -184,8 +173,12 @@ class _Run:
     tokenizer: Any
     validation: list[Row]
     progress: Progress | None
-    leads: bool = True
     at_once: int = 0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return int(os.environ.get("RANK", 0)) == 0
 
     def place(self, number: int) -> Path:
         return self.folder / f"stage-{number}"
@@ -196,9 +189,12 @@ class _Run:
         Each stage starts from the disk, with an optimiser of its own, so that it does not matter whether the
         one before was done in the same breath.
         """
+        import torch
+
         place = self.place(number)
         if (place / _DONE).is_file():
             return json.loads((place / _DONE).read_text("utf-8"))
+        gc.collect()  # a trainer holds itself, and with it the memory of the stage before
         start = self.place(number - 1) / _WEIGHTS if number else None
         model = _load(self.base, self.method, self.plan, self.device, self.seed, start)
         settings, steps = self._settings(place, number, len(rows))
@@ -206,19 +202,15 @@ class _Run:
             model, self.tokenizer, settings, rows, validation=self.validation,
             at_once=self.at_once or self.plan.rows, packing=self.plan.packing, callbacks=self._callbacks(),
         )  # fmt: skip
-        self.leads = trainer.is_world_process_zero()
         _keep_precise(model)
         facts = {"name": name, "examples": len(rows), "steps": steps, **_about(model, settings)}
+        newest = _newest(place)
         try:
             before = self._before(number, trainer)
-            done = trainer.train(resume_from_checkpoint=_newest(place))
+            done = trainer.train(resume_from_checkpoint=newest)
             after = _measured(trainer) if self.validation else {}
-        except Exception as error:
-            import torch
-
-            if isinstance(error, torch.OutOfMemoryError):
-                raise _too_large(self.base, self.plan) from error
-            raise
+        except torch.OutOfMemoryError as error:
+            raise _too_large(self.base, self.plan) from error
         self.at_once = trainer.at_once
         history = [line["loss"] for line in trainer.state.log_history if "loss" in line]
         facts |= {
@@ -243,7 +235,9 @@ class _Run:
         if number:
             return json.loads((self.place(number - 1) / _DONE).read_text("utf-8"))["after"]
         kept = self.folder / "before.json"
-        if kept.is_file():
+        known = kept.is_file()
+        trainer.accelerator.wait_for_everyone()
+        if known:
             return json.loads(kept.read_text("utf-8"))
         before = _measured(trainer)
         if self.leads:
@@ -263,8 +257,14 @@ class _Run:
             for checkpoint in place.glob("checkpoint-*"):
                 shutil.rmtree(checkpoint)
         trainer.accelerator.wait_for_everyone()
-        del model, trainer
-        gc.collect()
+
+    def end(self, last: int) -> None:
+        """Move what the last stage made to the output and drop the rest; harmless when done twice."""
+        _settle(self.place(last) / _WEIGHTS, self.output)
+        dropped = self.output / ".checkpoints"
+        shutil.rmtree(dropped, ignore_errors=True)
+        self.folder.parent.rename(dropped)
+        shutil.rmtree(dropped)
 
     def _callbacks(self) -> list[Any]:
         from transformers import EarlyStoppingCallback
@@ -299,10 +299,11 @@ class _Run:
             gradient_checkpointing_kwargs={"use_reentrant": False} if twice else None,
             save_strategy="steps", save_steps=plan.keep, eval_strategy="steps" if plan.patience else "no",
             eval_steps=plan.keep, load_best_model_at_end=bool(plan.patience), metric_for_best_model="loss",
-            greater_is_better=False, logging_steps=min(10, steps), report_to="none", disable_tqdm=True,
+            greater_is_better=False, logging_steps=math.gcd(min(10, steps), plan.keep), report_to="none", disable_tqdm=True,
             remove_unused_columns=False, dataset_kwargs={"skip_prepare_dataset": True}, max_length=None,
             ddp_find_unused_parameters=False,
         )  # fmt: skip
+        # Losses are told at every checkpoint, so that a run that goes on from one tells the same ones.
         # Several GPUs are for several processes; one process alone takes the first.
         settings._n_gpu = min(1, settings.n_gpu)
         return settings, steps
@@ -465,15 +466,11 @@ def _device(name: str, torch: Any) -> str:
 
 def _own_device(device: str) -> str | int:
     """Where the model of this process goes: under torchrun each has a GPU of its own."""
-    import os
-
     return int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else "cpu"
 
 
 def _processes() -> int:
     """How many processes torchrun or accelerate started."""
-    import os
-
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -494,8 +491,10 @@ def _tokenizer(name: str) -> tuple[Any, Any]:
     """The tokenizer and the configuration of a base or an adapter; a missing padding token is the end's."""
     from transformers import AutoConfig, AutoTokenizer
 
-    root = base_of(name)
+    root = name
     try:
+        find(name)
+        root = base_of(name)
         find(root)
         config = AutoConfig.from_pretrained(root)
         tokenizer = AutoTokenizer.from_pretrained(
@@ -546,9 +545,11 @@ def _identity(base: str, config: Any) -> str:
 def _settle(source: Path, output: Path) -> None:
     """Move finished files under their final names."""
     output.mkdir(parents=True, exist_ok=True)
-    for path in sorted(source.iterdir()):
-        path.replace(output / path.name)
-    source.rmdir()
+    if source.is_dir():
+        for path in sorted(source.iterdir()):
+            path.replace(output / path.name)
+        source.rmdir()
+    flush(output)
 
 
 def _unloadable(name: str, error: Exception) -> ModelError:
