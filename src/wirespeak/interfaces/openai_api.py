@@ -38,6 +38,7 @@ BODY_BYTES = 4 << 20
 PROMPTS, TOKENS, WAITING = 256, 4096, 64
 """The most a request may bring or ask for, and the most requests that may wait."""
 
+_PATIENCE = 16
 _CHAT_TOKENS = 256
 _ROWS = 128
 _LIMITS = {
@@ -506,16 +507,10 @@ class Gate:
         from starlette.exceptions import HTTPException
         from starlette.responses import JSONResponse
 
-        headers = dict(scope["headers"])
-        given = headers.get(b"authorization", b"")
+        given = dict(scope["headers"]).get(b"authorization", b"")
         if self._key and scope["path"] != "/health" and not hmac.compare_digest(given, self._key):
             body = _refusal(401, "the key is missing or wrong", None, "invalid_api_key")
             await JSONResponse(body, 401)(scope, receive, counted)
-            return
-        too_long = f"the request is longer than {BODY_BYTES} bytes"
-        length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > BODY_BYTES:
-            await JSONResponse(_refusal(413, too_long, None, None), 413)(scope, receive, counted)
             return
         seen = 0
 
@@ -523,9 +518,13 @@ class Gate:
             nonlocal seen
             message = await receive()
             seen += len(message.get("body", b""))
-            if seen > BODY_BYTES:
-                raise HTTPException(413, too_long)
-            return message
+            if seen <= BODY_BYTES:
+                return message
+            # Who is still sending does not hear a refusal: the rest is let in, within reason, and dropped.
+            while message.get("more_body") and seen < _PATIENCE * BODY_BYTES:
+                message = await receive()
+                seen += len(message.get("body", b""))
+            raise HTTPException(413, f"the request is longer than {BODY_BYTES} bytes")
 
         await self._app(scope, bounded, counted)
 

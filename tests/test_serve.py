@@ -1,0 +1,302 @@
+"""`wirespeak serve --openai`, asked by the official client and by plain HTTP, against the model asked directly."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from served import served
+
+from wirespeak.errors import OptionError
+from wirespeak.interfaces.serving import serve
+from wirespeak.lm import load_model
+from wirespeak.lm.onnx import OnnxLanguageModel
+
+openai = pytest.importorskip("openai", reason="needs the endpoint extra")
+pytest.importorskip("uvicorn", reason="needs the serve extra")
+
+PROMPT = "judge pr:tcp se:web label"
+TURNS = [{"role": "system", "content": "Judge."}, {"role": "user", "content": PROMPT}]
+
+
+@pytest.fixture(scope="module")
+def nano() -> OnnxLanguageModel:
+    model = load_model(threads=1)
+    assert isinstance(model, OnnxLanguageModel)
+    return model
+
+
+@pytest.fixture(scope="module")
+def address(nano: OnnxLanguageModel) -> Iterator[str]:
+    with served(nano) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def client(address: str) -> Any:
+    return openai.OpenAI(base_url=address, api_key="none", max_retries=0)
+
+
+def post(address: str, body: Any, *, path: str = "/completions", key: str | None = None) -> tuple[int, Any]:
+    """Status and JSON of a plain request. A body of bytes is sent as it is."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+    request = urllib.request.Request(address + path, data, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_the_model_is_listed(client: Any) -> None:
+    assert [model.id for model in client.models.list()] == ["nano"]
+    assert client.models.retrieve("nano").owned_by == "wirespeak"
+
+
+def test_a_completion_is_what_the_model_writes(client: Any, nano: OnnxLanguageModel) -> None:
+    prompts = [PROMPT, "judge pr:udp label"]
+    done = client.completions.create(model="nano", prompt=prompts, max_tokens=6, temperature=0)
+    assert [choice.text for choice in done.choices] == nano.generate(prompts, max_tokens=6, stop="")
+    assert done.usage.prompt_tokens == sum(len(nano.token_ids(prompt)) for prompt in prompts)
+    assert done.usage.completion_tokens <= 12
+    stopped = client.completions.create(
+        model="nano", prompt=PROMPT, max_tokens=6, temperature=0, stop=[" fl", " st"]
+    )
+    assert stopped.choices[0].text == done.choices[0].text.split(" st")[0].split(" fl")[0]
+    assert stopped.choices[0].finish_reason == "stop"
+
+
+def test_the_seed_decides(client: Any) -> None:
+    def written(seed: int | None) -> str:
+        done = client.completions.create(
+            model="nano", prompt=PROMPT, max_tokens=12, temperature=2, top_p=0.95, seed=seed
+        )
+        return str(done.choices[0].text)
+
+    assert written(5) == written(5) != written(6)
+    assert len({written(None) for _ in range(3)}) > 1
+
+
+def test_every_token_of_an_echo_is_as_likely_as_the_model_says(client: Any, nano: OnnxLanguageModel) -> None:
+    texts = [PROMPT + "<normal>", PROMPT + "<unknown>"]
+    done = client.completions.create(
+        model="nano", prompt=texts, max_tokens=0, echo=True, logprobs=3, temperature=0
+    )
+    for choice, text in zip(done.choices, texts, strict=True):
+        told, ids = choice.logprobs, nano.token_ids(text)
+        assert choice.text == text == "".join(told.tokens)
+        assert told.token_logprobs[0] is None
+        for place in range(1, len(ids)):  # one prefix at a time, the slow and obvious way
+            row = nano.next_log_probabilities([ids[:place]])[0]
+            assert told.token_logprobs[place] == pytest.approx(row[ids[place]], abs=1e-4)
+            assert sorted(told.top_logprobs[place].values()) == pytest.approx(np.sort(row)[-3:], abs=1e-4)
+            assert text[told.text_offset[place] :].startswith(told.tokens[place])
+
+
+def test_what_it_writes_comes_with_log_probabilities(client: Any, nano: OnnxLanguageModel) -> None:
+    done = client.completions.create(model="nano", prompt=PROMPT, max_tokens=4, logprobs=2, temperature=0)
+    told = done.choices[0].logprobs
+    assert "".join(told.tokens) == done.choices[0].text
+    # Greedy: each token is the likeliest in its place.
+    assert told.token_logprobs == pytest.approx([max(top.values()) for top in told.top_logprobs], abs=1e-4)
+
+
+def test_a_chat_is_answered_with_the_likeliest_tokens(client: Any, nano: OnnxLanguageModel) -> None:
+    done = client.chat.completions.create(
+        model="nano", messages=TURNS, max_completion_tokens=3, temperature=0, logprobs=True, top_logprobs=5
+    )
+    turns = tuple((turn["role"], turn["content"]) for turn in TURNS)
+    choice = done.choices[0]
+    assert [choice.message.content] == nano.generate([turns], max_tokens=3, stop="")
+    row = nano.next_log_probabilities([nano.token_ids(turns)])[0]  # type: ignore[arg-type]
+    first = [entry.logprob for entry in choice.logprobs.content[0].top_logprobs]
+    assert first == pytest.approx(np.sort(row)[::-1][:5], abs=1e-4)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_a_stream_tells_the_same_in_pieces(chat: bool, client: Any) -> None:
+    options = {"model": "nano", "max_tokens": 8, "temperature": 0}
+    if chat:
+        ask, options["messages"] = client.chat.completions.create, TURNS
+    else:
+        ask, options["prompt"] = client.completions.create, [PROMPT, "judge pr:udp label"]
+    whole = ask(**options)
+    texts, finishes = ["" for _ in whole.choices], {}
+    *events, last = ask(**options, stream=True, stream_options={"include_usage": True})
+    for event in events:
+        for choice in event.choices:
+            texts[choice.index] += (choice.delta.content or "") if chat else choice.text
+            finishes[choice.index] = choice.finish_reason
+    assert texts == [choice.message.content if chat else choice.text for choice in whole.choices]
+    assert [finishes[n] for n in range(len(texts))] == [choice.finish_reason for choice in whole.choices]
+    assert last.usage == whole.usage
+    assert len(events) > 3
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b'{"prompt": ', 400, "must be a JSON object"),
+        (b"[" * 100_000, 400, ""),
+        ([], 400, "must be a JSON object"),
+        ({}, 400, "prompt: Field required"),
+        ({"prompt": 7}, 400, "prompt"),
+        ({"prompt": ""}, 400, "the prompt is empty"),
+        ({"prompt": []}, 400, "expected 1 to 256"),
+        ({"prompt": "p", "max_tokns": 3}, 400, "Did you mean 'max_tokens'?"),
+        ({"prompt": "p", "n": 2}, 400, "n is not supported"),
+        ({"prompt": "p", "presence_penalty": 0.5}, 400, "presence_penalty is not supported"),
+        ({"prompt": "p", "temperature": -1}, 400, "temperature is -1.0, expected 0 to 2"),
+        (b'{"prompt": "p", "temperature": NaN}', 400, "temperature is nan"),
+        ({"prompt": "p", "max_tokens": 10**9}, 400, "max_tokens is 1000000000"),
+        ({"prompt": "p", "logprobs": 21}, 400, "logprobs is 21"),
+        ({"prompt": "p", "stream": True, "logprobs": 1}, 400, "not streamed"),
+        ({"prompt": "p", "model": "gpt"}, 404, "no model 'gpt' here; this is 'nano'"),
+        ({"prompt": "1 " * 5000}, 413, "are more than 4096"),
+        ({"prompt": "x" * (5 << 20)}, 413, "longer than 4194304 bytes"),
+    ],
+)
+def test_a_bad_completion_is_refused_with_a_reason(body: Any, status: int, says: str, address: str) -> None:
+    got, reply = post(address, body)
+    assert (got, set(reply), set(reply["error"])) == (status, {"error"}, {"message", "type", "param", "code"})
+    assert says in reply["error"]["message"]
+    assert "Traceback" not in str(reply)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"messages": []}, "messages is empty"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, "role is 'wizard'"),
+        ({"messages": [{"role": "user"}]}, "messages.0.content"),
+        ({"messages": TURNS, "tools": [{"type": "function"}]}, "tools is not supported"),
+        ({"messages": TURNS, "response_format": {"type": "json_object"}}, "response_format is not supported"),
+        ({"messages": TURNS, "prompt_logprobs": 0}, "final message of the assistant"),
+    ],
+)
+def test_a_bad_chat_is_refused_with_a_reason(body: Any, says: str, address: str) -> None:
+    status, reply = post(address, body, path="/chat/completions")
+    assert status == 400 and says in reply["error"]["message"]
+
+
+def test_other_paths_are_refused_in_the_same_form(address: str) -> None:
+    assert post(address, {}, path="/nothing")[0] == 404
+    assert post(address, {}, path="/models")[0] == 405
+    with pytest.raises(openai.NotFoundError, match="no model 'gpt'"):
+        openai.OpenAI(base_url=address, api_key="none").completions.create(model="gpt", prompt="p")
+
+
+def test_a_body_without_a_length_is_bounded_too(address: str) -> None:
+    host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall(
+            b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
+        )
+        chunk = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
+        connection.sendall(chunk * 100 + b"0\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 413")
+
+
+def test_content_may_come_in_parts(address: str) -> None:
+    parts = [{"type": "text", "text": PROMPT[:5]}, {"type": "text", "text": PROMPT[5:]}]
+    replies = [
+        post(
+            address,
+            {"messages": [{"role": "user", "content": content}], "max_tokens": 4, "temperature": 0},
+            path="/chat/completions",
+        )[1]["choices"]
+        for content in (PROMPT, parts)
+    ]
+    assert replies[0] == replies[1]
+
+
+def test_the_key_is_asked_for(nano: OnnxLanguageModel) -> None:
+    with served(nano, key="s3cret") as address:
+        body = {"prompt": PROMPT, "max_tokens": 1}
+        for key in (None, "s3cre", "s3crets", "wr\xf6ng"):
+            assert post(address, body, key=key)[0] == 401
+        assert post(address, body, key="s3cret")[0] == 200
+        with urllib.request.urlopen(address.removesuffix("/v1") + "/health", timeout=5) as reply:
+            assert json.load(reply) == {"status": "ok"}
+
+
+class Broken:
+    """A model that fails at its work."""
+
+    name = "broken"
+
+    def token_ids(self, text: Any) -> list[int]:
+        return [1] if text else []
+
+    def token_texts(self, ids: Any) -> list[str]:
+        return ["x" for _ in ids]
+
+    def next_log_probabilities(self, ids: Any) -> Any:
+        raise RuntimeError("out of something at /secret/path")
+
+    generate = choose = next_log_probabilities
+
+
+def test_a_failure_inside_tells_nothing_of_itself() -> None:
+    with served(Broken()) as address:  # type: ignore[arg-type]
+        status, reply = post(address, {"prompt": "p"})
+        assert (status, reply["error"]["type"]) == (500, "server_error")
+        assert "secret" not in str(reply)
+        assert post(address, {"prompt": "p"})[0] == 500  # and it goes on serving
+
+
+def test_requests_at_once_are_answered_as_alone(address: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    bodies = [
+        {"prompt": f"judge fpJ{n} label", "max_tokens": 4, "seed": n, "temperature": 1} for n in range(12)
+    ]
+    alone = [post(address, body)[1]["choices"] for body in bodies]
+    with ThreadPoolExecutor(6) as pool:
+        together = [reply["choices"] for _, reply in pool.map(lambda body: post(address, body), bodies)]
+    assert together == alone
+
+
+def test_the_verb_says_what_is_missing() -> None:
+    with pytest.raises(OptionError, match="serve --openai"):
+        serve()
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OptionError, match="cannot listen"):
+        serve(openai=True, port=taken.getsockname()[1])
+    with pytest.raises(OptionError, match="cannot listen on no.such.host"):
+        serve(openai=True, host="no.such.host.invalid")
+
+
+SCRIPT = """
+import sys
+from wirespeak.interfaces.serving import serve
+outcome = serve(openai=True, port=0, progress=lambda what, share=None: print(what, file=sys.stderr, flush=True))
+print(outcome.summary)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_at_once(number: signal.Signals) -> None:
+    script = "import signal; signal.signal(signal.SIGTERM, signal.default_int_handler)" + SCRIPT
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert process.stderr is not None
+    address = next(line.split()[2] for line in process.stderr if line.startswith("serving at"))
+    assert post(address, {"prompt": PROMPT, "max_tokens": 1})[0] == 200
+    process.send_signal(number)
+    said, complaints = process.communicate(timeout=5)
+    assert (process.returncode, said, complaints) == (0, "1 requests answered, 0 refused\n", "")
