@@ -83,8 +83,6 @@ FLOWS = Wording(
 
 def wording(dataset: Dataset, *, addresses: bool = False) -> Wording:
     """How the rows of `dataset` are said, by what its source declares."""
-    if dataset.name == "recording":
-        return FLOWS
     return worded(dataset.table.select(dataset.features(addresses=addresses)), dataset.fields, dataset.name)
 
 
@@ -94,6 +92,8 @@ def worded(table: pl.DataFrame, fields: Mapping[str, Field], source: str = "") -
     fields: what is known of the columns, of some at least; the values tell the rest. source: the dataset's name,
     whose levels are used where it declares some.
     """
+    if source == "recording":
+        return FLOWS
     columns = {
         name: _column(fields.get(name) or _guessed(table[name]), code, table[name])
         for name, code in zip(table.columns, _codes(), strict=False)

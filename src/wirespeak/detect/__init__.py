@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 from wirespeak.contracts import Detector
 from wirespeak.errors import OptionError, unknown_name
@@ -13,7 +14,14 @@ KINDS = {"language": "wirespeak.detect.language:LanguageDetector.load"}
 
 
 def load_detector(kind: str = "language", model: str | None = None, *, device: str = "auto") -> Detector:
-    """A detector that is ready to judge. Raises OptionError for an unknown kind, ModelError for a model that fails."""
+    """A detector that is ready to judge flows: a kind, or the folder of one that learnt recordings.
+
+    Raises OptionError for an unknown kind, ModelError for a model that fails.
+    """
+    if (Path(kind) / "card.json").is_file():
+        from wirespeak.detect.saved_flows import load_saved
+
+        return load_saved(Path(kind), device=device)
     if kind not in KINDS:
         raise OptionError(
             f"{unknown_name('detector', kind, KINDS)} Or name the folder that 'wirespeak train --detector' wrote."

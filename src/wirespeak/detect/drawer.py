@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wirespeak.detect.asked import FewShot, ZeroShot
 from wirespeak.detect.automl import AutoGluon, Flaml
 from wirespeak.detect.boosting import LightGBM, XGBoost
 from wirespeak.detect.ensembles import Stack, Tuned, Vote
@@ -14,7 +15,7 @@ from wirespeak.detect.lstm import Recurrent
 from wirespeak.detect.mlp import Perceptron
 from wirespeak.detect.online import Online
 from wirespeak.detect.saved import read_card
-from wirespeak.detect.spoken import Spoken
+from wirespeak.detect.spoken import Spoken, Worded
 from wirespeak.detect.tabular import TableDetector, checked_options
 from wirespeak.detect.text_logistic import LogisticText
 from wirespeak.detect.trees import ExtraTrees, Forest, HistBoost
@@ -22,7 +23,7 @@ from wirespeak.errors import unknown_name
 
 _KINDS: tuple[type[TableDetector], ...] = (
     Forest, ExtraTrees, XGBoost, LightGBM, HistBoost, LogisticText, Perceptron, Recurrent,
-    Flaml, AutoGluon, Isolation, Online, Vote, Stack, Tuned, Spoken,
+    Flaml, AutoGluon, Isolation, Online, Vote, Stack, Tuned, Spoken, ZeroShot, FewShot,
 )  # fmt: skip
 DETECTORS: dict[str, Callable[..., TableDetector]] = {kind.name: kind for kind in _KINDS}
 _BY_NAME = {kind.name: kind for kind in _KINDS}
@@ -39,9 +40,13 @@ def make(name: str, **options: Any) -> TableDetector:
     return _kind(name)(**checked_options(_kind(name), options))
 
 
-def load(folder: Path) -> TableDetector:
-    """The detector saved in `folder`, whichever kind it is. Raises ModelError where there is none."""
-    return _kind(read_card(folder)["kind"]).load(folder)
+def load(folder: Path, *, device: str = "auto") -> TableDetector:
+    """The detector saved in `folder`, whichever kind it is. device: where a language model runs.
+
+    Raises ModelError where there is none.
+    """
+    kind = _kind(read_card(folder)["kind"])
+    return kind.load(folder, **({"device": device} if issubclass(kind, Worded) else {}))
 
 
 def _kind(name: str) -> type[TableDetector]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,12 +10,13 @@ import polars as pl
 from wirespeak.data.balance import WAYS, Way, evened
 from wirespeak.data.dataset import Dataset
 from wirespeak.detect.drawer import DETECTORS, make
-from wirespeak.detect.spoken import Spoken, Worded
+from wirespeak.detect.spoken import Progress, Spoken, Worded
 from wirespeak.detect.tabular import TableDetector
 from wirespeak.errors import unknown_name
+from wirespeak.schema import LABELS, category
+from wirespeak.text.ask import ANSWERS
 
-Answer = Literal["multiclass", "binary"]
-Progress = Callable[[str, float], None]
+Answer = Literal["multiclass", "family", "binary", "binary-then-type"]
 
 
 def learn(
@@ -32,13 +32,15 @@ def learn(
 ) -> TableDetector:
     """The named detector, fitted to every row of `dataset` and ready to `save`.
 
-    detector: as `fitted` takes it. answer: the dataset's own categories, or `normal` and `attack`. addresses: show it who as well as what, which
+    detector: as `fitted` takes it. answer: what is told apart (`text.ask.ANSWERS`). addresses: show it who as well as what, which
     most detectors then learn by heart. options: of the detector. Where the dataset names attacks more finely
     than its categories, the names are handed on, for inner folds that leave some out. work, progress: see `fitted`.
     """
-    if answer not in ("multiclass", "binary"):
-        raise unknown_name("answer", answer, ("multiclass", "binary"))
-    labels = dataset.binary() if answer == "binary" else dataset.labels
+    if answer not in ANSWERS:
+        raise unknown_name("answer", answer, ANSWERS)
+    labels = answers_of(dataset, answer)
+    if answer == "binary-then-type":
+        options = {"first": True} | options
     finer = dataset.names.n_unique() > dataset.labels.n_unique()
     return fitted(
         detector,
@@ -51,6 +53,17 @@ def learn(
         seed=seed,
         **options,
     )
+
+
+def answers_of(dataset: Dataset, answer: str) -> pl.Series:
+    """The label that each row is to get: the dataset's own category, the branch of the canonical tree, or whether it
+    is an attack."""
+    if answer == "binary":
+        return dataset.binary()
+    if answer == "family":
+        families = {label: category(label) for label in LABELS}
+        return dataset.canonical.replace_strict(families, return_dtype=pl.String).rename("label")
+    return dataset.labels
 
 
 def kind_and_way(detector: str) -> tuple[str, Literal["", "weights"] | Way]:
@@ -97,5 +110,5 @@ def fitted(
     if isinstance(made, Worded) and of is not None:
         made.fields, made.source = of.fields, of.name
     if isinstance(made, Spoken):
-        made.work, made.progress = work, progress or made.progress  # type: ignore[method-assign]
+        made.work, made.progress = work, progress
     return made.fit(features, labels.to_list(), seed=seed, names=None if names is None else names.to_list())

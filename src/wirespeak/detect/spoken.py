@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ from wirespeak.detect.tabular import Chances, Codes, TableDetector
 from wirespeak.errors import unknown_name
 from wirespeak.text import Example, Question, sentences
 from wirespeak.text.ask import FORMATS
+
+Progress = Callable[[str, float], None]
+"""What is done, and the share of it that is."""
 
 ORDINARY = ("normal", "benign", "benigntraffic")
 """What datasets call ordinary traffic, in lower case."""
@@ -114,6 +117,7 @@ class Spoken(Worded):
     prior: Prior = field(default_factory=lambda: Prior(()), init=False, repr=False)
     facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     work: Path | None = field(default=None, init=False, repr=False)
+    progress: Progress | None = field(default=None, init=False, repr=False)
     _place: Any = field(default=None, init=False, repr=False)
 
     @property
@@ -239,10 +243,8 @@ class Spoken(Worded):
         )  # fmt: skip
 
     def _told(self, step: int, steps: int, loss: float) -> None:
-        self.progress(f"training, loss {loss:.3f}", step / steps)
-
-    def progress(self, doing: str, share: float) -> None:
-        """Called while training; does nothing unless replaced."""
+        if self.progress:
+            self.progress(f"training, loss {loss:.3f}", step / steps)
 
     def _load(self, folder: Path) -> None:
         from wirespeak.lm import load_model
@@ -287,8 +289,3 @@ def _spared(groups: NDArray[np.int64], seed: int) -> tuple[Codes, Codes]:
     apart = turn % _SPARED == 0
     spared = np.flatnonzero(apart)[:_MOST_SPARED]
     return np.setdiff1d(np.arange(len(groups)), spared), spared
-
-
-def labels_of(codes: Sequence[int], labels: Sequence[str]) -> list[str]:
-    """Names of label numbers."""
-    return [labels[code] for code in codes]

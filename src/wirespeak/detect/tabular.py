@@ -92,10 +92,10 @@ class TableDetector(ABC):
         self._write(folder)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """The detector that `save` wrote."""
+    def load(cls, folder: Path, **options: Any) -> Self:
+        """The detector that `save` wrote. options: instead of those it was made with."""
         card = read_card(folder)
-        found = cls(**checked_options(cls, card["options"]))
+        found = cls(**checked_options(cls, card["options"] | options))
         found.labels, found.seed = tuple(card["labels"]), int(card["seed"])
         found.temperature = float(card["temperature"])
         found.encoding = Encoding.load(folder)

@@ -62,6 +62,14 @@ class Format(StrEnum):
     chat = "chat"
 
 
+class Method(StrEnum):
+    """How an open model is tuned."""
+
+    full = "full"
+    lora = "lora"
+    qlora = "qlora"
+
+
 class Answer(StrEnum):
     """What labels tell apart."""
 
@@ -204,23 +212,23 @@ def detect(
     """
     from wirespeak.interfaces import findings, rows
 
+    saved = next((Path(name) for name in (model, detector) if name and rows.is_saved(name)), None)
+    if saved and rows.judges_rows(saved, inputs):
+        options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "device": device}
+        run = Run("detect", options, [*inputs, saved])
+        with folder(output, run) as hidden:
+            said = rows.write(inputs, hidden, run, detector=saved, device=device, progress=progress)
+        return run.done(output, said)
     options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "truth": truth}
     options |= {"device": device, "idle": idle, "active": active}
-    if rows.is_saved(detector):
-        run = Run(
-            "detect", {"inputs": inputs, "output": output, "detector": detector}, [*inputs, Path(detector)]
-        )
-        with folder(output, run) as hidden:
-            said = rows.write(inputs, hidden, run, detector=Path(detector), progress=progress)
-        return run.done(output, said)
-    run = Run("detect", options, [*inputs, *_given(truth), *_model_folder(model)])
+    run = Run("detect", options, [*inputs, *_given(truth, saved), *([] if saved else _model_folder(model))])
     with folder(output, run) as hidden:
         summary = findings.write(
             inputs,
             hidden,
             run,
-            detector=detector,
-            model=model,
+            detector=str(saved or detector),
+            model=None if saved else model,
             truth=truth,
             device=device,
             idle=idle,
@@ -306,7 +314,7 @@ def train(
         list[Path],
         Argument(
             metavar="RECORDING...|FILE...",
-            help="Folders that 'wirespeak lab record' wrote; for --detector, the files of one dataset.",
+            help="Folders that 'wirespeak lab record' wrote, or the files of one dataset.",
             show_default=False,
         ),
     ],
@@ -317,38 +325,74 @@ def train(
         Option(
             "--detector",
             metavar="NAME",
-            help="language, or what to fit to a labelled dataset, such as tuned.",
+            help="language, or another detector to fit to a labelled dataset, such as tuned.",
         ),
     ] = "language",
-    binary: Annotated[bool, Option("--binary", help="Of a dataset: attack against normal.")] = False,
+    base: Annotated[
+        str | None,
+        Option(
+            "--base",
+            metavar="DIR_OR_HUB_NAME",
+            help="An open language model to tune, such as Qwen/Qwen2.5-1.5B-Instruct.",
+            show_default="none: a small one from scratch",
+        ),
+    ] = None,
+    method: Annotated[
+        Method,
+        Option("--method", help="Of --base: all weights, or an adapter on the model as it is or in 4 bits."),
+    ] = Method.lora,
+    answer: Annotated[
+        Answer, Option("--answer", help="Of a dataset: what the labels tell apart.")
+    ] = Answer.multiclass,
+    binary: Annotated[bool, Option("--binary", help="Short for --answer binary.")] = False,
+    level: Annotated[
+        Level | None,
+        Option("--level", help="How much of a row a sentence says.", show_default="by the model"),
+    ] = None,
+    format: Annotated[
+        Format | None, Option("--format", help="How the question is written.", show_default="by the model")
+    ] = None,
+    epochs: Annotated[
+        float | None, Option("--epochs", metavar="N", help="Passes over the rows of a dataset.", min=0.001)
+    ] = None,
     addresses: labelled.Addresses = False,
     map: labelled.Map = None,
     on_bad_row: labelled.OnBadRow = labelled.BadRow.fail,
-    steps: Annotated[int, Option("--steps", metavar="N", help="Updates of the weights.", min=1)] = 3500,
+    steps: Annotated[
+        int, Option("--steps", metavar="N", help="Of recordings: updates of the weights.", min=1)
+    ] = 3500,
     leave_out: Annotated[
         str | None, Option("--leave-out", metavar="LABEL", help="Keep one kind of attack out of training.")
     ] = None,
+    device: Annotated[Device, Option("--device", help="Where a language model is trained.")] = Device.auto,
     seed: Seed = 7,
     progress: Say = quiet,
 ) -> Outcome:
-    """Train the small language model of the box anew, or fit another detector to a dataset.
+    """Train a language model, or fit another detector to a dataset.
 
-    Of recordings, the scenarios say which train, which calibrate and which are left for the test; test recordings
-    are not opened. The model learns to judge flows, to explain incidents and to write traffic. Under an hour on
-    two cores; needs wirespeak[train]. Other detectors need wirespeak[baselines].
+    Of recordings, the small model of the box is made anew: the scenarios say which train, which calibrate and which
+    are left for the test; test recordings are not opened. It learns to judge flows, to explain incidents and to write
+    traffic. Of a dataset, or with --base, a model learns to name the label of each row. Under an hour on two cores
+    from scratch; needs wirespeak[train]. A training that was cut off goes on when the same command is given again.
+    Other detectors need wirespeak[baselines].
     """
-    if detector != "language":
+    from wirespeak.interfaces.recorded import are_recordings
+
+    asked: dict[str, str | float | None] = {
+        "base": base,
+        "method": method if base else None,
+        "level": level,
+        "format": format,
+    }
+    asked |= {"epochs": epochs, "device": device if device != Device.auto else None}
+    chosen = {
+        name: value if isinstance(value, float) else str(value) for name, value in asked.items() if value
+    }
+    if detector != "language" or base or not are_recordings(inputs):
         return labelled.train_detector(
-            inputs,
-            output,
-            detector=detector,
-            binary=binary,
-            addresses=addresses,
-            map=map,
-            on_bad_row=on_bad_row,
-            seed=seed,
-            progress=progress,
-        )
+            inputs, output, detector=detector, answer="binary" if binary else answer.value, addresses=addresses,
+            map=map, on_bad_row=on_bad_row, seed=seed, chosen=chosen, progress=progress,
+        )  # fmt: skip
     from wirespeak.interfaces.recipe import Recipe, make_model
     from wirespeak.lm.training import Schedule
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -409,34 +410,44 @@ def train_detector(
     output: Path,
     *,
     detector: str,
-    binary: bool,
+    answer: str,
     addresses: bool,
     map: Path | None,
     on_bad_row: BadRow,
     seed: int,
+    chosen: dict[str, Any],
     progress: Say,
 ) -> Outcome:
-    """What `train --detector` does with a labelled dataset: fit one detector to every row and save it."""
-    from wirespeak.detect.learn import Answer, learn
+    """What `train` does with a labelled dataset: fit one detector to every row and save it.
+
+    chosen: options of the detector. The state of a long training lies beside `output`, in a folder that ends in
+    `.training`, until all is done: the same command goes on from there.
+    """
+    from wirespeak.detect.learn import learn
     from wirespeak.detect.saved import read_card, write_card
     from wirespeak.interfaces.rows import canonical_names
 
     options = {
-        "files": files, "output": output, "detector": detector, "binary": binary or None,
-        "addresses": addresses or None, "map": map, "on_bad_row": on_bad_row, "seed": seed,
+        "files": files, "output": output, "detector": detector, "answer": answer,
+        "addresses": addresses or None, "map": map, "on_bad_row": on_bad_row, "seed": seed, **chosen,
     }  # fmt: skip
     run = Run("train", options, [*parts(files), *([map] if map else [])], seed)
+    work = output.with_name(f"{output.name}.training")
     with folder(output, run) as hidden:
         dataset = read(run, files, None, map, on_bad_row, progress)
         progress(f"fitting {detector} to {len(dataset):,} rows")
-        answer: Answer = "binary" if binary else "multiclass"
-        learn(dataset, detector=detector, answer=answer, addresses=addresses, seed=seed).save(hidden)
+        fitted = learn(
+            dataset, detector=detector, answer=answer, addresses=addresses, seed=seed, work=work,  # type: ignore[arg-type]
+            progress=progress, **chosen,
+        )  # fmt: skip
+        fitted.save(hidden)
         known = {"dataset": dataset.name, "answer": answer, "canonical": canonical_names(dataset, answer)}
         known["trained_as"] = detector
         write_card(hidden, read_card(hidden) | known)
         if map:
             (hidden / "map.toml").write_bytes(map.read_bytes())
         _set_aside(hidden, dataset)
+    shutil.rmtree(work, ignore_errors=True)
     return run.done(output, f"{detector} fitted to {dataset.title}: {output}")
 
 

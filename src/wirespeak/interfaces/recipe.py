@@ -90,7 +90,7 @@ def make_model(
     if recipe.leave_out:
         train = [part.without(recipe.leave_out) for part in train]
     tasks = _tasks(train, parts["train"], recipe)
-    texts = (text for task in tasks for example in task.examples for text in (example.prompt, example.answer))
+    texts = (str(text) for task in tasks for one in task.examples for text in (one.prompt, one.answer))
     labels = sorted({label for part in train for label in part.labels.unique()} - {recipe.leave_out}) + [
         UNKNOWN
     ]
@@ -166,7 +166,7 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
 
 def _evened(scripts: list[Example]) -> list[Example]:
     """The same scripts, those of a profile weighed so that it is drawn by the square root of how many it has."""
-    profiles = [script.prompt.rsplit(maxsplit=1)[-1] for script in scripts]
+    profiles = [str(script.prompt).rsplit(maxsplit=1)[-1] for script in scripts]
     count = Counter(profiles)
     return [
         replace(script, weight=script.weight / count[profile] ** 0.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from wirespeak.data.sources import read_dataset
 from wirespeak.data.sources.cells import peek
 from wirespeak.data.sources.source import many
 from wirespeak.detect import drawer
+from wirespeak.detect.learn import answers_of
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.tabular import TableDetector
 from wirespeak.detect.verdicts import SHOWN, tabled
@@ -25,6 +27,7 @@ from wirespeak.evaluate.cost import measured
 from wirespeak.evaluate.judge import Judgement, judge
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.interfaces.sentences import are_rows
 from wirespeak.schema import category
 
 Card = dict[str, Any]
@@ -36,11 +39,28 @@ _TYPES: dict[str, pl.DataType] = {
 
 
 def is_saved(name: str) -> bool:
-    """Whether a detector is named by the folder it was saved in."""
-    return (Path(name) / "card.json").is_file()
+    """Whether a detector is named by the folder that `train` saved it in; a language model alone is none."""
+    place = Path(name) / "card.json"
+    try:
+        return place.is_file() and "kind" in json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
-def write(inputs: Sequence[Path], folder: Path, run: Run, *, detector: Path, progress: Say = quiet) -> Text:
+def judges_rows(detector: Path, inputs: Sequence[Path]) -> bool:
+    """Whether a saved detector is to judge the rows of files, rather than flows: unless it learnt recordings."""
+    return read_card(detector).get("dataset") != "recording" or are_rows(inputs)
+
+
+def write(
+    inputs: Sequence[Path],
+    folder: Path,
+    run: Run,
+    *,
+    detector: Path,
+    device: str = "auto",
+    progress: Say = quiet,
+) -> Text:
     """Judge every row of the files into `folder`; count and score in `run`. Returns a summary.
 
     verdicts.parquet has a verdict for each row in input order: flow_id is the row's number from 0; a row that
@@ -49,7 +69,7 @@ def write(inputs: Sequence[Path], folder: Path, run: Run, *, detector: Path, pro
     """
     card = read_card(detector)
     progress(f"loading {detector}")
-    judging = drawer.load(detector)
+    judging = drawer.load(detector, device=device)
     tables: list[pl.DataFrame] = []
     parts: list[Dataset] = []
     said: list[NDArray[np.float32]] = []
@@ -132,7 +152,7 @@ def _places(dataset: Dataset, path: Path) -> list[int]:
 
 def canonical_names(dataset: Dataset, answer: str) -> dict[str, str]:
     """What a detector's answers are in `schema.LABELS`: one label, the branch they share, or `other`."""
-    labels = dataset.binary() if answer == "binary" else dataset.labels
+    labels = answers_of(dataset, answer)
     under: dict[str, set[str]] = {}
     for label, canonical in pl.DataFrame([labels.alias("l"), dataset.canonical.alias("c")]).unique().rows():
         under.setdefault(label, set()).add(canonical)
@@ -153,10 +173,10 @@ def _score(
     judging: TableDetector, card: Card, parts: Sequence[Dataset], chances: NDArray[np.float32]
 ) -> Judgement:
     """How often the verdicts are right. Equal rows are drawn together for the intervals."""
-    binary = card.get("answer") == "binary"
+    answer = str(card.get("answer", "multiclass"))
     known = _canonical(judging, card)
     return judge(
-        pl.concat([part.binary() if binary else part.labels for part in parts]).to_list(),
+        pl.concat([answers_of(part, answer) for part in parts]).to_list(),
         chances,
         judging.labels,
         groups=numbered(np.concatenate([fingerprints(_seen(judging, part)) for part in parts])),

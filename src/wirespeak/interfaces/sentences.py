@@ -13,12 +13,13 @@ from wirespeak.data.fingerprint import fingerprints
 from wirespeak.data.loss import Loss, losses
 from wirespeak.data.sources import SOURCES
 from wirespeak.data.wording import FLOWS, Wording, wording
+from wirespeak.detect.learn import answers_of
 from wirespeak.errors import InputError
 from wirespeak.interfaces import reading
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say
 from wirespeak.interfaces.recorded import are_recordings
-from wirespeak.schema import LABELS, category
+from wirespeak.schema import LABELS
 from wirespeak.text import NAMES, Question, examples, sentences
 
 
@@ -84,16 +85,6 @@ def of_flows(
     told = reading.labels_of(flows, happened)
     labels = None if told is None else pl.Series("label", told, dtype=pl.String)
     return Rows(flows, FLOWS, labels, Question(tuple(LABELS), format), level, "packets")
-
-
-def answers_of(dataset: Dataset, answer: str) -> pl.Series:
-    """The label that each row is to get, by what is told apart (`text.ask.ANSWERS`)."""
-    if answer == "binary":
-        return dataset.binary()
-    if answer == "family":
-        families = {label: category(label) for label in LABELS}
-        return dataset.canonical.replace_strict(families, return_dtype=pl.String).rename("label")
-    return dataset.labels
 
 
 def question(
