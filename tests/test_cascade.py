@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from wirespeak.contracts import Detector
-from wirespeak.detect.cascade import Budget, Cache, Cascade, make_cascade
+from wirespeak.detect.cascade import Budget, Cache, Cascade, is_cascade, make_cascade
 from wirespeak.detect.distilled import Distilled
 from wirespeak.errors import InputError, ModelError, OptionError
 
@@ -340,6 +340,48 @@ def test_a_cascade_keeps_the_promise_of_a_detector(tree: Distilled, tmp_path: Pa
     )
     with pytest.raises(ModelError, match="describes no cascade"):
         Cascade.load(tmp_path)
+    assert is_cascade("cascade") and not is_cascade(None) and not is_cascade(str(tmp_path))
+    cascade.save(tmp_path)
+    assert is_cascade(str(tmp_path))
+
+
+class Watcher:
+    """Judges flows by their state, and keeps what it was shown."""
+
+    name, labels = "watcher", ("flood.syn", "normal", "recon.sweep")
+
+    def __init__(self) -> None:
+        self.shown: list[pl.DataFrame] = []
+
+    def predict(self, flows: pl.DataFrame) -> NDArray[np.float32]:
+        self.shown.append(flows)
+        attack = (flows["state"] == "S0").to_numpy()
+        return np.eye(3, dtype=np.float32)[np.where(attack, 0, np.where(flows["protocol"] == "arp", 2, 1))]
+
+    def fit(self, flows: pl.DataFrame, labels: Sequence[str], *, seed: int = 0) -> Watcher:
+        return self
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(parents=True)
+
+
+@pytest.mark.slow
+def test_of_flows_the_tree_is_shown_what_no_recording_shows(tmp_path: Path) -> None:
+    from wirespeak import lab
+    from wirespeak.lab.labelled import read_recording
+    from wirespeak.schema import compact_columns
+
+    flows = read_recording(Path(lab.__file__).parent / "captures" / "tiny").flows
+    carried = [column.name for column in compact_columns()]
+    watcher = Watcher()
+    made = make_cascade(watcher, flows, flows, None, tmp_path, beside=400, seed=2)
+    real, beside = watcher.shown[:2]
+    assert real.columns == beside.columns == carried and real.schema == beside.schema
+    assert 350 < len(beside) <= 400 and len(beside.join(real, on=carried, how="anti", nulls_equal=True)) > 250
+    most = {name: real[name].max() for name in ("fwd_packets", "src_flows_2s_grade", "fwd_bytes")}
+    assert any((beside[name] > most[name]).any() for name in most)
+    expected = watcher.predict(flows).argmax(axis=1)
+    assert (made.predict(flows).argmax(axis=1) == expected).mean() > 0.97
 
 
 @pytest.mark.slow
@@ -350,7 +392,7 @@ def test_a_cascade_around_a_language_model_is_saved_and_loaded(tiny_model: Path,
 
     flows = read_recording(Path(lab.__file__).parent / "captures" / "tiny").flows
     detector = LanguageDetector.load(str(tiny_model), threads=1)
-    made = make_cascade(detector, flows, flows, None, tiny_model / "cascade", jittered=200, model="..")
+    made = make_cascade(detector, flows, flows, None, tiny_model / "cascade", beside=200, model="..")
     loaded = Cascade.load(tiny_model / "cascade", threads=1)
     np.testing.assert_allclose(loaded.predict(flows), made.predict(flows), atol=1e-5)
     assert loaded.model.card["name"] == "tiny"

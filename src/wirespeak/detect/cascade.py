@@ -12,6 +12,7 @@ that leaves a doubtful row to another), never on rows that are judged.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +26,12 @@ from numpy.typing import NDArray
 
 from wirespeak.contracts import Detector
 from wirespeak.detect.distilled import Distilled
-from wirespeak.detect.language import LanguageDetector
+from wirespeak.detect.language import UNKNOWN, LanguageDetector, judge_examples
 from wirespeak.detect.saved import read_card, write_card
 from wirespeak.errors import InputError, ModelError, OptionError
 from wirespeak.lm import IN_THE_BOX
 from wirespeak.schema import compact_columns
-from wirespeak.text import compact
+from wirespeak.text import compact, judge_prompt
 
 STAGES = ("cache", "tree", "model", "large")
 
@@ -410,7 +411,7 @@ def make_cascade(
     seed: int = 0,
     columns: Sequence[str] | None = None,
     rows: int = 60_000,
-    jittered: int = 60_000,
+    beside: int = 60_000,
     share: float = 0.001,
     model: str | None = None,
     threads: int = 1,
@@ -418,8 +419,10 @@ def make_cascade(
     """Teach a tree what the detector answers, choose thresholds on validation rows, save the cascade in `output`.
 
     columns: what a verdict follows from; by default what a compact sentence carries where the table is of flows, else
-    every column. rows: distinct training rows the detector is asked about at most. jittered: so many more of flows, a
-    little beside them. share: see `Cascade.fit_thresholds`. model: see `Cascade.save`.
+    every column. rows: distinct training rows the detector is asked about at most. beside: so many more of flows, as no
+    recording shows them: half of them a little beside real ones, half as a language model learns judging from
+    (`judge_examples`), so that the tree knows what is strange, too. share: see `Cascade.fit_thresholds`. model: see
+    `Cascade.save`.
     """
     carried = [column.name for column in compact_columns()]
     are_flows = all(name in train_flows.columns for name in carried)
@@ -427,15 +430,15 @@ def make_cascade(
     rng = np.random.default_rng(seed)
     distinct = train_flows.select(names).unique(maintain_order=True)
     shown = distinct[np.sort(rng.permutation(len(distinct))[:rows])]
-    if are_flows and jittered and set(carried) <= set(names):
-        shown = pl.concat(
-            [shown, compact.jitter(distinct[rng.integers(0, len(distinct), jittered)], rng=rng)]
-        ).unique(maintain_order=True)
-    tree = Distilled(threads=threads).imitate(shown, detector.predict(shown), detector.labels, seed=seed)
+    answers = detector.predict(shown)
+    if beside and set(names) == set(carried):
+        said = [detector.labels[best] for best in np.nan_to_num(answers, nan=-1.0).argmax(axis=1)]
+        more = _beside(shown, said, beside, seed, rng)
+        shown, answers = pl.concat([shown, more]), np.concatenate([answers, detector.predict(more)])
+    tree = Distilled(threads=threads).imitate(shown, answers, detector.labels, seed=seed)
     made = Cascade(detector, tree)
     asked = validation_flows.select(names)
-    answers = detector.predict(asked)
-    made.fit_thresholds(asked, answers, labels=validation_labels, share=share)
+    made.fit_thresholds(asked, detector.predict(asked), labels=validation_labels, share=share)
     made.predict(asked)
     made.card = {
         "seed": seed,
@@ -447,6 +450,37 @@ def make_cascade(
     }
     made.save(output, model=model)
     return made
+
+
+def is_cascade(model: str | None) -> bool:
+    """Whether `--model` names a cascade: the word cascade, or a folder that `make_cascade` wrote."""
+    if model == Cascade.name:
+        return True
+    card = Path(model or "") / "card.json"
+    try:
+        return model is not None and json.loads(card.read_text(encoding="utf-8")).get("kind") == Cascade.name
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _beside(
+    rows: pl.DataFrame, said: Sequence[str], count: int, seed: int, rng: np.random.Generator
+) -> pl.DataFrame:
+    """Flows as no recording shows them, made from `rows`, which were `said` to be of these labels."""
+    near = compact.jitter(rows[rng.integers(0, len(rows), count // 2)], rng=rng)
+    known = pl.Series(said) != UNKNOWN
+    labels = pl.Series(said).filter(known)
+    if labels.n_unique() < 2 or "normal" not in labels:
+        return near
+    before, after = judge_prompt("\n").split("\n")
+    examples = judge_examples(rows.filter(known), labels.to_list(), seed=seed, count=count - count // 2)
+    sentences = [str(example.prompt).removeprefix(before).removesuffix(after) for example in examples]
+    return pl.concat(
+        [
+            near,
+            compact.decode(sentences).select(pl.col(name).cast(kind) for name, kind in rows.schema.items()),
+        ]
+    )
 
 
 def _thresholds(
@@ -503,5 +537,5 @@ def _detector(folder: Path, model: str | None, device: str, threads: int | None)
         from wirespeak.detect.drawer import load
 
         return load(beside)
-    name = None if model is None else str(beside) if beside.is_dir() else model
+    name = None if model is None else str(beside.resolve()) if beside.is_dir() else model
     return LanguageDetector.load(name, device=device, threads=threads)
