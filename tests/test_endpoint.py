@@ -136,6 +136,19 @@ def test_first_tokens_that_several_answers_share_tell_nothing() -> None:
     np.testing.assert_allclose(scores, [[FLOOR, 0.0, FLOOR]], rtol=1e-6)
 
 
+def test_each_set_of_answers_is_asked_its_own_way() -> None:
+    def answer(path: str, body: dict[str, Any]) -> Any:
+        if "logprobs" in body:
+            return first_tokens({"normal": -0.1, "odd": -3.0})(path, body)
+        return {"choices": [{"index": 0, "text": "flood.udp"}]}
+
+    with stubborn(answer) as (address, _):
+        model = EndpointLanguageModel(address)
+        np.testing.assert_allclose(model.choose(["p"], ["normal", "odd"]), [[-0.1, -3.0]], rtol=1e-6)
+        assert model.choose(["p"], ["flood.syn", "flood.udp"]).argmax() == 1
+    assert model.way == "first-token, text"
+
+
 def test_a_server_of_chat_alone_tells_first_tokens_there() -> None:
     def answer(path: str, body: dict[str, Any]) -> Any:
         if path != "/v1/chat/completions":
@@ -197,8 +210,8 @@ def test_a_prompt_the_server_refuses_is_no_answer() -> None:
         return refusal(400, "too long") if too_long else says("attack")(path, body)
 
     with stubborn(answer) as (address, _):
-        scores = EndpointLanguageModel(address).choose(["p", "p" * 11], ANSWERS)
-    assert np.isfinite(scores[0]).all() and np.isnan(scores[1]).all()
+        scores = EndpointLanguageModel(address).choose(["p" * 11, "p", "p" * 12], ANSWERS)
+    assert np.isfinite(scores[1]).all() and np.isnan(scores[[0, 2]]).all()
 
 
 def test_a_second_run_asks_only_what_is_missing(nano_at: str, nano: LanguageModel, tmp_path: Path) -> None:
@@ -218,8 +231,8 @@ def test_a_second_run_asks_only_what_is_missing(nano_at: str, nano: LanguageMode
     third = EndpointLanguageModel(nano_at, cache=cache)
     third.choose(PLAIN, ANSWERS, per_token=True)
     assert third.usage.requests == 0
-    third.choose(PLAIN[:1], ANSWERS[:1])
-    assert third.usage.requests == 1
+    third.choose(PLAIN[:2], ANSWERS[:1])
+    assert third.usage.requests == 2
 
 
 def test_what_was_answered_before_a_failure_is_kept(tmp_path: Path) -> None:
@@ -384,7 +397,7 @@ def test_the_key_is_sent_and_told_to_nobody(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_card_from_elsewhere_is_believed_only_when_sound() -> None:
-    card = {"labels": ["normal", "other"], "temperature": 0.9, "level": "compact"}
+    card = {"labels": ["normal", "other"], "level": "compact", "temperature": 0.9, "evidence_floor": 9}
     for told, expected in (
         (card, card),
         (card | {"labels": "normal"}, {}),

@@ -192,7 +192,9 @@ class Scribe:
     def listed(self) -> Reply:
         """The entry of /v1/models. A model that was trained to judge says with what labels."""
         card: Mapping[str, Any] = getattr(self.model, "card", {})
-        told = {name: card[name] for name in ("labels", "temperature", "level") if name in card}
+        told = {
+            name: card[name] for name in ("labels", "level", "temperature", "evidence_floor") if name in card
+        }
         entry: Reply = {"id": self.name, "object": "model", "created": 0, "owned_by": "wirespeak"}
         return entry | ({"wirespeak": told} if told else {})
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeak.contracts import Prompt
-from wirespeak.errors import InputError, ModelError, OptionError, OutputError, missing_extra
+from wirespeak.errors import ModelError, OptionError, missing_extra
 from wirespeak.lm.asking import (
     CHAT,
     COMPLETIONS,
@@ -35,10 +35,10 @@ from wirespeak.lm.asking import (
     ways,
     written,
 )
+from wirespeak.lm.kept import Kept
 
 _LONGEST_REASON = 200
 _UNCLEAR_AT_MOST = 3  # so many prompts without a clear answer, and the plainest way is taken
-_LINE = b'{"key": "'
 _NO_ANSWER = (400, 413, 422)  # to one prompt, of a server that answers others: too long, or filtered
 _NOT_OFFERED = (400, 404, 405, 422, 500, 501)
 
@@ -117,7 +117,7 @@ class EndpointLanguageModel:
             http_client=openai.DefaultHttpxClient(event_hooks={"request": [self._before]}),
         )
         self._limit = "max_tokens"
-        self._ways: dict[bool, Way] = {}
+        self._ways: dict[tuple[bool, tuple[str, ...]], Way] = {}
         self.usage = Usage(price=price)
         self.unparsed = 0
         self.model, self.card = self._find(model)
@@ -126,7 +126,7 @@ class EndpointLanguageModel:
 
     @property
     def way(self) -> str | None:
-        """How `choose` asks, one name for plain text and one for conversations where they differ."""
+        """How `choose` asks; several names where plain text, conversations and sets of answers differ in it."""
         return ", ".join(dict.fromkeys(way.name for way in self._ways.values())) or None
 
     def choose(
@@ -190,17 +190,17 @@ class EndpointLanguageModel:
 
     def _settle(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> dict[Prompt, Scores | None]:
         """Find the best way to ask prompts of one shape, and return what was told on the way."""
-        if not prompts or (turns := not isinstance(prompts[0], str)) in self._ways:
+        if not prompts or (shape := _shape(prompts[0], answers)) in self._ways:
             return {}
         candidates = {way.name: way for way in ways(prompts[0])}
-        known = self._kept.get(self._key_of("way", turns)) if self._kept else None
+        known = self._kept.get(self._key_of("way", shape)) if self._kept else None
         if known in candidates:
-            self._ways[turns] = candidates[known]
+            self._ways[shape] = candidates[known]
             return {}
         way, told = self._clearly(lambda: self._best(prompts, answers, list(candidates.values())))
-        self._ways[turns] = way
+        self._ways[shape] = way
         if self._kept:
-            self._kept.put(self._key_of("way", turns), way.name)
+            self._kept.put(self._key_of("way", shape), way.name)
             for prompt, scores in told.items():
                 self._kept.put(self._key_of(way.name, [prompt, *answers]), scores)
         return told
@@ -210,8 +210,8 @@ class EndpointLanguageModel:
     ) -> tuple[Way, dict[Prompt, Scores | None]]:
         """The first way that tells a clear answer; the plainest where the first prompts have none."""
         plainest: Way | None = None
+        failed: Exception | None = None
         for prompt in prompts[:_UNCLEAR_AT_MOST]:
-            failed: Exception | None = None
             broken = 0
             for way in candidates:
                 try:
@@ -226,14 +226,15 @@ class EndpointLanguageModel:
                     if error.status_code not in _NOT_OFFERED or broken > 1:
                         raise
                     failed = error
-            if plainest is None and failed:
-                raise failed
-        assert plainest is not None
+            if plainest is None and getattr(failed, "status_code", None) not in _NO_ANSWER:
+                break
+        if plainest is None:
+            raise failed or NotTold("nothing was asked")
         return plainest, {}
 
     def _scores(self, prompt: Prompt, answers: Sequence[str]) -> Scores | None:
         """The answer to one prompt, kept or asked; None when it is not usable."""
-        way = self._ways[not isinstance(prompt, str)]
+        way = self._ways[_shape(prompt, answers)]
 
         def ask() -> Scores | None:
             try:
@@ -283,13 +284,9 @@ class EndpointLanguageModel:
                 raise
             self._limit = "max_completion_tokens"
             return self._ask(path, body)
-        usage = reply.get("usage") if isinstance(reply, dict) else None
         with self._lock:
-            for name in ("prompt_tokens", "completion_tokens"):
-                count = usage.get(name) if isinstance(usage, dict) else None
-                setattr(
-                    self.usage, name, getattr(self.usage, name) + (count if isinstance(count, int) else 0)
-                )
+            self.usage.prompt_tokens += _count(reply, "prompt_tokens")
+            self.usage.completion_tokens += _count(reply, "completion_tokens")
         return reply
 
     def _before(self, request: Any) -> None:
@@ -364,71 +361,6 @@ class EndpointLanguageModel:
         return (line.replace(self._key, "***") if self._key else line)[:_LONGEST_REASON]
 
 
-class Kept:
-    """Answers by key, in a file of JSON lines that only grows; each is on the disk before it counts.
-
-    A line that a crash left unfinished is asked anew.
-    """
-
-    def __init__(self, path: Path) -> None:
-        """Read what is there. Raises InputError when the file is something else, OutputError when it cannot be written."""
-        self._lock = threading.Lock()
-        self._answers: dict[str, Any] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab+", buffering=0)
-            self._file.seek(0)
-            data = self._file.read()
-        except OSError as error:
-            raise OutputError(
-                f"{path} cannot be used as a cache ({error.strerror}). Name another file."
-            ) from error
-        *lines, torn = data.split(b"\n")
-        entries = [_entry(line) for line in lines]
-        for number, entry in enumerate(entries, 1):
-            if entry is None:
-                raise InputError(
-                    f"{path} line {number} is no answer of a cache. Name another file, or a new one."
-                )
-            self._answers[entry["key"]] = entry["value"]
-        if torn[: len(_LINE)] != _LINE[: len(torn)]:
-            raise InputError(f"{path} is no cache of answers. Name another file, or a new one.")
-        self._file.truncate(len(data) - len(torn))
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._answers
-
-    def get(self, key: str) -> Any:
-        """The answer kept under `key`, or None."""
-        return self._answers.get(key)
-
-    def put(self, key: str, value: Any) -> None:
-        """Keep an answer. Raises OutputError when it cannot be written."""
-        line = json.dumps({"key": key, "value": value}).encode() + b"\n"
-        with self._lock:
-            self._append(line)
-            self._answers[key] = value
-
-    def _append(self, data: bytes) -> None:
-        try:
-            self._file.write(data)
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise OutputError(
-                f"{self._file.name} cannot be written ({error.strerror}). What it holds already stays good."
-            ) from error
-
-
-def _entry(line: bytes) -> dict[str, Any] | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
-        return None
-    return (
-        entry if isinstance(entry, dict) and isinstance(entry.get("key"), str) and "value" in entry else None
-    )
-
-
 def _parts(name: str) -> tuple[str, str | None]:
     """The address of the API and the model's name in `http://host:port/v1#MODEL`. Raises OptionError."""
     try:
@@ -447,20 +379,35 @@ def _parts(name: str) -> tuple[str, str | None]:
     return urlunsplit((parts.scheme, parts.netloc, path, "", "")), parts.fragment or None
 
 
+def _shape(prompt: Prompt, answers: Sequence[str]) -> tuple[bool, tuple[str, ...]]:
+    """What the way to ask depends on: whether there are turns, and the answers."""
+    return not isinstance(prompt, str), tuple(answers)
+
+
+def _count(reply: Any, name: str) -> int:
+    usage = reply.get("usage") if isinstance(reply, dict) else None
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else 0
+
+
 def _card(told: Any) -> dict[str, Any]:
-    """A card as another machine tells it, if it is sound: labels, temperature and level."""
+    """What another machine tells of its model, if it is sound: what a judge needs, and nothing else."""
     if not isinstance(told, dict):
         return {}
-    labels, temperature, level = told.get("labels"), told.get("temperature"), told.get("level")
+    labels, level = told.get("labels"), told.get("level")
+    temperature, floor = told.get("temperature"), told.get("evidence_floor")
     sound = (
         isinstance(labels, list)
-        and labels != []
+        and labels
         and all(isinstance(label, str) for label in labels)
+        and isinstance(level, str)
         and isinstance(temperature, int | float)
         and temperature > 0
-        and isinstance(level, str)
+        and isinstance(floor, int | float)
     )
-    return {"labels": labels, "temperature": temperature, "level": level} if sound else {}
+    if not sound:
+        return {}
+    return {"labels": labels, "level": level, "temperature": temperature, "evidence_floor": floor}
 
 
 def _some(names: dict[str, Any]) -> str:
