@@ -258,6 +258,12 @@ def test_a_file_that_is_no_cache_is_left_alone(text: str, nano_at: str, tmp_path
     assert file.read_text() == text
 
 
+@pytest.mark.parametrize("place", ["/dev/full", "/"])
+def test_what_is_no_file_is_no_cache(place: str, nano_at: str) -> None:
+    with pytest.raises(InputError, match="is no file"):
+        EndpointLanguageModel(nano_at, cache=Path(place))
+
+
 def test_it_waits_as_the_server_says() -> None:
     refused = iter([True, False])
 

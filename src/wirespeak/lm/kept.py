@@ -24,6 +24,8 @@ class Kept:
         """Read what is there. Raises InputError when the file is something else, OutputError when it cannot be written."""
         self._lock = threading.Lock()
         self._answers: dict[str, Any] = {}
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no file, and a cache of answers is one. Name another.")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab+", buffering=0)
