@@ -28,6 +28,7 @@ from wirespeak.contracts import Detector
 from wirespeak.detect.distilled import Distilled
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, judge_examples
 from wirespeak.detect.saved import read_card, write_card
+from wirespeak.detect.table import duplicate_groups
 from wirespeak.errors import InputError, ModelError, OptionError
 from wirespeak.lm import IN_THE_BOX
 from wirespeak.schema import compact_columns
@@ -247,8 +248,7 @@ class Cascade:
         """
         rows = self._judged(flows)
         teacher = np.where(np.isfinite(chances).all(axis=1), chances.argmax(axis=1), -2)
-        groups = rows.with_row_index("row").select(pl.col("row").min().over(rows.columns))["row"].to_numpy()
-        first, where = np.unique(groups, return_inverse=True)
+        first, where = np.unique(duplicate_groups(rows), return_inverse=True)
         given = self.tree.predict(rows[first])[:, self._into["tree"]]
         said, sure = given.argmax(axis=1), given.max(axis=1)
         numbers = {label: place for place, label in enumerate(self.labels)}
@@ -347,7 +347,7 @@ class Cascade:
         stage = np.full(len(rows), STAGES.index("tree"))
         left = np.zeros(len(rows), np.bool_)
         limits = np.array([self.thresholds.get(label, np.inf) for label in self.labels])
-        unsure = np.flatnonzero(chances.max(axis=1) < limits[chances.argmax(axis=1)]) if len(rows) else stage
+        unsure = np.flatnonzero(chances.max(axis=1) < limits[chances.argmax(axis=1)])
         report["tree"].asked, report["tree"].seconds = len(rows), perf_counter() - began
         asked = self._consult("model", self.detector, rows, unsure, chances, until, report)
         stage[asked] = STAGES.index("model")
