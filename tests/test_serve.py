@@ -8,9 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -258,8 +260,6 @@ def test_a_failure_inside_tells_nothing_of_itself() -> None:
 
 
 def test_requests_at_once_are_answered_as_alone(address: str) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     bodies = [
         {"prompt": f"judge fpJ{n} label", "max_tokens": 4, "seed": n, "temperature": 1} for n in range(12)
     ]
@@ -300,3 +300,35 @@ def test_a_signal_ends_it_at_once(number: signal.Signals) -> None:
     process.send_signal(number)
     said, complaints = process.communicate(timeout=5)
     assert (process.returncode, said, complaints) == (0, "1 requests answered, 0 refused\n", "")
+
+
+SLOW = """
+import time
+from wirespeak import lm
+
+class Slow:
+    name = "slow"
+    def token_ids(self, text): return [1]
+    def token_texts(self, ids): return ["x"]
+    def next_log_probabilities(self, ids): raise NotImplementedError
+    def choose(self, prompts, answers, **options): raise NotImplementedError
+    def generate(self, prompts, **options): time.sleep(60)
+
+lm.load_model = lambda name: Slow()
+"""
+
+
+@pytest.mark.slow
+def test_a_long_answer_does_not_hold_up_the_end() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW + SCRIPT], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    address = next(line.split()[2] for line in process.stderr if line.startswith("serving at"))
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(post, address, {"prompt": PROMPT})
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=10)
+        assert waiting.result()[1]["error"]["message"] == "the server is shutting down"
+    assert (process.returncode, "Traceback" in complaints) == (0, False)

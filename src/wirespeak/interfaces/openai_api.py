@@ -463,13 +463,16 @@ class Turnstile:
         threading.Thread(target=self._work, name="model", daemon=True).start()
 
     async def take(self, work: Callable[[], Reply]) -> Reply:
-        """The result of `work`, once it is its turn. Raises Refused when too many wait already."""
+        """The result of `work`, once it is its turn. Raises Refused when too many wait already, or the server ends."""
         future: Future[Reply] = Future()
         try:
             self._waiting.put_nowait((future, work))
         except queue.Full:
             raise Refused(503, f"{WAITING} requests are waiting already; try again later") from None
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            raise Refused(503, "the server is shutting down") from None
 
     def _work(self) -> None:
         while True:
