@@ -272,6 +272,16 @@ def test_what_cannot_be_had_is_told_in_one_line(chat: TransformersLanguageModel)
         chat.choose(["label"], [""])
 
 
+def test_a_broken_folder_is_told_apart_from_a_wrong_name(tmp_path: Path) -> None:
+    folder = small_models.llama(tmp_path / "model")
+    (folder / "card.json").write_text("{torn")
+    with pytest.raises(ModelError, match="the model in .* cannot be loaded"):
+        TransformersLanguageModel(str(folder), device="cpu")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot be loaded .*safetensors"):
+        TransformersLanguageModel(str(folder), device="cpu")
+
+
 def test_nothing_asked_is_nothing_answered(model: Model) -> None:
     assert model.choose([], ANSWERS).shape == (0, len(ANSWERS))
     assert model.generate([], max_tokens=3) == []

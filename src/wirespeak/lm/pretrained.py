@@ -55,30 +55,23 @@ class TransformersLanguageModel(LocalLanguageModel):
                 raise unknown_name(what, value, get_args(known))
         chosen = _device(device)
         try:
-            find(name)
             base = base_of(name)
-            if base != name:
-                find(base)
+            for each in dict.fromkeys((name, base)):
+                find(each)
             tokenizer = _tokenizer(name, base)
             model = _load(base, chosen, precision, attention)
             if base != name:
                 model = _adapted(model, name, tokenizer)
+            card = Path(name) / "card.json"
+            self.card: dict[str, Any] = json.loads(card.read_text("utf-8")) if card.is_file() else {}
         except WirespeakError:
             raise
         except Exception as error:  # the hub client, the loader and torch each raise their own kinds
-            raise ModelError(
-                f"no model '{name}': it is no folder with a model, and loading it from the hub failed ({first_line(error)}). "
-                "Give a folder written by 'wirespeak train', a hub name, or leave --model out."
-            ) from error
-        card = Path(name) / "card.json"
-        self.card: dict[str, Any] = json.loads(card.read_text("utf-8")) if card.is_file() else {}
+            raise _unloadable(name, error) from error
         self.name = name
         both_ways = bool(model.config.is_encoder_decoder)
-        self.words = Words(
-            backend_of(tokenizer, name),
-            _template(tokenizer) if tokenizer.chat_template else None,
-            closed=both_ways,
-        )
+        template = _template(tokenizer) if tokenizer.chat_template else None
+        self.words = Words(backend_of(tokenizer, name), template, closed=both_ways)
         self.ends = ends_of(base, model.config, tokenizer)
         places = tokens_a_batch or _TOKENS_A_BATCH[chosen]
         self.steps = (_Seq2SeqSteps if both_ways else _TorchSteps)(torch, model.eval(), places)
@@ -136,6 +129,17 @@ def backend_of(tokenizer: Any, name: str) -> Any:
     return tokenizer.backend_tokenizer
 
 
+def _unloadable(name: str, error: Exception) -> ModelError:
+    what = (
+        f"the model in '{name}' cannot be loaded"
+        if Path(name).is_dir()
+        else f"no model '{name}': it is no folder with a model, and loading it from the hub failed"
+    )
+    return ModelError(
+        f"{what} ({first_line(error)}). Give a folder written by 'wirespeak train', a hub name, or leave --model out."
+    )
+
+
 def _device(asked: str) -> str:
     import torch
 
@@ -153,9 +157,10 @@ def _load(base: str, device: str, precision: Precision, attention: Attention) ->
     from transformers.utils import is_flash_attn_2_available, logging
 
     logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(base)
+    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     options: dict[str, Any] = {"dtype": _dtype(precision, device), "device_map": {"": device}}
+    options |= {"use_safetensors": True, "trust_remote_code": False}  # no pickle, no program of a stranger
     if precision in ("int8", "int4"):
         options["quantization_config"] = _bits(precision, options["dtype"])
     if (
@@ -209,7 +214,7 @@ def _tokenizer(name: str, base: str) -> Any:
     from transformers import AutoTokenizer
 
     own = (Path(name) / "tokenizer_config.json").is_file()
-    return AutoTokenizer.from_pretrained(name if own else base)
+    return AutoTokenizer.from_pretrained(name if own else base, trust_remote_code=False)
 
 
 def _adapted(model: Any, adapter: str, tokenizer: Any) -> Any:

@@ -131,9 +131,9 @@ class LocalLanguageModel:
                 texts[row] = text.split(stop)[0] if stop else text
         return texts
 
-    def token_ids(self, text: str) -> list[int]:
-        """The token numbers of a plain prompt; text that spells a control token stays text."""
-        return self.words.prompts([text])[0]
+    def token_ids(self, prompt: Prompt) -> list[int]:
+        """The token numbers of a prompt; text that spells a control token stays text."""
+        return self.words.prompts([prompt])[0]
 
     def token_texts(self, ids: Sequence[int]) -> list[str]:
         """What each token says by itself; part of a character is U+FFFD."""
