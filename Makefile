@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-EXTRAS := train,baselines,plots,lab,dev
+EXTRAS := train,baselines,plots,lab,serve,endpoint,dev
 CONSTRAINTS := constraints.txt
 NATIVE := $(wildcard setup.py src/wirespeak/_native/*.c src/wirespeak/_native/*.h)
 

@@ -38,12 +38,23 @@ SMALL: dict[str, dict[str, Any]] = {
     "vote": {"members": ("forest", "xgboost")},
     "stack": {"members": ("forest", "xgboost")},
     "tuned": {"effort": 0.1, "mixed": 20},
+    "language": {
+        "width": 16,
+        "layers": 1,
+        "heads": 2,
+        "hidden": 32,
+        "epochs": 40,
+        "dropout": 0.0,
+        "rate": 0.01,
+    },
 }
-SLOW = {"lstm", "flaml", "mlp", "stack"}
+# In their own environment, or with a model that must be named: test_autogluon.py, test_spoken.py.
+APART = ("autogluon", "zero-shot", "few-shot")
+SLOW = {"lstm", "flaml", "mlp", "stack", "language"}
 SAVED = [
     pytest.param(name, marks=pytest.mark.slow if name in SLOW else [])
     for name in DETECTORS
-    if name != "autogluon"
+    if name not in APART
 ]
 
 
@@ -81,8 +92,8 @@ def fitted() -> Any:
 
 
 def small(name: str) -> Any:
-    if name == "lstm":
-        pytest.importorskip("torch", reason="the lstm detector needs wirespeak[train]")
+    if name in ("lstm", "language"):
+        pytest.importorskip("torch", reason=f"the {name} detector needs wirespeak[train]")
     return make(name, threads=1, **SMALL.get(name, {}))
 
 
@@ -125,7 +136,7 @@ class TestEveryDetector:
         card = json.loads((tmp_path / "card.json").read_text())
         assert {"kind", "columns", "labels", "options", "seed", "wirespeak"} <= card.keys()
         for path in (path for path in tmp_path.rglob("*") if path.is_file()):
-            assert path.suffix in (".json", ".npz", ".skops", ".txt", ".safetensors")
+            assert path.suffix in (".json", ".npz", ".skops", ".txt", ".safetensors", ".onnx", ".parquet")
             inside = zipfile.ZipFile(path).namelist() if zipfile.is_zipfile(path) else []
             assert not [member for member in inside if not member.endswith((".npy", ".json"))]
             assert not path.read_bytes().startswith(b"\x80")

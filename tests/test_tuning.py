@@ -316,13 +316,14 @@ def test_the_memory_table_says_what_fits_where() -> None:
 def test_it_learns_and_loads(
     models: dict[str, Path], tmp_path: Path, kind: str, method: tuning.Method
 ) -> None:
-    plan = Plan(steps=40, batch=8, rows=8, length=96, rate=1e-2 if method == "full" else 3e-2, keep=100)
+    plan = Plan(steps=80, batch=8, rows=8, length=96, rate=1e-2, keep=100)
     output = tmp_path / "tuned"
     facts = tune(
         examples(64), str(models[kind]), output, validation=examples(16, first=64), method=method, plan=plan, device="cpu"
     )  # fmt: skip
     (stage,) = facts["stages"]
-    assert stage["after"]["loss"] < 0.7 * stage["before"]["loss"]
+    # Beneath a frozen random head an adapter cannot do more.
+    assert stage["gained"]["loss"] > (4 if method == "full" else 0.4)
     names = {path.name for path in output.iterdir()}
     assert names >= {"tokenizer.json", "logs"} and "checkpoints" not in names
     assert not list(output.rglob("*.bin")) and not list(output.rglob("*.pt"))
@@ -465,7 +466,7 @@ from test_tuning import KILL_PLAN, examples
 from wirespeak.lm.tuning import tune
 tune(examples(40), sys.argv[1], Path(sys.argv[2]), method="lora", plan=KILL_PLAN, device="cpu", seed=3)
 """
-KILL_PLAN = Plan(steps=400, batch=8, rows=4, length=96, rate=1e-2, keep=10)
+KILL_PLAN = Plan(steps=150, batch=8, rows=4, length=96, rate=1e-2, keep=10)
 
 
 @slow
@@ -489,7 +490,7 @@ def test_kill_9_loses_at_most_one_interval_and_no_bit(models: dict[str, Path], t
     steps: list[int] = []
     told: dict[str, Any] = {"method": "lora", "plan": KILL_PLAN, "device": "cpu", "seed": 3}
     tune(examples(40), base, tmp_path / "killed", progress=lambda step, *_: steps.append(step), **told)
-    assert 30 < steps[0] <= 400
+    assert 30 < steps[0] <= 150
     tune(examples(40), base, tmp_path / "whole", **told)
     assert same(tmp_path / "killed", tmp_path / "whole")
 
@@ -512,22 +513,21 @@ def test_another_plan_does_not_take_up_a_run(models: dict[str, Path], tmp_path: 
 @slow
 def test_two_processes_learn_what_one_learns(models: dict[str, Path], tmp_path: Path) -> None:
     script = tmp_path / "both.py"
-    script.write_text(KILLED.format(tests=str(Path(__file__).parent)).replace("KILL_PLAN", "QUICK"))
+    text = KILLED.format(tests=str(Path(__file__).parent))
+    script.write_text(text.replace("KILL_PLAN", "QUICK").replace('method="lora"', 'method="full"'))
     done = subprocess.run(
         [
-            sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
+            sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
             str(script), str(models["phi"]), str(tmp_path / "two"),
         ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=200,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    model = tmp_path / "one"
-    tune(examples(40), str(models["phi"]), model, method="lora", plan=QUICK, device="cpu", seed=3)
-    one, two = tensors(model), tensors(tmp_path / "two")
-    assert one.keys() == two.keys()
-    # Dropout differs by process, so nearly: far closer than to where the adapter began.
-    distance = sum(float((one[name] - two[name]).norm() ** 2) for name in one) ** 0.5
-    assert distance < 0.5 * sum(float(part.norm() ** 2) for part in one.values()) ** 0.5
+    tune(examples(40), str(models["phi"]), tmp_path / "one", method="full", plan=QUICK, device="cpu", seed=3)
+    one, two, base = (tensors(folder) for folder in (tmp_path / "one", tmp_path / "two", models["phi"]))
+    for name in base:
+        # Sums in another order, through twelve updates: a thousandth of the way from the base.
+        assert (one[name] - two[name]).norm() <= 1e-3 * (one[name] - base[name]).norm() + 1e-6, name
 
 
 # --- adapters after training

@@ -33,13 +33,13 @@ def losses(keys: pl.Series, said: Mapping[str, pl.Series], labels: pl.Series | N
     for level, sentences in said.items():
         frame = pl.DataFrame({"key": keys, "said": sentences})
         merged = frame.group_by("said").agg(pl.len(), pl.col("key").n_unique().alias("rows"))
-        alike = merged.filter(pl.col("rows") > 1)["len"].sum() / max(1, len(keys))
+        alike = int(merged.filter(pl.col("rows") > 1)["len"].sum()) / max(1, len(keys))
         ceiling = _ceiling(sentences, labels)
         cost = None if whole is None or ceiling is None else whole - ceiling
         length = sentences.str.len_chars().mean()
         found.append(
             Loss(
-                level, len(keys), merged.height, float(alike), ceiling, cost,
+                level, len(keys), merged.height, alike, ceiling, cost,
                 float(length) if isinstance(length, (int, float)) else 0.0,
             )
         )  # fmt: skip
@@ -53,4 +53,5 @@ def _ceiling(keys: pl.Series, labels: pl.Series | None) -> float | None:
     counts = (
         pl.DataFrame({"key": keys, "label": labels}).drop_nulls("label").group_by("key", "label").len("n")
     )
-    return float(counts.group_by("key").agg(pl.col("n").max())["n"].sum() / counts["n"].sum())
+    best = counts.group_by("key").agg(pl.col("n").max())["n"].sum()
+    return int(best) / int(counts["n"].sum())

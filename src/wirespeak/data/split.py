@@ -113,7 +113,7 @@ def stages(
     rank = np.empty(len(rows), np.int64)
     rank[order] = np.concatenate([np.arange(count) for count in counts])
     chosen = {
-        _short(size): np.sort(rows[rank < _quotas(counts, size)[label]])
+        _short(size): np.sort(rows[rank < quotas(counts, size)[label]])
         for size in sorted(sizes)
         if size < len(rows)
     }
@@ -450,7 +450,7 @@ def _counted(dataset: Dataset, rows: Rows) -> dict[str, Any]:
     return {"rows": len(rows), "labels": {str(label): int(n) for label, n in sorted(counts.iter_rows())}}
 
 
-def _quotas(counts: Rows, size: int) -> Rows:
+def quotas(counts: Rows, size: int) -> Rows:
     """How many rows each label gives to a stage: equal, but for labels that have fewer; `size` in all."""
     level = np.zeros_like(counts)
     left, open_labels = size, list(np.argsort(counts, kind="stable"))

@@ -12,7 +12,7 @@ from wirespeak.data.dataset import Dataset
 from wirespeak.detect.drawer import DETECTORS, make
 from wirespeak.detect.spoken import Progress, Spoken, Worded
 from wirespeak.detect.tabular import TableDetector
-from wirespeak.errors import unknown_name
+from wirespeak.errors import OptionError, unknown_name
 from wirespeak.schema import LABELS, category
 from wirespeak.text.ask import ANSWERS
 
@@ -27,6 +27,7 @@ def learn(
     addresses: bool = False,
     seed: int = 0,
     work: Path | None = None,
+    before: Path | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> TableDetector:
@@ -34,7 +35,7 @@ def learn(
 
     detector: as `fitted` takes it. answer: what is told apart (`text.ask.ANSWERS`). addresses: show it who as well as what, which
     most detectors then learn by heart. options: of the detector. Where the dataset names attacks more finely
-    than its categories, the names are handed on, for inner folds that leave some out. work, progress: see `fitted`.
+    than its categories, the names are handed on, for inner folds that leave some out. work, before, progress: see `fitted`.
     """
     if answer not in ANSWERS:
         raise unknown_name("answer", answer, ANSWERS)
@@ -49,6 +50,7 @@ def learn(
         dataset.names if finer else None,
         of=dataset,
         work=work,
+        before=before,
         progress=progress,
         seed=seed,
         **options,
@@ -88,6 +90,7 @@ def fitted(
     *,
     of: Dataset | None = None,
     work: Path | None = None,
+    before: Path | None = None,
     progress: Progress | None = None,
     seed: int = 0,
     **options: Any,
@@ -97,7 +100,7 @@ def fitted(
     detector: `forest`, or with a way after a plus: `forest+weights` (a row weighs the less the more rows its label
     has), `forest+over`, `forest+under` and `forest+smote` (see `data.balance.evened`). names: a finer label of each
     row. of: the dataset they are of, which tells a language model what its columns mean. work: a folder for the state
-    of a training that may be cut off. progress: called with what is done and the share of it. options: of the detector.
+    of a training that may be cut off. before: a saved language model to go on with. progress: called with what is done and the share of it. options: of the detector.
     Raises OptionError for a name that is none.
     """
     kind, way = kind_and_way(detector)
@@ -110,5 +113,7 @@ def fitted(
     if isinstance(made, Worded) and of is not None:
         made.fields, made.source = of.fields, of.name
     if isinstance(made, Spoken):
-        made.work, made.progress = work, progress
+        made.work, made.before, made.progress = work, before, progress
+    elif before is not None:
+        raise OptionError(f"{kind} learns from the start: only a language model can be continued.")
     return made.fit(features, labels.to_list(), seed=seed, names=None if names is None else names.to_list())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from wirespeak.contracts import LanguageModel
 from wirespeak.data.dataset import Field
+from wirespeak.data.split import STAGES, quotas
 from wirespeak.data.wording import Wording, worded
 from wirespeak.detect.language import fit_temperature, softmax
+from wirespeak.detect.memory import Memory, forgetting
 from wirespeak.detect.priors import Prior
 from wirespeak.detect.table import duplicate_groups
 from wirespeak.detect.tabular import Chances, Codes, TableDetector
-from wirespeak.errors import unknown_name
+from wirespeak.errors import OptionError, unknown_name
 from wirespeak.text import Example, Question, sentences
 from wirespeak.text.ask import FORMATS
 
@@ -38,6 +40,12 @@ ORDINARY = ("normal", "benign", "benigntraffic")
 _SPARED, _MOST_SPARED = 20, 5_000
 _MODEL = "model"
 _CARD = {"name": "table"}
+# The small decoder makes this many passes over its rows, and this many steps at the least.
+_EPOCHS, _STEPS = 10, 200
+# So many of the rows that train nothing measure an open model while it is tuned.
+_HELD = 400
+# What cannot change when a model goes on learning.
+_KEPT = ("base", "method", "level", "format", "width", "layers", "heads", "hidden", "first")
 
 
 @dataclass(kw_only=True)
@@ -95,29 +103,46 @@ class Spoken(Worded):
     """A language model that learnt the rows: a small decoder from scratch, or `base` tuned by `method`.
 
     base: hub name or folder of an open model, "" for none. method: full, lora or qlora. epochs: passes over the
-    distinct rows. width, layers, hidden, rate, dropout: of the small decoder. tau: the power of a label's share that
-    its probability is divided by (logit adjustment; Menon et al. 2021). first: ask for attack or normal first, and
-    then for the label among attacks.
+    distinct rows; 0 leaves it to the model. tau: the power of a label's share that its probability is divided by (logit
+    adjustment; Menon et al. 2021). first: ask for attack or normal first, and then for the label among attacks.
+    stages: learn from 10k, 30k, ... all rows in turn, each stage from where the one before it ended.
+
+    Of the small decoder: width, layers, heads, hidden, dropout; rate; batch (rows); precision of what is saved.
+    Of an open model: rank, alpha of the adapter (0: the base's own), length in tokens, packing, keep (updates between
+    checkpoints), patience (of them without a gain before it stops; 0: never).
+
+    before: the folder of a saved one to go on with, set before `fit`; what it learnt is learnt again beside the new
+    rows, and what it forgot is measured. work: a folder for the state of a training that may be cut off.
     """
 
     base: str = ""
     method: str = "lora"
-    epochs: float = 12.0
+    epochs: float = 0.0
     width: int = 128
     layers: int = 3
     heads: int = 4
     hidden: int = 256
-    rate: float = 1e-3
-    batch: int = 64
     dropout: float = 0.1
-    tau: float = 0.3
-    first: bool = False
+    rate: float = 0.0
+    batch: int = 64
     precision: str = "int8"
+    rank: int = 0
+    alpha: int = 0
+    length: int = 1024
+    packing: bool = False
+    keep: int = 500
+    patience: int = 0
+    tau: float = 0.15
+    first: bool = False
+    stages: bool = False
     name: str = field(default="language", init=False)
-    prior: Prior = field(default_factory=lambda: Prior(()), init=False, repr=False)
-    facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    before: Path | None = field(default=None, init=False, repr=False)
     work: Path | None = field(default=None, init=False, repr=False)
     progress: Progress | None = field(default=None, init=False, repr=False)
+    prior: Prior = field(default_factory=lambda: Prior(()), init=False, repr=False)
+    memory: Memory = field(default_factory=Memory, init=False, repr=False)
+    facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _earlier: Spoken | None = field(default=None, init=False, repr=False)
     _place: Any = field(default=None, init=False, repr=False)
 
     @property
@@ -130,22 +155,67 @@ class Spoken(Worded):
         """Our own few words for the small decoder, a conversation for open models."""
         return self.format or ("chat" if self.base else "prompt-completion")
 
+    def _begin(self, flows: pl.DataFrame, labels: Sequence[str], seed: int) -> Codes:
+        codes = super()._begin(flows, labels, seed)
+        if self.before is None:
+            return codes
+        earlier = self._earlier = type(self).load(self.before, device=self.device)
+        earlier.encoding.check(flows)
+        own = {name for name in _KEPT if getattr(self, name) != getattr(earlier, name)}
+        if own:
+            raise OptionError(
+                f"{self.before} was made with another {', '.join(sorted(own))}. Leave that out to go on with it."
+            )
+        said = np.asarray(self.labels)[codes]
+        self.labels = (*earlier.labels, *(label for label in self.labels if label not in earlier.labels))
+        return np.array([self.labels.index(label) for label in said], np.int64)
+
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: NDArray[np.str_]) -> None:
-        self._learn_words(flows)
+        if self._earlier is None:
+            self._learn_words(flows)
+        else:
+            self.said, self.memory = self._earlier.said, self._earlier.memory
         learn, spared = _spared(duplicate_groups(flows), self.seed)
+        said = self.sentences(flows)
+        pairs = distinct(said[learn], codes[learn])
+        weight = self.weights(codes)[learn][pairs["row"].to_numpy()] * pairs["weight"].to_numpy()
+        pairs = self._labelled(pairs.with_columns(weight=weight))
+        held = self._labelled(distinct(said[spared], codes[spared]))
         counts = np.bincount(codes[learn], minlength=len(self.labels)).astype(np.float64)
+        for label, count in self.memory.rows["label"].value_counts().rows():
+            counts[self.labels.index(label)] += count
         self.prior = Prior(tuple((counts / counts.sum()).tolist()), tau=self.tau)
-        rows = distinct(self.sentences(flows[learn]), codes[learn])
-        weight = self.weights(codes)[learn][rows["row"].to_numpy()] * rows["weight"].to_numpy()
         self._place = tempfile.TemporaryDirectory(prefix="wirespeak-")
         folder = Path(self._place.name) / _MODEL
-        train = self._train_small if not self.base else self._tune
-        self.facts = train(rows["sentence"], rows["code"].to_numpy(), weight, folder)
+        self.facts = (self._tune if self.base else self._train_small)(pairs, held, folder)
         self._load(folder)
-        if len(spared) and len(np.unique(codes[spared])) > 1:
-            logs = np.log(self._chances(flows[spared])).astype(np.float32)
-            found = fit_temperature(logs, codes[spared], np.ones(len(spared)))
-            self.temperature = min(max(found, 0.25), 4.0)
+        self._calibrate(held)
+        self._remember(pairs, held)
+
+    def _labelled(self, pairs: pl.DataFrame) -> pl.DataFrame:
+        return pairs.with_columns(
+            label=pl.Series([self.labels[code] for code in pairs["code"]], dtype=pl.String)
+        )
+
+    def _calibrate(self, held: pl.DataFrame) -> None:
+        """The temperature that suits rows that trained nothing."""
+        codes = held["code"].to_numpy()
+        if len(np.unique(codes)) > 1:
+            logs = np.log(self.prior.correct(self._asked(held["sentence"]))).astype(np.float32)
+            self.temperature = min(max(fit_temperature(logs, codes, held["weight"].to_numpy()), 0.25), 4.0)
+
+    def _remember(self, pairs: pl.DataFrame, held: pl.DataFrame) -> None:
+        """Measure what was forgotten of each earlier dataset, and keep what this one is to be remembered by."""
+        if self._earlier is not None:
+            earlier, self._earlier = self._earlier, None
+            self.facts["forgetting"] = forgetting(
+                self.memory.scores(earlier.named), self.memory.scores(self.named)
+            )
+        self.memory = self.memory.with_more(self.source or "table", pairs, held, seed=self.seed)
+
+    def named(self, said: pl.Series) -> list[str]:
+        """The likeliest label of each sentence."""
+        return [self.labels[code] for code in self.prior.correct(self._asked(said)).argmax(axis=1)]
 
     def _chances(self, flows: pl.DataFrame) -> Chances:
         said = self.sentences(flows)
@@ -159,7 +229,7 @@ class Spoken(Worded):
         if not self.first:
             return whole
         ordinary = self.ordinary
-        attack = self._scored(said, Question(("attack", "normal"), self.chosen_format, "binary"))[:, :1]
+        attack = self._scored(said, self._binary)[:, :1]
         whole[:, ordinary] = 0.0
         whole *= attack / np.maximum(whole.sum(axis=1, keepdims=True), 1e-12)
         whole[:, ordinary] = 1.0 - attack[:, 0]
@@ -178,69 +248,117 @@ class Spoken(Worded):
             raise unknown_name("label of ordinary traffic", "normal", self.labels)
         return found[0]
 
-    def _examples(self, said: pl.Series, codes: Codes, weights: NDArray[np.float64]) -> list[Example]:
-        question = self.question
-        answers = [question.written(label) for label in self.labels]
+    @property
+    def _binary(self) -> Question:
+        return Question(("attack", "normal"), self.chosen_format, "binary")
+
+    def _examples(self, pairs: pl.DataFrame) -> list[Example]:
+        """What is learnt from pairs of sentence and label."""
+        question, rows = self.question, pairs.select("sentence", "label", "weight").rows()
         found = [
-            Example(question.prompt(sentence), answers[code], weight)
-            for sentence, code, weight in zip(said, codes.tolist(), weights.tolist(), strict=True)
+            Example(question.prompt(said), question.written(label), weight) for said, label, weight in rows
         ]
         if self.first:
-            binary = Question(("attack", "normal"), self.chosen_format, "binary")
-            two = [
-                binary.written("normal" if place == self.ordinary else "attack")
-                for place in range(len(self.labels))
-            ]
+            binary, ordinary = self._binary, self.labels[self.ordinary]
             found += [
-                Example(binary.prompt(sentence), two[code], weight)
-                for sentence, code, weight in zip(said, codes.tolist(), weights.tolist(), strict=True)
+                Example(
+                    binary.prompt(said), binary.written("normal" if label == ordinary else "attack"), weight
+                )
+                for said, label, weight in rows
             ]
         return found
 
-    def _train_small(
-        self, said: pl.Series, codes: Codes, weights: NDArray[np.float64], folder: Path
-    ) -> dict[str, Any]:
+    def _turns(self, pairs: pl.DataFrame) -> dict[str, NDArray[np.int64]]:
+        """Numbers of the pairs that each stage learns from, every stage within the next; one stage unless asked."""
+        everything = {"all": np.arange(len(pairs))}
+        if not self.stages:
+            return everything
+        codes = pairs["code"].to_numpy()
+        counts = np.bincount(codes)
+        order = np.lexsort((np.random.default_rng(self.seed).random(len(codes)), codes))
+        rank = np.empty(len(codes), np.int64)
+        rank[order] = np.concatenate([np.arange(count) for count in counts])
+        smaller = {
+            f"{size // 1000}k": np.flatnonzero(rank < quotas(counts, size)[codes])
+            for size in STAGES
+            if size < len(codes)
+        }
+        return smaller | everything
+
+    def _train_small(self, pairs: pl.DataFrame, held: pl.DataFrame, folder: Path) -> dict[str, Any]:
         from wirespeak.detect.saved import write_card
         from wirespeak.lm.export import export_onnx
-        from wirespeak.lm.tokenizer import word_tokenizer
+
+        checkpoint = folder / "checkpoint"
+        earlier = self.before / _MODEL / "checkpoint" if self.before else None
+        tokenizer = self._tokenizer(pairs, earlier)
+        tokenizer.save(str(_made(folder) / "tokenizer.json"))
+        write_card(folder, _CARD)
+        told: list[dict[str, Any]] = []
+        facts: dict[str, Any] = {}
+        for number, (name, rows) in enumerate(self._turns(pairs).items()):
+            facts = self._stage(pairs[rows], tokenizer, checkpoint, number, checkpoint if number else earlier)
+            export_onnx(checkpoint, folder / "model.onnx", precision=self.precision)  # type: ignore[arg-type]
+            if self.stages:
+                self._load(folder)
+                score = Memory(held=_as_held(held)).scores(self.named)
+                told.append(
+                    {"name": name, "examples": len(rows), "macro_f1": next(iter(score.values()), None)}
+                )
+        return {**facts, "stages": told} if told else facts
+
+    def _stage(
+        self, pairs: pl.DataFrame, tokenizer: Any, checkpoint: Path, number: int, begin: Path | None
+    ) -> dict[str, Any]:
+        """Train the small decoder on these pairs and, where it goes on, on what it is to remember."""
         from wirespeak.lm.training import Schedule, Shape, Task, train_decoder
 
-        examples = self._examples(said, codes, weights)
-        counts = said.str.split(" ").explode().rename("word").value_counts().rows()
-        answers = sorted({example.answer for example in examples})
-        tokenizer = word_tokenizer(dict(counts), answers=answers, words=("judge", " label", " binary"))
-        length = (
-            np.mean(
-                [len(one.ids) for one in tokenizer.encode_batch_fast([e.prompt for e in examples[:2000]])]
-            )
-            + 2
-        )
-        tokens = round(self.batch * length)
-        steps = max(200, round(self.epochs * len(examples) * length / tokens))
+        examples, again = self._examples(pairs), self._examples(self.memory.rows)
+        some = [str(example.prompt) for example in examples[:2000]]
+        length = float(np.mean([len(one.ids) for one in tokenizer.encode_batch_fast(some)])) + 2
+        steps = max(_STEPS, round((self.epochs or _EPOCHS) * len(examples) / self.batch))
         schedule = Schedule(
-            steps=steps, tokens=tokens, rate=self.rate, warmup=min(200, steps // 10), keep=max(200, steps // 20),
-            dropout=self.dropout, mean=0.999,
+            steps=steps, tokens=round(self.batch * length), rate=self.rate or 1e-3, warmup=min(200, steps // 10),
+            keep=max(100, steps // 20), dropout=self.dropout, mean=0.999,
         )  # fmt: skip
-        checkpoint = folder / "checkpoint"
-        facts = train_decoder(
-            [Task("judge", examples, 1.0)], tokenizer, checkpoint,
-            shape=Shape(self.width, self.layers, self.heads, self.hidden), schedule=schedule, seed=self.seed,
-            threads=self.cores, device=self.device, states=self.work, progress=self._told,
+        tasks = [Task("judge", examples, 0.5 if again else 1.0)] + (
+            [Task("again", again, 0.5)] if again else []
+        )
+        return train_decoder(
+            tasks, tokenizer, checkpoint, shape=Shape(self.width, self.layers, self.heads, self.hidden),
+            schedule=schedule, seed=self.seed, threads=self.cores, device=self.device,
+            states=self.work / f"stage-{number}" if self.work else None, begin=begin, progress=self._told,
         )  # fmt: skip
-        export_onnx(checkpoint, folder / "model.onnx", precision=self.precision)  # type: ignore[arg-type]
-        tokenizer.save(str(folder / "tokenizer.json"))
-        write_card(folder, _CARD)
-        return facts
 
-    def _tune(
-        self, said: pl.Series, codes: Codes, weights: NDArray[np.float64], folder: Path
-    ) -> dict[str, Any]:
+    def _tokenizer(self, pairs: pl.DataFrame, earlier: Path | None) -> Any:
+        from tokenizers import Tokenizer
+
+        from wirespeak.lm.tokenizer import word_tokenizer
+
+        counts = dict(pairs["sentence"].str.split(" ").explode().rename("word").value_counts().rows())
+        answers = self.question.answers() + (self._binary.answers() if self.first else [])
+        known = Tokenizer.from_file(str(earlier / "tokenizer.json")) if earlier else None
+        return word_tokenizer(counts, answers=answers, words=("judge", " label", " binary"), known=known)
+
+    def _tune(self, pairs: pl.DataFrame, held: pl.DataFrame, folder: Path) -> dict[str, Any]:
         from wirespeak.lm.tuning import Plan, tune
 
-        return tune(
-            self._examples(said, codes, weights), self.base, self.work or folder, method=self.method,  # type: ignore[arg-type]
-            plan=Plan(epochs=self.epochs), device=self.device, seed=self.seed, progress=self._told,
+        turns = self._turns(pairs)
+        plan = Plan(
+            epochs=self.epochs or 1.0, rate=self.rate or None, length=self.length, rank=self.rank or None,
+            alpha=self.alpha or None, packing=self.packing, keep=self.keep, patience=self.patience,
+            stages={name: rows.tolist() for name, rows in turns.items()} if self.stages else {},
         )  # fmt: skip
+        place = self.work or folder
+        base = str(self.before / _MODEL) if self.before else self.base
+        facts = tune(
+            self._examples(pairs) + self._examples(self.memory.rows), base, place, method=self.method,  # type: ignore[arg-type]
+            validation=self._examples(held[:_HELD]), plan=plan, device=self.device, seed=self.seed,
+            progress=self._told,
+        )  # fmt: skip
+        if place != folder:
+            shutil.copytree(place, folder)
+        return facts
 
     def _told(self, step: int, steps: int, loss: float) -> None:
         if self.progress:
@@ -254,14 +372,14 @@ class Spoken(Worded):
     def _write(self, folder: Path) -> None:
         assert self._place is not None
         shutil.copytree(Path(self._place.name) / _MODEL, folder / _MODEL, dirs_exist_ok=True)
+        self.memory.write(folder)
 
     def _read(self, folder: Path) -> None:
         self._load(folder / _MODEL)
+        self.memory = Memory.read(folder)
 
     def _kept(self) -> dict[str, Any]:
-        return {
-            **super()._kept(), "training": self.facts, "shares": list(self.prior.shares),
-        }  # fmt: skip
+        return {**super()._kept(), "training": self.facts, "shares": list(self.prior.shares)}
 
     def _restore(self, card: dict[str, Any]) -> None:
         super()._restore(card)
@@ -289,3 +407,12 @@ def _spared(groups: NDArray[np.int64], seed: int) -> tuple[Codes, Codes]:
     apart = turn % _SPARED == 0
     spared = np.flatnonzero(apart)[:_MOST_SPARED]
     return np.setdiff1d(np.arange(len(groups)), spared), spared
+
+
+def _as_held(pairs: pl.DataFrame) -> pl.DataFrame:
+    return pairs.with_columns(origin=pl.lit("held out"))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

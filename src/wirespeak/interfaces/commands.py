@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -25,10 +25,12 @@ from wirespeak.interfaces.options import (
     Model,
     Seed,
     Truth,
+    options_of,
     output_option,
 )
 from wirespeak.interfaces.output import Outcome, Run, as_json, complete, folder, one_file
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.interfaces.serving import serve
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -355,6 +357,23 @@ def train(
     epochs: Annotated[
         float | None, Option("--epochs", metavar="N", help="Passes over the rows of a dataset.", min=0.001)
     ] = None,
+    stages: Annotated[
+        bool, Option("--stages", help="Learn from 10k, 30k, ... all rows in turn, and say what each gained.")
+    ] = False,
+    set: Annotated[
+        list[str] | None,
+        Option("--set", metavar="NAME=VALUE", help="Any other option of the detector (again for more)."),
+    ] = None,
+    grid: Annotated[
+        Path | None,
+        Option("--grid", metavar="FILE.toml", help="Values of options to choose from, on inner folds."),
+    ] = None,
+    before: Annotated[
+        Path | None,
+        Option(
+            "--continue", metavar="DIR", help="Go on with a model that 'train' made, and replay what it knew."
+        ),
+    ] = None,
     addresses: labelled.Addresses = False,
     map: labelled.Map = None,
     on_bad_row: labelled.OnBadRow = labelled.BadRow.fail,
@@ -378,20 +397,23 @@ def train(
     """
     from wirespeak.interfaces.recorded import are_recordings
 
-    asked: dict[str, str | float | None] = {
+    asked: dict[str, Any] = {
         "base": base,
         "method": method if base else None,
         "level": level,
         "format": format,
     }
     asked |= {"epochs": epochs, "device": device if device != Device.auto else None}
+    asked |= {"stages": stages or None, **options_of(set or ())}
     chosen = {
-        name: value if isinstance(value, float) else str(value) for name, value in asked.items() if value
+        name: str(value) if isinstance(value, str) else value
+        for name, value in asked.items()
+        if value is not None
     }
-    if detector != "language" or base or not are_recordings(inputs):
+    if detector != "language" or base or before or grid or not are_recordings(inputs):
         return labelled.train_detector(
             inputs, output, detector=detector, answer="binary" if binary else answer.value, addresses=addresses,
-            map=map, on_bad_row=on_bad_row, seed=seed, chosen=chosen, progress=progress,
+            map=map, on_bad_row=on_bad_row, seed=seed, chosen=chosen, grid=grid, before=before, progress=progress,
         )  # fmt: skip
     from wirespeak.interfaces.recipe import Recipe, make_model
     from wirespeak.lm.training import Schedule
@@ -538,5 +560,6 @@ VERBS = (
     Verb("data describe", labelled.describe_dataset, "wirespeak data describe nsl-kdd"),
     Verb("data check", labelled.check_dataset, "wirespeak data check KDDTrain+.txt"),
     Verb("data fetch", labelled.fetch_dataset, "wirespeak data fetch nsl-kdd -o downloads"),
+    Verb("serve", serve, "wirespeak serve --openai --port 8080"),
     Verb("bench", bench, "wirespeak bench -o bench/results"),
 )

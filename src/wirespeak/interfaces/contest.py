@@ -33,11 +33,16 @@ from wirespeak.evaluate.judge import Judgement, judge
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.told import Chances, Told
 
-APART = ("autogluon", "language")
-"""Detectors that are never among `all`: they pin others' versions, or learn for the better part of an hour."""
+APART = ("autogluon", "language", "zero-shot", "few-shot")
+"""Detectors that are never among `all`: they pin others' versions, learn for the better part of an hour, or need a
+model that is named."""
 
 READY = ("language", "suricata")
-"""Detectors that learn nothing here: a trained language model, and rules. They judge flows as we measure them."""
+"""Detectors that learn nothing from recordings: a trained language model, and rules. They judge flows as we measure
+them."""
+
+SPOKEN = ("language", "zero-shot", "few-shot")
+"""Detectors that start from the language model that is named, where one is."""
 
 _CALIBRATION = 10  # one group of equal normal training rows in ten sets the threshold and trains nothing
 
@@ -116,11 +121,13 @@ def contest(
         progress(f"{name} on {len(honest)} folds of {task.dataset.title}", number / len(detectors))
         chosen = (options or {}).get(name, {})
         try:
-            told = _told(task, name, honest, chosen, seed, keep)
+            told = _told(task, name, honest, chosen, seed, keep, progress)
             beside = None
             if protocol != "random":
                 once = replace(task, test=None, ready=task.ready if task.test is None else {})
-                beside = _judge(once, _told(once, name, careless, chosen, seed, keep), None, ordinary, seed)
+                beside = _judge(
+                    once, _told(once, name, careless, chosen, seed, keep, progress), None, ordinary, seed
+                )
         except WirespeakError as error:
             absent[name] = str(error)
             continue
@@ -176,25 +183,40 @@ def searching() -> list[str]:
 
 
 def _told(
-    task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int, keep: Path | None
+    task: Task,
+    name: str,
+    split: Sequence[Fold],
+    options: Mapping[str, Any],
+    seed: int,
+    keep: Path | None,
+    progress: Say = quiet,
 ) -> Told:
     """What was kept of this detector, or what it says now."""
     if keep is None:
-        return _run(task, name, split, options, seed)
+        return _run(task, name, split, options, seed, progress)
     asked = [task.identity, name, [fold.name for fold in split], dict(options), seed, __version__]
-    if name in READY:
+    if _is_ready(task, name):
         asked += [task.model, str(task.rules)]
+    if base := _base(task, name):
+        asked += [base]
     key, path = json.dumps(asked), keep / f"{name}-{split[0].name.rpartition('-')[0] or split[0].name}.npz"
     found = Told.load(path, key)
     if found is None:
-        found = _run(task, name, split, options, seed)
+        found = _run(task, name, split, options, seed, progress)
         found.save(path, key)
     return found
 
 
-def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any], seed: int) -> Told:
+def _run(
+    task: Task,
+    name: str,
+    split: Sequence[Fold],
+    options: Mapping[str, Any],
+    seed: int,
+    progress: Say = quiet,
+) -> Told:
     """Fit and ask one detector, fold by fold."""
-    if name in READY:
+    if _is_ready(task, name):
         return _ready(task, name).told(task, split, seed)
     features, answers, names = task.features(), task.answers(), task.dataset.names
     asked, of = task.features(True), task.rows(True).names
@@ -203,7 +225,10 @@ def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any
     for fold in split:
         train, spared = _spared(task.dataset, _in_order(task.dataset, fold.train, seed), seed)
         with measured() as cost:
-            detector = fitted(name, features[train], answers[train], names[train], seed=seed, **options)
+            detector = fitted(
+                name, features[train], answers[train], names[train], of=task.dataset, seed=seed,
+                progress=progress, **_base(task, name), **options,
+            )  # fmt: skip
         told.fit = _and(told.fit, cost)
         with measured() as cost:
             chances = detector.predict(asked[fold.test])
@@ -215,6 +240,16 @@ def _run(task: Task, name: str, split: Sequence[Fold], options: Mapping[str, Any
     told.labels = sorted({label for labels, _ in said for label in labels})
     told.chances = [_aligned(chances, labels, told.labels) for labels, chances in said]
     return told
+
+
+def _is_ready(task: Task, name: str) -> bool:
+    """Whether the detector is asked as it is: on the rows of other datasets, `language` learns."""
+    return name in READY and (name != "language" or task.dataset.name == "recording")
+
+
+def _base(task: Task, name: str) -> dict[str, Any]:
+    """The model that a language model's detector starts from, where one was named."""
+    return {"base": task.model} if task.model and name.partition("+")[0] in SPOKEN else {}
 
 
 @dataclass(frozen=True)

@@ -416,32 +416,43 @@ def train_detector(
     on_bad_row: BadRow,
     seed: int,
     chosen: dict[str, Any],
+    grid: Path | None,
+    before: Path | None,
     progress: Say,
 ) -> Outcome:
     """What `train` does with a labelled dataset: fit one detector to every row and save it.
 
-    chosen: options of the detector. The state of a long training lies beside `output`, in a folder that ends in
+    chosen: options of the detector. grid: a file of values to choose more of them from, on inner folds. before: a saved
+    model to go on with. The state of a long training lies beside `output`, in a folder that ends in
     `.training`, until all is done: the same command goes on from there.
     """
+    from wirespeak.detect.grid import choose, read_grid
     from wirespeak.detect.learn import learn
     from wirespeak.detect.saved import read_card, write_card
     from wirespeak.interfaces.rows import canonical_names
 
     options = {
         "files": files, "output": output, "detector": detector, "answer": answer,
-        "addresses": addresses or None, "map": map, "on_bad_row": on_bad_row, "seed": seed, **chosen,
+        "addresses": addresses or None, "map": map, "on_bad_row": on_bad_row, "seed": seed, "grid": grid,
+        "continue": before, **chosen,
     }  # fmt: skip
-    run = Run("train", options, [*parts(files), *([map] if map else [])], seed)
+    run = Run("train", options, [*parts(files), *(one for one in (map, grid, before) if one)], seed)
     work = output.with_name(f"{output.name}.training")
     with folder(output, run) as hidden:
         dataset = read(run, files, None, map, on_bad_row, progress)
+        tried: list[dict[str, Any]] = []
+        if grid:
+            best, tried = choose(dataset, detector, answer, read_grid(grid), addresses=addresses, seed=seed,
+                                 progress=progress, **chosen)  # fmt: skip
+            chosen = {**chosen, **best}
         progress(f"fitting {detector} to {len(dataset):,} rows")
         fitted = learn(
             dataset, detector=detector, answer=answer, addresses=addresses, seed=seed, work=work,  # type: ignore[arg-type]
-            progress=progress, **chosen,
+            before=before, progress=progress, **chosen,
         )  # fmt: skip
         fitted.save(hidden)
-        known = {"dataset": dataset.name, "answer": answer, "canonical": canonical_names(dataset, answer)}
+        known: dict[str, Any] = {"grid": tried} if tried else {}
+        known |= {"dataset": dataset.name, "answer": answer, "canonical": canonical_names(dataset, answer)}
         known["trained_as"] = detector
         write_card(hidden, read_card(hidden) | known)
         if map:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Argument, Option
+
+from wirespeak.errors import OptionError
 
 Captures = Annotated[
     list[Path], Argument(metavar="IN...", help="Captures (pcap, pcapng) or flow tables.", show_default=False)
@@ -21,7 +25,11 @@ Folder = Annotated[Path, output_option("DIR", "Folder for the results.")]
 Seed = Annotated[int, Option("--seed", metavar="N", help="Same input, options and seed: same bytes.")]
 Model = Annotated[
     str | None,
-    Option("--model", metavar="DIR_OR_HUB_NAME", help="Language model; by default the one in the box."),
+    Option(
+        "--model",
+        metavar="DIR|HUB_NAME|URL",
+        help="Language model: a folder, a hub name or http://HOST:PORT/v1#MODEL; by default the one in the box.",
+    ),
 ]
 Truth = Annotated[
     Path | None, Option("--truth", metavar="CSV", help="What really happened (truth.csv of a recording).")
@@ -30,3 +38,23 @@ Idle = Annotated[float, Option("--idle", metavar="S", help="A flow ends after th
 Active = Annotated[
     float, Option("--active", metavar="S", help="A longer flow is reported every so many seconds.")
 ]
+
+
+def options_of(given: Iterable[str]) -> dict[str, Any]:
+    """Options of a detector from texts such as `rate=0.001`; a value that is no number or truth value is text.
+
+    Raises OptionError for a text without a name and a value.
+
+    >>> options_of(["rate=0.001", "pick=nearest"])
+    {'rate': 0.001, 'pick': 'nearest'}
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        name, sign, value = text.partition("=")
+        if not (name and sign and value):
+            raise OptionError(f"--set {text}: expected NAME=VALUE, such as rate=0.001.")
+        try:
+            found[name.replace("-", "_")] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name.replace("-", "_")] = value
+    return found

@@ -8,20 +8,26 @@ from wirespeak.contracts import LanguageModel
 from wirespeak.errors import ModelError
 
 IN_THE_BOX = Path(__file__).parent.parent / "pretrained"
+# What transformers or PEFT load a folder by.
+_LOADED = ("config.json", "adapter_config.json")
 
 
 def load_model(name: str | None = None, *, device: str = "auto", threads: int | None = None) -> LanguageModel:
-    """The model in the box (no name), an exported model's folder, or anything transformers loads.
+    """The model in the box (no name), an exported model's folder, anything transformers loads, or a server's address.
 
-    Raises ModelError, naming what to do, when nothing by that name can be loaded.
+    A folder that `tune` wrote may hold an adapter; the base it names is loaded with it. Raises ModelError, naming what
+    to do, when nothing by that name can be loaded.
     """
+    from wirespeak.lm.endpoint import EndpointLanguageModel, is_endpoint
     from wirespeak.lm.onnx import OnnxLanguageModel
 
+    if name and is_endpoint(name):
+        return EndpointLanguageModel(name)
     folder = Path(name) if name else IN_THE_BOX
     if (folder / "model.onnx").is_file() or name is None:
         return OnnxLanguageModel(folder, threads=threads)
     is_here = folder.exists() or name.startswith(("/", "."))
-    if is_here and not (folder / "config.json").is_file():
+    if is_here and not any((folder / file).is_file() for file in _LOADED):
         raise ModelError(
             f"'{name}' is no model folder: it holds neither model.onnx nor config.json. Give a folder written by "
             "'wirespeak train', a hub name, or leave --model out."

@@ -57,15 +57,19 @@ def word_tokenizer(
     words: Sequence[str] = (),
     least: int = 2,
     whole: int = 100,
+    known: Tokenizer | None = None,
 ) -> Tokenizer:
     """A tokenizer for sentences of `text.compact`, which makes at most two tokens of any word of theirs.
 
     counts: how often each word of a sentence occurs in training. A category is one token where it occurs `least`
     times. A number is one token where it occurs `whole` times; else its code, sign, decade and first digit are one
     and its other digits the second. Anything else is the token UNKNOWN. words: further tokens, such as those around
-    a sentence. Matching is greedy, the longest piece first (as WordPiece; Wu et al. 2016).
+    a sentence. known: an earlier one, whose tokens keep their numbers. Matching is greedy, the longest piece first (as WordPiece; Wu et al. 2016).
     """
-    pieces = dict.fromkeys([PAD, END, UNKNOWN, *answers, *words])
+    before = sorted(known.get_vocab().items(), key=lambda item: item[1]) if known else []
+    pieces: dict[str, None] = dict.fromkeys(
+        [*(piece for piece, _ in before), PAD, END, UNKNOWN, *answers, *words]
+    )
     pieces |= dict.fromkeys(f".{digits}" for digits in [*(f"{n:02}" for n in range(100)), *"0123456789"])
     for word, count in sorted(counts.items()):
         number = _NUMBER.fullmatch(word)

@@ -106,7 +106,7 @@ def train_decoder(
 
     states: a folder for the state of the run, written every `schedule.keep` steps and removed at the end; a run of
     the same examples, shape, schedule and seed that was cut off goes on from there. begin: a checkpoint whose
-    weights to start from, made with the same tokenizer. progress is called with (step, steps, running loss). An
+    weights to start from, made with a tokenizer whose tokens are the first of this one's. progress is called with (step, steps, running loss). An
     example longer than CONTEXT tokens is set aside whole and counted, so that no answer is ever cut. Raises
     InputError when none of a task fits, ModelError for a device that is not there.
     """
@@ -117,7 +117,9 @@ def train_decoder(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     place = chosen_device(device)
-    model = (untrained(tokenizer, shape) if begin is None else _begun(begin)).to(place)
+    model = (untrained(tokenizer, shape) if begin is None else _begun(begin, tokenizer.get_vocab_size())).to(
+        place
+    )
     model.train()
     hooks = _drop(model, schedule.dropout)
     groups = [_Encoded(task, tokenizer) for task in tasks if len(task.examples)]
@@ -212,10 +214,14 @@ def _drop(model: Any, share: float) -> list[Any]:
     ]
 
 
-def _begun(folder: Path) -> Any:
+def _begun(folder: Path, tokens: int) -> Any:
+    """The decoder in `folder`, with rows for the tokens that came since behind those it knows."""
     from transformers import LlamaForCausalLM
 
-    return LlamaForCausalLM.from_pretrained(folder)
+    model = LlamaForCausalLM.from_pretrained(folder)
+    if tokens > model.config.vocab_size:
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+    return model
 
 
 def _identity(

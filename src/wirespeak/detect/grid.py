@@ -1,0 +1,96 @@
+"""Hyper-parameters chosen on inner folds of the training rows: a grid file lists what to try of each option."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from wirespeak.data.dataset import Dataset
+from wirespeak.detect.learn import answers_of, fitted
+from wirespeak.detect.priors import inner_folds, quality
+from wirespeak.detect.table import duplicate_groups
+from wirespeak.errors import InputError, OptionError
+
+FOLDS = 3
+_MOST = 64
+
+
+def read_grid(path: Path) -> dict[str, list[Any]]:
+    """The values to try by option, from lines like `rate = [0.0005, 0.001]`. Raises InputError."""
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(
+            f"{path}: cannot be read as a grid ({error}). Write lines such as 'rate = [0.0005, 0.001]'."
+        ) from error
+    grid = {name: values if isinstance(values, list) else [values] for name, values in found.items()}
+    empty = [name for name, values in grid.items() if not values or isinstance(values[0], dict | list)]
+    if empty or not grid:
+        raise InputError(
+            f"{path}: {empty[0] if empty else 'the file'} lists no values to try. Write lines such as 'rate = [0.0005, 0.001]'."
+        )
+    return grid
+
+
+def combinations(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Every combination of the values. Raises OptionError for more than can be tried.
+
+    >>> combinations({"epochs": [2, 4], "rate": [0.001]})
+    [{'epochs': 2, 'rate': 0.001}, {'epochs': 4, 'rate': 0.001}]
+    """
+    size = int(np.prod([len(values) for values in grid.values()]))
+    if size > _MOST:
+        raise OptionError(
+            f"the grid has {size} combinations, and {_MOST} is the most that is tried. List fewer values."
+        )
+    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def choose(
+    dataset: Dataset,
+    detector: str,
+    answer: str,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    addresses: bool = False,
+    seed: int = 0,
+    progress: Callable[[str, float], None] | None = None,
+    **options: Any,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The combination that does best on inner folds of the dataset, and the score of each.
+
+    Equal rows never stand on both sides; where labels have finer names, each fold leaves some out of its learning. The
+    score is the mean over folds of macro-F1 and accuracy (`priors.quality`). options: of the detector, the same for
+    all. Raises OptionError for an option that it has not.
+    """
+    features, labels = (
+        dataset.table.select(dataset.features(addresses=addresses)),
+        answers_of(dataset, answer),
+    )
+    known = sorted(labels.unique())
+    codes = labels.replace_strict(known, list(range(len(known))), return_dtype=pl.Int64).to_numpy()
+    fine = dataset.names.to_numpy().astype(str)
+    split = list(inner_folds(codes, fine, duplicate_groups(features), None, count=FOLDS, seed=seed))
+    tried: list[dict[str, Any]] = []
+    every = combinations(grid)
+    for number, values in enumerate(every):
+        scores = []
+        for turn, (learn, judged) in enumerate(split):
+            if progress:
+                progress(f"trying {values}", (number * FOLDS + turn) / (len(every) * FOLDS))
+            made = fitted(
+                detector, features[learn], labels[learn], dataset.names[learn], of=dataset, seed=seed,
+                **(options | values),
+            )  # fmt: skip
+            place = np.array([known.index(label) for label in made.labels])
+            said = place[np.nan_to_num(made.predict(features[judged]), nan=-1).argmax(axis=1)]
+            scores.append(quality(said, codes[judged], np.ones(len(judged)), None))
+        tried.append({"options": values, "score": float(np.mean(scores)), "folds": scores})
+    best = max(tried, key=lambda one: one["score"])
+    return dict(best["options"]), tried
