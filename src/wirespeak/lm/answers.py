@@ -10,27 +10,16 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from wirespeak.contracts import Prompt
 from wirespeak.errors import InputError
 from wirespeak.lm.prompts import Words
+from wirespeak.lm.training import Example
 
 UNLEARNT = -100
 """The label of a token that is read and not learnt, as everywhere in transformers."""
-
-
-class Example(Protocol):
-    """Something to learn: after `prompt` comes `answer`, counted `weight` times (text.ask.Example)."""
-
-    @property
-    def prompt(self) -> Prompt: ...
-    @property
-    def answer(self) -> str: ...
-    @property
-    def weight(self) -> float: ...
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from wirespeak.errors import InputError, ModelError, OptionError, missing_extra, unknown_name
 from wirespeak.lm import bases
-from wirespeak.lm.answers import Encoded, Example, Row, encode
+from wirespeak.lm.answers import Encoded, Row, encode
 from wirespeak.lm.pretrained import ADAPTER, base_of, find
 from wirespeak.lm.prompts import FIXED, Words, first_line
 from wirespeak.lm.trainer import (
@@ -32,6 +32,7 @@ from wirespeak.lm.trainer import (
     make_watcher,
     write_whole,
 )
+from wirespeak.lm.training import Example
 
 Method = Literal["full", "lora", "qlora"]
 METHODS = ("full", "lora", "qlora")
