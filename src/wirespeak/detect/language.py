@@ -58,7 +58,7 @@ class LanguageDetector:
         """
         model = load_model(name, device=device, threads=threads)
         card: dict[str, Any] = getattr(model, "card", {})
-        if not card:
+        if "labels" not in card and ("words" in card or not card):
             return cls(model, tuple(LABELS), level="detailed")
         if not {"labels", "temperature"} <= card.keys():
             raise ModelError(

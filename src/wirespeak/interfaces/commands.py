@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from wirespeak.interfaces import labelled
+from wirespeak.interfaces.exporting import export_model
 from wirespeak.interfaces.options import (
     Active,
     Captures,
@@ -549,6 +550,7 @@ VERBS = (
     Verb("lab record", record, "wirespeak lab record --scenario scenarios/demo.toml -o office"),
     Verb("models list", list_models, "wirespeak models list"),
     Verb("models describe", describe_model, "wirespeak models describe"),
+    Verb("models export", export_model, "wirespeak models export model --to gguf -o model.gguf"),
     Verb("audit", labelled.audit, "wirespeak audit KDDTrain+.txt -o audit"),
     Verb("split", labelled.split, "wirespeak split KDDTrain+.txt --by names-out --dedupe -o nsl-kdd"),
     Verb(

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wirespeak.contracts import LanguageModel
 from wirespeak.errors import ModelError
+
+if TYPE_CHECKING:
+    from wirespeak.lm.pretrained import Attention, Precision
 
 IN_THE_BOX = Path(__file__).parent.parent / "pretrained"
 # What transformers or PEFT load a folder by.
 _LOADED = ("config.json", "adapter_config.json")
 
 
-def load_model(name: str | None = None, *, device: str = "auto", threads: int | None = None) -> LanguageModel:
+def load_model(
+    name: str | None = None,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    attention: Attention = "auto",
+) -> LanguageModel:
     """The model in the box (no name), an exported model's folder, anything transformers loads, or a server's address.
 
-    A folder that `tune` wrote may hold an adapter; the base it names is loaded with it. Raises ModelError, naming what
+    A folder that `tune` wrote may hold an adapter; the base it names is loaded with it. precision, attention: of what
+    transformers loads (`TransformersLanguageModel`). Raises ModelError, naming what
     to do, when nothing by that name can be loaded.
     """
     from wirespeak.lm.endpoint import EndpointLanguageModel, is_endpoint
@@ -34,4 +46,4 @@ def load_model(name: str | None = None, *, device: str = "auto", threads: int | 
         )
     from wirespeak.lm.pretrained import TransformersLanguageModel
 
-    return TransformersLanguageModel(name, device=device)
+    return TransformersLanguageModel(name, device=device, precision=precision, attention=attention)
