@@ -1,42 +1,68 @@
-"""Flows as training examples: the right keys, the asked question, the answer that is known."""
+"""Sentences as training examples: the right keys, the asked question, the answer that is known, strictly read."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import polars as pl
 import pytest
 
-from wirespeak.data import tables
 from wirespeak.errors import OptionError
-from wirespeak.schema import COLUMNS
-from wirespeak.text import sentences
+from wirespeak.schema import Column
+from wirespeak.text import Question
+from wirespeak.text.ask import FORMATS
 from wirespeak.text.examples import lines, write
 
-ROW = {
-    name: "tcp" if name == "protocol" else "" if column.kind == "category" else 1
-    for name, column in COLUMNS.items()
-    if column.is_feature
-}
-FLOWS = pl.DataFrame([ROW, ROW], schema={name: kind for name, kind in tables.types().items() if name in ROW})
+SAID = ["Service http.", 'Service "x\\u0022 \\u003cb\\u003e".']
+COLUMNS = (Column("service", "category", "what it is for", "service {}", "aa", "dns"),)
+
+
+def question(format: str) -> Question:
+    return Question(("normal", "flood.syn"), format, columns=COLUMNS)
 
 
 def test_an_instruction_holds_the_sentence_and_the_label() -> None:
-    first, second = lines(FLOWS, ["normal", "flood.syn"], level="basic")
+    first, second = lines(SAID, ["normal", "flood.syn"], question("instruction"))
     assert list(first) == ["instruction", "input", "output"]
-    assert first["input"] == sentences(FLOWS, "basic")[0]
-    assert (first["output"], second["output"]) == ("normal", "flood.syn")
+    assert first["input"] == SAID[0] and (first["output"], second["output"]) == ("normal", "flood.syn")
+    assert "normal, flood.syn" in first["instruction"]
+    assert "service: what it is for, usually dns." in first["instruction"]
 
 
 def test_a_prompt_is_what_the_model_in_the_box_is_asked(tmp_path: Path) -> None:
-    write(FLOWS, ["normal", "unknown"], path := tmp_path / "x.jsonl", format="prompt-completion")
-    first, second = (json.loads(line) for line in path.read_text().splitlines())
-    assert first == {"prompt": f"judge {sentences(FLOWS)[0]} label", "completion": "<normal>"}
-    assert second["completion"] == "<unknown>"
+    write(["pr:tcp"], ["normal"], path := tmp_path / "x.jsonl", question=question("prompt-completion"))
+    assert json.loads(path.read_text()) == {"prompt": "judge pr:tcp label", "completion": "<normal>"}
 
 
-def test_what_is_not_known_is_null_and_what_does_not_exist_names_the_nearest() -> None:
-    assert [line["completion"] for line in lines(FLOWS, format="prompt-completion")] == [None, None]
+def test_a_conversation_ends_with_the_record_and_then_the_answer() -> None:
+    first, _ = lines(SAID, ["normal", None], question("chat"))
+    assert [turn["role"] for turn in first["messages"]] == ["system", "user", "assistant"]
+    assert (
+        first["messages"][1]["content"] == f"Record: {SAID[0]}"
+        and first["messages"][2]["content"] == "normal"
+    )
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_record_comes_last_and_what_is_not_known_is_not_answered(format: str) -> None:
+    asked = question(format)
+    shots = [("Service ssh.", "flood.syn")]
+    one, other = (str(asked.prompt(sentence, shots)) for sentence in SAID)
+    same = len(common := "".join(a for a, b in zip(one, other, strict=False) if a == b)) and common
+    assert same and SAID[0] in one and SAID[0] not in other
+    for line in lines(SAID, None, asked):
+        assert "normal" not in (line.get("output"), line.get("completion"))
+        assert all(turn["role"] != "assistant" for turn in line.get("messages", []))
+
+
+def test_answers_are_read_strictly() -> None:
+    asked = question("instruction")
+    for text in ("normal", " Normal.\n", '"normal"', "**normal**", "<think>is it flood.syn?</think>\nnormal"):
+        assert asked.read(text) == "normal"
+    for text in ("", "normal or flood.syn", "it is normal", "flood", "normally", "flood.syn flood.syn"):
+        assert asked.read(text) is None
+
+
+def test_what_does_not_exist_names_the_nearest() -> None:
     with pytest.raises(OptionError, match="Did you mean 'instruction'"):
-        next(lines(FLOWS, format="instructions"))
+        question("instructions")

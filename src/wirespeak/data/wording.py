@@ -115,8 +115,10 @@ def _chosen(columns: Mapping[str, Column], declared: Iterable[str] | None, first
 
 
 def _column(field: Field, code: str, values: pl.Series) -> Column:
+    if values.dtype.is_float():
+        values = values.fill_nan(None)
     counted = values.rename("value").value_counts(sort=True)
-    top = counted.filter(pl.col("count") == counted["count"].max())["value"].sort()
+    top = counted.filter(pl.col("count") == counted["count"].max())["value"].sort(nulls_last=True)
     default = top[0] if len(top) else None
     phrase = f"{_STRANGE.sub('_', field.name.strip())} {{}}"
     nullable = bool(values.null_count()) or default is None

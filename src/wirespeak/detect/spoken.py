@@ -357,7 +357,7 @@ class Spoken(Worded):
             progress=self._told,
         )  # fmt: skip
         if place != folder:
-            shutil.copytree(place, folder)
+            shutil.copytree(place, folder, ignore=shutil.ignore_patterns("logs"))
         return facts
 
     def _told(self, step: int, steps: int, loss: float) -> None:

@@ -42,7 +42,7 @@ def make_trainer(
     train(resume_from_checkpoint=...), evaluate() and the attribute at_once.
     """
     import torch
-    from datasets import Dataset  # type: ignore[import-untyped]
+    from datasets import Dataset
     from transformers import PrinterCallback, Trainer
     from trl import SFTTrainer
 
