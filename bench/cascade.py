@@ -25,7 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.detect.abstain import Abstention, Fold, auroc, choose_novelty, novelty
-from wirespeak.detect.cascade import STAGES, Cascade, Report, make_cascade
+from wirespeak.detect.cascade import STAGES, Budget, Cascade, Report, make_cascade
 from wirespeak.detect.distilled import Distilled
 from wirespeak.detect.drift import Drift
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, judge_examples
@@ -38,7 +38,7 @@ from wirespeak.text import compact, judge_prompt
 
 Chances = NDArray[np.float32]
 CARRIED = [column.name for column in compact_columns()]
-ERROR, REPEATS = 0.05, 3
+ERROR, REPEATS, PACE = 0.05, 3, 20_000
 
 
 def timed(
@@ -80,7 +80,7 @@ def compared(
     found: dict[str, Any] = {
         name: {"macro_f1": round(whole[name], 4), **_interval(drawn[name])} for name in statistics
     }
-    for name in ("cascade", "tree"):
+    for name in ("cascade", "paced", "tree"):
         lost = {"macro_f1_lost": round(whole["model"] - whole[name], 4)}
         found[name] |= lost | {
             f"lost_{end}": value for end, value in _interval(drawn["model"] - drawn[name]).items()
@@ -212,7 +212,12 @@ def tables(found: dict[str, Any]) -> str:
         "| judged by | macro-F1 | lost against the model (95 %) | same label as the model | flows/s of a core |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for name, called in (("model", "model alone"), ("cascade", "cascade"), ("tree", "tree alone")):
+    for name, called in (
+        ("model", "model alone"),
+        ("cascade", "cascade"),
+        ("paced", f"cascade, budget {PACE:,} flows/s"),
+        ("tree", "tree alone"),
+    ):
         one = agreement[name]
         cells = [called, f"{one['macro_f1']:.4f} ({one['low']:.4f} to {one['high']:.4f})", "", ""]
         if name != "model":
@@ -221,7 +226,8 @@ def tables(found: dict[str, Any]) -> str:
         lines.append(f"| {' | '.join(cells)} | {speed[name]['flows_per_s_of_a_core']:,} |")
     lines += [
         "",
-        "A loss below zero is a gain.\n",
+        f"A loss below zero is a gain. The budget is of wall time, a mean of {found['machine']['load']} processes wanting {found['machine']['cores']} cores at the time of measuring: "
+        f"within it {found['stages_paced'][2]['asked']:,} rows went to the model, and {found['over_budget']:,} that should have gone there kept the tree's answer. Without one:\n",
         "| stage | answered | share | distinct rows asked |",
         "| --- | --- | --- | --- |",
     ]
@@ -301,25 +307,30 @@ def measured(recordings: Path, folder: Path) -> dict[str, Any]:
         )  # fmt: skip
     test = parts["test"]
     answers, speeds = {}, {}
+    kept: dict[str, list[Report]] = {}
     for _ in range(REPEATS):
-        cascade, reports = Cascade.load(folder, threads=1), []
+        for name, budget in (("cascade", Budget()), ("paced", Budget(flows_per_s=PACE))):
+            cascade, reports = Cascade.load(folder, threads=1, budget=budget), []
 
-        def judge(
-            flows: pl.DataFrame, cascade: Cascade = cascade, reports: list[Report] = reports
-        ) -> Chances:
-            answers = cascade.predict(flows)
-            reports.append(cascade.report)
-            return answers
+            def judge(
+                flows: pl.DataFrame, cascade: Cascade = cascade, reports: list[Report] = reports
+            ) -> Chances:
+                answers = cascade.predict(flows)
+                reports.append(cascade.report)
+                return answers
 
-        cascade.detector.predict(test[0].flows[:100])
-        cascade.tree.predict(test[0].flows[:100])
-        for name, judges in (("cascade", judge), ("tree", cascade.tree.predict)):
-            answers[name], speed = timed(judges, test)
-            speeds[name] = min(speed, speeds.get(name, speed), key=lambda one: one["cpu_s"])
+            cascade.detector.predict(test[0].flows[:100])
+            cascade.tree.predict(test[0].flows[:100])
+            found, speed = timed(judge, test)
+            if name not in speeds or speed["cpu_s"] < speeds[name]["cpu_s"]:
+                answers[name], speeds[name], kept[name] = found, speed, reports
+        answers["tree"], speed = timed(cascade.tree.predict, test)
+        speeds["tree"] = min(speed, speeds.get("tree", speed), key=lambda one: one["cpu_s"])
+    cascade = Cascade.load(folder, threads=1)
     answers["model"], speeds["model"] = timed(model.predict, test)
     result = {
         "machine": _machine(), "recordings": [part.name for part in test], "made_from": cascade.card["made_from"],
-        "validation": cascade.card["validation"], "thresholds": cascade.thresholds, "stages": shares(reports),
+        "validation": cascade.card["validation"], "thresholds": cascade.thresholds, "stages": shares(kept["cascade"]), "stages_paced": shares(kept["paced"]), "over_budget": sum(report.over_budget for report in kept["paced"]),
         "speed": speeds, "agreement": compared(answers, model.labels, test),
     }  # fmt: skip
     result["times_faster"] = round(
