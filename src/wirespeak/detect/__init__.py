@@ -10,7 +10,10 @@ from wirespeak.contracts import Detector
 from wirespeak.errors import OptionError, unknown_name
 
 # Kind -> module and function that loads one, given a model's name or folder and a device.
-KINDS = {"language": "wirespeak.detect.language:LanguageDetector.load"}
+KINDS = {
+    "language": "wirespeak.detect.language:LanguageDetector.load",
+    "cascade": "wirespeak.detect.cascade:Cascade.load",
+}
 
 
 def load_detector(kind: str = "language", model: str | None = None, *, device: str = "auto") -> Detector:
@@ -18,10 +21,14 @@ def load_detector(kind: str = "language", model: str | None = None, *, device: s
 
     Raises OptionError for an unknown kind, ModelError for a model that fails.
     """
-    if (Path(kind) / "card.json").is_file():
+    if kind == "language" and model == "cascade":
+        kind = "cascade"
+    if (Path(kind) / "encoding.json").is_file():
         from wirespeak.detect.saved_flows import load_saved
 
         return load_saved(Path(kind), device=device)
+    if (Path(kind) / "card.json").is_file():
+        kind, model = "cascade", kind
     if kind not in KINDS:
         raise OptionError(
             f"{unknown_name('detector', kind, KINDS)} Or name the folder that 'wirespeak train --detector' wrote."

@@ -9,6 +9,7 @@ from typing import Any
 from wirespeak.detect.asked import FewShot, ZeroShot
 from wirespeak.detect.automl import AutoGluon, Flaml
 from wirespeak.detect.boosting import LightGBM, XGBoost
+from wirespeak.detect.cascaded import Cascaded
 from wirespeak.detect.ensembles import Stack, Tuned, Vote
 from wirespeak.detect.isolation import Isolation
 from wirespeak.detect.lstm import Recurrent
@@ -23,7 +24,7 @@ from wirespeak.errors import unknown_name
 
 _KINDS: tuple[type[TableDetector], ...] = (
     Forest, ExtraTrees, XGBoost, LightGBM, HistBoost, LogisticText, Perceptron, Recurrent,
-    Flaml, AutoGluon, Isolation, Online, Vote, Stack, Tuned, Spoken, ZeroShot, FewShot,
+    Flaml, AutoGluon, Isolation, Online, Vote, Stack, Tuned, Spoken, Cascaded, ZeroShot, FewShot,
 )  # fmt: skip
 DETECTORS: dict[str, Callable[..., TableDetector]] = {kind.name: kind for kind in _KINDS}
 _BY_NAME = {kind.name: kind for kind in _KINDS}

@@ -21,6 +21,7 @@ from wirespeak.contracts import LanguageModel
 from wirespeak.data.dataset import Field
 from wirespeak.data.split import STAGES, quotas
 from wirespeak.data.wording import Wording, worded
+from wirespeak.detect.calibration import Calibration
 from wirespeak.detect.language import fit_temperature, softmax
 from wirespeak.detect.memory import Memory, forgetting
 from wirespeak.detect.priors import Prior
@@ -140,6 +141,7 @@ class Spoken(Worded):
     work: Path | None = field(default=None, init=False, repr=False)
     progress: Progress | None = field(default=None, init=False, repr=False)
     prior: Prior = field(default_factory=lambda: Prior(()), init=False, repr=False)
+    calibration: Calibration | None = field(default=None, init=False, repr=False)
     memory: Memory = field(default_factory=Memory, init=False, repr=False)
     facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
     _earlier: Spoken | None = field(default=None, init=False, repr=False)
@@ -175,7 +177,7 @@ class Spoken(Worded):
             self._learn_words(flows)
         else:
             self.said, self.memory = self._earlier.said, self._earlier.memory
-        learn, spared = _spared(duplicate_groups(flows), self.seed)
+        learn, spared = spared_rows(duplicate_groups(flows), self.seed)
         said = self.sentences(flows)
         pairs = distinct(said[learn], codes[learn])
         weight = self.weights(codes)[learn][pairs["row"].to_numpy()] * pairs["weight"].to_numpy()
@@ -189,15 +191,18 @@ class Spoken(Worded):
         folder = Path(self._place.name) / _MODEL
         self.facts = (self._tune if self.base else self._train_small)(pairs, held, folder)
         self._load(folder)
-        self._calibrate(held)
+        self._temper(held)
         self._remember(pairs, held)
+        if len(spared):
+            told = pl.Series([self.labels[code] for code in codes[spared]], dtype=pl.String)
+            self.calibration = Calibration.of(self, flows[spared], told, seed=self.seed)
 
     def _labelled(self, pairs: pl.DataFrame) -> pl.DataFrame:
         return pairs.with_columns(
             label=pl.Series([self.labels[code] for code in pairs["code"]], dtype=pl.String)
         )
 
-    def _calibrate(self, held: pl.DataFrame) -> None:
+    def _temper(self, held: pl.DataFrame) -> None:
         """The temperature that suits rows that trained nothing."""
         codes = held["code"].to_numpy()
         if len(np.unique(codes)) > 1:
@@ -373,10 +378,12 @@ class Spoken(Worded):
         assert self._place is not None
         shutil.copytree(Path(self._place.name) / _MODEL, folder / _MODEL, dirs_exist_ok=True)
         self.memory.write(folder)
+        if self.calibration is not None:
+            self.calibration.write(folder)
 
     def _read(self, folder: Path) -> None:
         self._load(folder / _MODEL)
-        self.memory = Memory.read(folder)
+        self.memory, self.calibration = Memory.read(folder), Calibration.read(folder)
 
     def _kept(self) -> dict[str, Any]:
         return {**super()._kept(), "training": self.facts, "shares": list(self.prior.shares)}
@@ -400,7 +407,7 @@ def distinct(said: pl.Series, codes: Codes) -> pl.DataFrame:
     )
 
 
-def _spared(groups: NDArray[np.int64], seed: int) -> tuple[Codes, Codes]:
+def spared_rows(groups: NDArray[np.int64], seed: int) -> tuple[Codes, Codes]:
     """Numbers of the rows to learn from and of those that only calibrate, no group on both sides."""
     _, number = np.unique(groups, return_inverse=True)
     turn = np.random.default_rng(seed).permutation(number.max() + 1)[number]

@@ -26,6 +26,7 @@ from wirespeak.interfaces.options import (
     Model,
     Seed,
     Truth,
+    budget_of,
     options_of,
     output_option,
 )
@@ -203,6 +204,20 @@ def detect(
     model: Model = None,
     truth: Truth = None,
     device: Annotated[Device, Option("--device", help="Where the model runs.")] = Device.auto,
+    abstain: Annotated[
+        float | None,
+        Option(
+            "--abstain",
+            metavar="RATE",
+            help="Say unknown rather than be wrong more often than this.",
+            min=1e-4,
+            max=0.5,
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        Option("--budget", metavar="N", help="Of a cascade: 30s, 20000/s (rows) or 2.50usd."),
+    ] = None,
     idle: Idle = 60.0,
     active: Active = 300.0,
     progress: Say = quiet,
@@ -218,9 +233,13 @@ def detect(
     saved = next((Path(name) for name in (model, detector) if name and rows.is_saved(name)), None)
     if saved and rows.judges_rows(saved, inputs):
         options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "device": device}
-        run = Run("detect", options, [*inputs, saved])
+        options |= {"abstain": abstain, "budget": budget}
+        run = Run("detect", options, [*inputs, saved], reproducible=budget is None)
         with folder(output, run) as hidden:
-            said = rows.write(inputs, hidden, run, detector=saved, device=device, progress=progress)
+            said = rows.write(
+                inputs, hidden, run, detector=saved, device=device, abstain=abstain, budget=budget_of(budget),
+                progress=progress,
+            )  # fmt: skip
         return run.done(output, said)
     options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "truth": truth}
     options |= {"device": device, "idle": idle, "active": active}

@@ -33,7 +33,7 @@ from wirespeak.evaluate.judge import Judgement, judge
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.told import Chances, Told
 
-APART = ("autogluon", "language", "zero-shot", "few-shot")
+APART = ("autogluon", "language", "cascade", "zero-shot", "few-shot")
 """Detectors that are never among `all`: they pin others' versions, learn for the better part of an hour, or need a
 model that is named."""
 
@@ -41,7 +41,7 @@ READY = ("language", "suricata")
 """Detectors that learn nothing from recordings: a trained language model, and rules. They judge flows as we measure
 them."""
 
-SPOKEN = ("language", "zero-shot", "few-shot")
+SPOKEN = ("language", "cascade", "zero-shot", "few-shot")
 """Detectors that start from the language model that is named, where one is."""
 
 _CALIBRATION = 10  # one group of equal normal training rows in ten sets the threshold and trains nothing

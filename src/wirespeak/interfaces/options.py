@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
 from wirespeak.errors import OptionError
+
+if TYPE_CHECKING:
+    from wirespeak.detect.cascade import Budget
 
 Captures = Annotated[
     list[Path], Argument(metavar="IN...", help="Captures (pcap, pcapng) or flow tables.", show_default=False)
@@ -58,3 +62,21 @@ def options_of(given: Iterable[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             found[name.replace("-", "_")] = value
     return found
+
+
+def budget_of(given: str | None) -> Budget | None:
+    """The budget of a cascade from a text: seconds `30s`, rows a second `20000/s`, or money `2.50usd`.
+
+    Raises OptionError for anything else.
+    """
+    if given is None:
+        return None
+    from wirespeak.detect.cascade import Budget
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|/s|usd)", given.strip().replace(",", ""))
+    if found is None:
+        raise OptionError(
+            f"--budget {given}: expected seconds (30s), rows a second (20000/s) or money (2.50usd)."
+        )
+    kind = {"s": "seconds", "/s": "flows_per_s", "usd": "money"}[found[2]]
+    return Budget(**{kind: float(found[1])})

@@ -18,6 +18,8 @@ from wirespeak.data.sources import read_dataset
 from wirespeak.data.sources.cells import peek
 from wirespeak.data.sources.source import many
 from wirespeak.detect import drawer
+from wirespeak.detect.cascade import Budget
+from wirespeak.detect.cascaded import Cascaded
 from wirespeak.detect.learn import answers_of
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.tabular import TableDetector
@@ -28,6 +30,7 @@ from wirespeak.evaluate.judge import Judgement, judge
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.sentences import are_rows
+from wirespeak.interfaces.sure import Sure
 from wirespeak.schema import category
 
 Card = dict[str, Any]
@@ -49,7 +52,9 @@ def is_saved(name: str) -> bool:
 
 def judges_rows(detector: Path, inputs: Sequence[Path]) -> bool:
     """Whether a saved detector is to judge the rows of files, rather than flows: unless it learnt recordings."""
-    return read_card(detector).get("dataset") != "recording" or are_rows(inputs)
+    card = read_card(detector)
+    of_flows = card.get("dataset") == "recording" or not (detector / "encoding.json").is_file()
+    return not of_flows or are_rows(inputs)
 
 
 def write(
@@ -59,6 +64,8 @@ def write(
     *,
     detector: Path,
     device: str = "auto",
+    abstain: float | None = None,
+    budget: Budget | None = None,
     progress: Say = quiet,
 ) -> Text:
     """Judge every row of the files into `folder`; count and score in `run`. Returns a summary.
@@ -66,10 +73,17 @@ def write(
     verdicts.parquet has a verdict for each row in input order: flow_id is the row's number from 0; a row that
     cannot be read has no label and says why. Rows of a dataset carry neither time nor neighbours enough to
     gather, so incidents.json is `[]`. A labelled file also gets a report of how often the verdicts are right.
+
+    abstain: the error rate at which a language model or a cascade is to say `unknown` rather than guess; what was
+    promised and what was got is noted where the truth is known. budget: of a cascade. Rows that no longer look like
+    those that calibrated the detector are warned of, with the first such row and the columns that moved.
     """
     card = read_card(detector)
     progress(f"loading {detector}")
     judging = drawer.load(detector, device=device)
+    if budget is not None and isinstance(judging, Cascaded):
+        judging.budget = budget
+    sure = Sure(judging, abstain)
     tables: list[pl.DataFrame] = []
     parts: list[Dataset] = []
     said: list[NDArray[np.float32]] = []
@@ -82,10 +96,11 @@ def write(
             run.warnings += dataset.notes
             parts.append(dataset)
             said.append(judging.predict(_seen(judging, dataset)))
+            sure.see(_seen(judging, dataset), said[-1])
             tables.append(
                 _verdicts(judging, card, dataset, path, said[-1], start=sum(table.height for table in tables))
             )
-    verdicts = pl.concat(tables)
+    verdicts = sure.spoken(pl.concat(tables), np.concatenate(said))
     aside = verdicts["set_aside"].drop_nulls().value_counts().rows()
     run.count(taken=len(verdicts), given=len(verdicts) - sum(n for _, n in aside), set_aside=dict(aside))
     verdicts.write_parquet(folder / "verdicts.parquet", compression="zstd", statistics=True)
@@ -95,6 +110,11 @@ def write(
         run.scores = judgement.scores
         title = f"{parts[0].title} judged by {judging.name}"
         write_report(folder, [Result(judging.name, judgement, predict=cost)], title=title)
+    if not any(part.labels.null_count() for part in parts):
+        sure.measure(np.concatenate(said), _truth(card, parts))
+    sure.note(run)
+    if isinstance(judging, Cascaded):
+        run.notes["stages"] = judging.report.table().to_dicts()
     counts = ", ".join(
         f"{label} {n:,}" for label, n in verdicts["label"].drop_nulls().value_counts(sort=True).rows()
     )
@@ -173,13 +193,17 @@ def _score(
     judging: TableDetector, card: Card, parts: Sequence[Dataset], chances: NDArray[np.float32]
 ) -> Judgement:
     """How often the verdicts are right. Equal rows are drawn together for the intervals."""
-    answer = str(card.get("answer", "multiclass"))
     known = _canonical(judging, card)
     return judge(
-        pl.concat([answers_of(part, answer) for part in parts]).to_list(),
+        _truth(card, parts).to_list(),
         chances,
         judging.labels,
         groups=numbered(np.concatenate([fingerprints(_seen(judging, part)) for part in parts])),
         names=pl.concat([part.names for part in parts]).to_list(),
         normal=next((label for label in known if known[label] == "normal"), "normal"),
     )
+
+
+def _truth(card: Card, parts: Sequence[Dataset]) -> pl.Series:
+    """The true label of every row that was read."""
+    return pl.concat([answers_of(part, str(card.get("answer", "multiclass"))) for part in parts])

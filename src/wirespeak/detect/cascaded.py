@@ -1,0 +1,117 @@
+"""`cascade` as a detector that learns a table: a language model, and a distilled tree that spares it the plain rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wirespeak.detect.calibration import Calibration
+from wirespeak.detect.cascade import Budget, Cascade, Report
+from wirespeak.detect.distilled import Distilled
+from wirespeak.detect.spoken import Spoken, spared_rows
+from wirespeak.detect.table import duplicate_groups
+from wirespeak.detect.tabular import Codes
+from wirespeak.errors import InputError
+
+_TREE = "tree"
+
+
+@dataclass(kw_only=True)
+class Cascaded(Spoken):
+    """A language model that learnt the rows, asked only where a tree that imitates it is not sure (`detect.cascade`).
+
+    share: of macro-F1 that may be lost against the model alone, on rows that trained nothing. Every other option is
+    the language model's. budget: of a call of `predict`, set after loading.
+    """
+
+    share: float = 0.001
+    name: str = field(default="cascade", init=False)
+    cascade: Cascade | None = field(default=None, init=False, repr=False)
+    _thresholds: dict[str, float] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def budget(self) -> Budget:
+        """What the model may cost in a call."""
+        return self.cascade.budget if self.cascade else Budget()
+
+    @budget.setter
+    def budget(self, budget: Budget) -> None:
+        if self.cascade:
+            self.cascade.budget = budget
+
+    @property
+    def report(self) -> Report:
+        """Who answered what in the last call of `predict`."""
+        return self.cascade.report if self.cascade else Report()
+
+    @property
+    def alone(self) -> Alone:
+        """The language model without the tree."""
+        return Alone(self)
+
+    def predict(self, flows: pl.DataFrame) -> NDArray[np.float32]:
+        """Probabilities, float32 [rows, labels], of the stage that was sure enough of each row."""
+        if self.cascade is None or flows.is_empty():
+            return super().predict(flows)
+        self.encoding.check(flows)
+        return self.cascade.predict(flows.select(column.name for column in self.encoding.columns))
+
+    def _fit(self, flows: pl.DataFrame, codes: Codes, names: NDArray[np.str_]) -> None:
+        self.cascade = None
+        super()._fit(flows, codes, names)
+        learn, spared = spared_rows(duplicate_groups(flows), self.seed)
+        shown = flows[learn].unique(maintain_order=True)
+        alone = self.alone
+        tree = Distilled().imitate(shown, alone.predict(shown), self.labels, seed=self.seed)
+        cascade = Cascade(alone, tree)
+        told = [self.labels[code] for code in codes[spared]]
+        self._thresholds = cascade.fit_thresholds(
+            flows[spared], alone.predict(flows[spared]), labels=told, share=self.share
+        )
+        self.cascade = cascade
+        self.calibration = Calibration.of(self, flows[spared], pl.Series(told), seed=self.seed)
+
+    def _write(self, folder: Path) -> None:
+        super()._write(folder)
+        assert self.cascade is not None
+        (folder / _TREE).mkdir(exist_ok=True)
+        self.cascade.tree.save(folder / _TREE)
+
+    def _read(self, folder: Path) -> None:
+        super()._read(folder)
+        tree = Distilled.load(folder / _TREE)
+        self.cascade = Cascade(self.alone, tree, thresholds=self._thresholds)
+
+    def _kept(self) -> dict[str, Any]:
+        return {**super()._kept(), "thresholds": self._thresholds}
+
+    def _restore(self, card: dict[str, Any]) -> None:
+        super()._restore(card)
+        self._thresholds = {str(label): float(limit) for label, limit in card.get("thresholds", {}).items()}
+
+
+class Alone:
+    """Keeps contracts.Detector with the language model of a cascade alone."""
+
+    name = "language"
+
+    def __init__(self, of: Cascaded) -> None:
+        self.of, self.labels = of, of.labels
+
+    def predict(self, flows: pl.DataFrame) -> NDArray[np.float32]:
+        """What the language model says, float32 [rows, labels]."""
+        return Spoken.predict(self.of, flows)
+
+    def fit(self, flows: pl.DataFrame, labels: Sequence[str], *, seed: int = 0) -> Alone:
+        """It was fitted with the cascade."""
+        raise InputError("the language model of a cascade is fitted with it. Fit the cascade.")
+
+    def save(self, folder: Path) -> None:
+        """It is saved with the cascade."""
+        self.of.save(folder)
