@@ -25,6 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.contracts import Detector
+from wirespeak.detect.calibration import Calibration
 from wirespeak.detect.distilled import Distilled
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, judge_examples
 from wirespeak.detect.saved import read_card, write_card
@@ -194,6 +195,11 @@ class Cascade:
     def model(self) -> Any:
         """The language model of the detector, which also writes explanations; None where it has none."""
         return getattr(self.detector, "model", None)
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """What the detector was calibrated on; that of the tree follows from it, whose answers imitate it."""
+        return getattr(self.detector, "calibration", None)
 
     @property
     def distinct(self) -> float:

@@ -16,8 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.contracts import LanguageModel
+from wirespeak.detect.calibration import Calibration
 from wirespeak.errors import InputError, ModelError
-from wirespeak.lm import load_model
+from wirespeak.lm import IN_THE_BOX, load_model
 from wirespeak.schema import KEYS, LABELS, WINDOWS, category, compact_columns
 from wirespeak.text import Example, compact, judge_prompt, label_answer, label_answers, sentences
 
@@ -47,6 +48,7 @@ class LanguageDetector:
         self.level = level
         self.temperature = temperature
         self.distinct = 0.0
+        self.calibration: Calibration | None = None
 
     @classmethod
     def load(
@@ -64,9 +66,11 @@ class LanguageDetector:
             raise ModelError(
                 f"{model.name}: its card.json names no labels and temperature, so it was not trained to judge. Train it with 'wirespeak train'."
             )
-        return cls(
+        found = cls(
             model, card["labels"], level=card.get("level", "compact"), temperature=float(card["temperature"])
         )
+        found.calibration = Calibration.read(Path(name) if name else IN_THE_BOX)
+        return found
 
     def predict(self, flows: pl.DataFrame) -> NDArray[np.float32]:
         """Calibrated probabilities [flows, labels]; each distinct sentence is judged once."""

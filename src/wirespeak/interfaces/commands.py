@@ -242,8 +242,9 @@ def detect(
             )  # fmt: skip
         return run.done(output, said)
     options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "truth": truth}
-    options |= {"device": device, "idle": idle, "active": active}
-    run = Run("detect", options, [*inputs, *_given(truth, saved), *([] if saved else _model_folder(model))])
+    options |= {"device": device, "abstain": abstain, "budget": budget, "idle": idle, "active": active}
+    files = [*inputs, *_given(truth, saved), *([] if saved else _model_folder(model))]
+    run = Run("detect", options, files, reproducible=budget is None)
     with folder(output, run) as hidden:
         summary = findings.write(
             inputs,
@@ -255,6 +256,8 @@ def detect(
             device=device,
             idle=idle,
             active=active,
+            abstain=abstain,
+            budget=budget_of(budget),
             progress=progress,
         )
     return run.done(output, _with_report(summary, output))

@@ -6,15 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 from rich.text import Text
 
 from wirespeak import explain
 from wirespeak.detect import load_detector
+from wirespeak.detect.cascade import Budget
 from wirespeak.detect.verdicts import judge
 from wirespeak.evaluate.agreement import agreement
 from wirespeak.interfaces import reading, report
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.interfaces.sure import Sure, stages
 
 
 def write(
@@ -28,14 +32,19 @@ def write(
     device: str = "auto",
     idle: float = 60.0,
     active: float = 300.0,
+    abstain: float | None = None,
+    budget: Budget | None = None,
     progress: Say = quiet,
 ) -> Text:
     """Judge, explain and report into `folder`; count and score in `run`. Returns the summary for a terminal.
 
     The language model of a language detector also writes the explanations, and its card says how much
-    evidence makes an incident; other detectors get plain sentences.
+    evidence makes an incident; other detectors get plain sentences. abstain, budget: as `rows.write` takes them.
     """
     judging = load_detector(detector, model, device=device)
+    if budget is not None and hasattr(judging, "budget"):
+        judging.budget = budget
+    sure = Sure(judging, abstain)
     language = getattr(judging, "model", None)
     card: dict[str, Any] = getattr(language, "card", {})
     known = {name: card[name] for name in ("evidence_floor", "reference") if name in card}
@@ -45,11 +54,16 @@ def write(
     labels = reading.labels_of(flows, happened)
     progress(f"judging {flows.height:,} flows")
     verdicts = judge(judging, flows)
+    answered = stages(judging, run)
+    chances = verdicts.select(f"p_{label}" for label in judging.labels).to_numpy().astype(np.float32)
+    verdicts = sure.spoken(verdicts, chances)
     distinct = getattr(judging, "distinct", None)  # weighing the evidence judges other rows
     progress("gathering and explaining incidents")
     incidents = explain.find_incidents(flows, verdicts, detector=judging, model=language, **known)
     if labels is not None:
         run.scores = agreement(labels, verdicts["canonical"].to_list())
+        sure.measure(chances, pl.Series(labels))
+    sure.note(run)
 
     overview = report.survey(
         flows,
@@ -59,7 +73,10 @@ def write(
         set_aside=run.counts["set_aside"],
         distinct=distinct,
         truth=labels,
-        notes=run.warnings,
+        notes=[
+            *run.warnings,
+            *(text[:1].upper() + text[1:] + "." for text in (*sure.said, answered) if text),
+        ],
     )
     verdicts.write_parquet(folder / "verdicts.parquet", compression="zstd", statistics=True)
     (folder / "incidents.json").write_text(explain.as_json(incidents), encoding="utf-8")

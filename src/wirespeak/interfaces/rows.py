@@ -30,7 +30,7 @@ from wirespeak.evaluate.judge import Judgement, judge
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.sentences import are_rows
-from wirespeak.interfaces.sure import Sure
+from wirespeak.interfaces.sure import Sure, stages
 from wirespeak.schema import category
 
 Card = dict[str, Any]
@@ -113,12 +113,12 @@ def write(
     if not any(part.labels.null_count() for part in parts):
         sure.measure(np.concatenate(said), _truth(card, parts))
     sure.note(run)
-    if isinstance(judging, Cascaded):
-        run.notes["stages"] = judging.report.table().to_dicts()
+    more = [*sure.said, *([told] if (told := stages(judging, run)) else [])]
     counts = ", ".join(
         f"{label} {n:,}" for label, n in verdicts["label"].drop_nulls().value_counts(sort=True).rows()
     )
-    return Text(f"{many(len(verdicts), 'row')} judged by {judging.name}: {counts}")
+    summary = f"{many(len(verdicts), 'row')} judged by {judging.name}: {counts}"
+    return Text("\n".join([summary, *more]))
 
 
 def _verdicts(

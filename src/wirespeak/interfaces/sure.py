@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from wirespeak.detect.abstain import UNKNOWN
 from wirespeak.detect.calibration import Calibration
+from wirespeak.detect.cascade import Report
 from wirespeak.errors import OptionError
 from wirespeak.interfaces.output import Run
 
@@ -34,6 +35,7 @@ class Sure:
         self.error = error
         self.abstention = found.at(error or found.abstention.error) if found else None
         self.drift = found.watch() if found else None
+        self.said: list[str] = []
         self.notes: dict[str, Any] = {}
         self.warnings: list[str] = []
 
@@ -69,6 +71,10 @@ class Sure:
         found = self.abstention.coverage(chances, codes)
         self.notes["coverage"] = found.to_dicts()
         whole = found.row(0, named=True)
+        self.said.append(
+            f"the true label is plausible in {whole['covered']:.1%} of rows (promised {whole['promised']:.0%}); "
+            f"{whole['answered']:.1%} have one plausible label"
+        )
         if whole["broken"]:
             self.warnings.append(
                 f"the true label is among the plausible ones in {whole['covered']:.1%} of rows, and {whole['promised']:.0%} was "
@@ -86,3 +92,20 @@ class Sure:
                 self.warnings.append(self.drift.says())
         run.notes |= self.notes
         run.warnings += self.warnings
+
+
+def stages(detector: Any, run: Run) -> str:
+    """Who answered what in a cascade, noted in `run`, as a person reads it; "" for any other detector.
+
+    >>> class Plain: ...
+    >>> stages(Plain(), Run("detect"))
+    ''
+    """
+    report = getattr(detector, "report", None)
+    if not isinstance(report, Report):
+        return ""
+    told = report.table()
+    run.notes["stages"] = told.to_dicts()
+    answered = [f"{stage} {share:.1%}" for stage, share in told.select("stage", "share").rows() if share]
+    over = f", {report.over_budget:,} left to an earlier stage by the budget" if report.over_budget else ""
+    return f"answered by {', '.join(answered)}{over}"
