@@ -43,6 +43,8 @@ _MODEL = "model"
 _CARD = {"name": "table"}
 # The small decoder makes this many passes over its rows, and this many steps at the least.
 _EPOCHS, _STEPS = 10, 200
+# Where nobody says how many: at least and at most so many steps.
+_LEAST, _MOST = 2_000, 7_000
 # So many of the rows that train nothing measure an open model while it is tuned.
 _HELD = 400
 # What cannot change when a model goes on learning.
@@ -321,7 +323,8 @@ class Spoken(Worded):
         examples, again = self._examples(pairs), self._examples(self.memory.rows)
         some = [str(example.prompt) for example in examples[:2000]]
         length = float(np.mean([len(one.ids) for one in tokenizer.encode_batch_fast(some)])) + 2
-        steps = max(_STEPS, round((self.epochs or _EPOCHS) * len(examples) / self.batch))
+        wanted = (self.epochs or _EPOCHS) * len(examples) / self.batch
+        steps = round(max(_STEPS, wanted) if self.epochs else min(max(wanted, _LEAST), _MOST))
         schedule = Schedule(
             steps=steps, tokens=round(self.batch * length), rate=self.rate or 1e-3, warmup=min(200, steps // 10),
             keep=max(100, steps // 20), dropout=self.dropout, mean=0.999,

@@ -125,13 +125,13 @@ def contest(
             beside = None
             if protocol != "random":
                 once = replace(task, test=None, ready=task.ready if task.test is None else {})
-                beside = _judge(
+                beside = judged(
                     once, _told(once, name, careless, chosen, seed, keep, progress), None, ordinary, seed
                 )
         except WirespeakError as error:
             absent[name] = str(error)
             continue
-        judgement = _judge(task, told, groups, ordinary, seed)
+        judgement = judged(task, told, groups, ordinary, seed)
         rows = np.concatenate(told.rows)
         results.append(
             Result(
@@ -223,7 +223,7 @@ def _run(
     told = Told()
     said: list[tuple[tuple[str, ...], Chances]] = []
     for fold in split:
-        train, spared = _spared(task.dataset, _in_order(task.dataset, fold.train, seed), seed)
+        train, apart = spared(task.dataset, in_order(task.dataset, fold.train, seed), seed)
         with measured() as cost:
             detector = fitted(
                 name, features[train], answers[train], names[train], of=task.dataset, seed=seed,
@@ -236,9 +236,11 @@ def _run(
         said.append((detector.labels, chances))
         told.rows.append(fold.test)
         told.unseen.append(of[fold.test].is_in(list(fold.unseen)).to_numpy())
-        told.calibration.append(_attack(detector.predict(features[spared]), detector.labels, answers[spared]))
+        told.calibration.append(
+            attack_scores(detector.predict(features[apart]), detector.labels, answers[apart])
+        )
     told.labels = sorted({label for labels, _ in said for label in labels})
-    told.chances = [_aligned(chances, labels, told.labels) for labels, chances in said]
+    told.chances = [aligned(chances, labels, told.labels) for labels, chances in said]
     return told
 
 
@@ -270,11 +272,11 @@ class Ready:
         """Its answers fold by fold, as if it had been asked then."""
         told, of = Told(labels=list(self.labels), predict=self.predict), task.rows(True).names
         for fold in split:
-            _, spared = _spared(task.dataset, fold.train, seed)
+            _, apart = spared(task.dataset, fold.train, seed)
             told.rows.append(fold.test)
             told.chances.append(self.judged[fold.test])
             told.unseen.append(of[fold.test].is_in(list(fold.unseen)).to_numpy())
-            told.calibration.append(_attack(self.trained[spared], self.labels, task.answers()[spared]))
+            told.calibration.append(attack_scores(self.trained[apart], self.labels, task.answers()[apart]))
         return told
 
 
@@ -312,7 +314,7 @@ def _ready(task: Task, name: str) -> Ready:
     return task.ready.setdefault(name, Ready(labels, trained, judged, cost, card))
 
 
-def _in_order(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def in_order(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """The rows oldest first, or in no order where the dataset does not say when they were.
 
     Some files are sorted by label; a detector that learns rows as they come would forget one label over another.
@@ -323,7 +325,7 @@ def _in_order(dataset: Dataset, rows: NDArray[np.int64], seed: int) -> NDArray[n
         return np.random.default_rng(seed).permutation(rows)
 
 
-def _spared(
+def spared(
     dataset: Dataset, train: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows to learn from, and normal ones kept for the threshold: equal rows stay together."""
@@ -332,14 +334,14 @@ def _spared(
     return (train[~apart], train[apart]) if apart.any() and not apart.all() else (train, train[:0])
 
 
-def _attack(chances: Chances, labels: Sequence[str], answers: pl.Series) -> NDArray[np.float64]:
+def attack_scores(chances: Chances, labels: Sequence[str], answers: pl.Series) -> NDArray[np.float64]:
     """The score of attack of rows that are all normal."""
     if not len(answers) or answers[0] not in labels:
         return np.zeros(0)
     return np.asarray(1.0 - chances[:, list(labels).index(answers[0])], np.float64)
 
 
-def _judge(task: Task, told: Told, groups: NDArray[np.int64] | None, normal: str, seed: int) -> Judgement:
+def judged(task: Task, told: Told, groups: NDArray[np.int64] | None, normal: str, seed: int) -> Judgement:
     rows = np.concatenate(told.rows)
     number = np.concatenate([np.full(len(part), place) for place, part in enumerate(told.rows)])
     calibrated = all(len(scores) for scores in told.calibration)
@@ -357,7 +359,7 @@ def _judge(task: Task, told: Told, groups: NDArray[np.int64] | None, normal: str
     )
 
 
-def _aligned(chances: Chances, labels: Sequence[str], wanted: Sequence[str]) -> Chances:
+def aligned(chances: Chances, labels: Sequence[str], wanted: Sequence[str]) -> Chances:
     """Probabilities in the order of `wanted`; 0 for a label that this fold never taught."""
     found = np.zeros((len(chances), len(wanted)), np.float32)
     found[:, [wanted.index(label) for label in labels]] = chances

@@ -7,6 +7,7 @@ needs an environment of its own joins those of another.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from zipfile import BadZipFile
@@ -35,6 +36,28 @@ class Told:
     calibration: list[NDArray[np.float64]] = field(default_factory=list)
     fit: Cost = field(default_factory=Cost)
     predict: Cost = field(default_factory=Cost)
+
+    @classmethod
+    def merged(cls, parts: Sequence[Told]) -> Told:
+        """The folds of several as one; a label that a part never learnt has probability 0 there."""
+        labels = sorted({label for part in parts for label in part.labels})
+        found = cls(labels)
+        for part in parts:
+            place = [labels.index(label) for label in part.labels]
+            for chances in part.chances:
+                wide = np.zeros((len(chances), len(labels)), np.float32)
+                wide[:, place] = chances
+                found.chances.append(wide)
+            found.rows += part.rows
+            found.unseen += part.unseen
+            found.calibration += part.calibration
+            found.fit, found.predict = _sum(found.fit, part.fit), _sum(found.predict, part.predict)
+        return found
+
+    def only(self, folds: Sequence[int]) -> Told:
+        """The same of these folds alone; costs stay those of all."""
+        parts = {part: [getattr(self, part)[fold] for fold in folds] for part in _PARTS}
+        return Told(self.labels, **parts, fit=self.fit, predict=self.predict)
 
     def save(self, path: Path, key: str) -> None:
         """Write one .npz file, whole or not at all. key: says what was asked of whom."""
@@ -72,3 +95,8 @@ _PARTS = ("rows", "chances", "unseen", "calibration")
 def _cost(line: NDArray[np.float64]) -> Cost:
     wall, cpu, peak = line.tolist()
     return Cost(wall, cpu, None if np.isnan(peak) else int(peak))
+
+
+def _sum(one: Cost, other: Cost) -> Cost:
+    peaks = [cost.peak_bytes for cost in (one, other) if cost.peak_bytes is not None]
+    return Cost(one.wall_s + other.wall_s, one.cpu_s + other.cpu_s, max(peaks, default=None))
