@@ -6,6 +6,7 @@ model as it is (`asked.py`). All of them are detectors of tables like the trees,
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,11 @@ from wirespeak.text.ask import FORMATS
 
 Progress = Callable[[str, float], None]
 """What is done, and the share of it that is."""
+
+
+class Follower(Exception):
+    """This process helped to train and has nothing to write: the one of rank 0 does (torchrun)."""
+
 
 ORDINARY = ("normal", "benign", "benigntraffic")
 """What datasets call ordinary traffic, in lower case."""
@@ -364,6 +370,8 @@ class Spoken(Worded):
             validation=self._examples(held[:_HELD]), plan=plan, device=self.device, seed=self.seed,
             progress=self._told,
         )  # fmt: skip
+        if int(os.environ.get("RANK", "0")):
+            raise Follower
         if place != folder:
             shutil.copytree(place, folder, ignore=shutil.ignore_patterns("logs"))
         return facts

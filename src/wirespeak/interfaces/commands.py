@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from wirespeak.errors import OptionError
 from wirespeak.interfaces import labelled
 from wirespeak.interfaces.exporting import export_model
 from wirespeak.interfaces.options import (
@@ -66,6 +67,12 @@ class Format(StrEnum):
     chat = "chat"
 
 
+class View(StrEnum):
+    """A dataset whose columns our flows can be shown in."""
+
+    farm_flow = "farm-flow"
+
+
 class Method(StrEnum):
     """How an open model is tuned."""
 
@@ -113,6 +120,11 @@ def flows(
     inputs: Captures,
     *,
     output: Annotated[Path, output_option("PATH", "A .parquet, .csv or .jsonl file, or a folder.")],
+    view: Annotated[
+        View | None,
+        Option("--view", help="In the columns of a dataset instead of our own.", show_default=False),
+    ] = None,
+    truth: Truth = None,
     idle: Idle = 60.0,
     active: Active = 300.0,
     progress: Say = quiet,
@@ -120,14 +132,41 @@ def flows(
     """Turn captures into a table of flows.
 
     One row for each conversation. The columns are described in docs/columns.md. A malformed packet is counted
-    and set aside; a capture that was cut off is read up to the cut.
+    and set aside; a capture that was cut off is read up to the cut. With --view the columns are those of a public
+    dataset, with its labels where --truth gives them: what is trained on that dataset can be tried on your own traffic.
     """
     from wirespeak.data import tables
+    from wirespeak.data.sources import VIEWS
     from wirespeak.interfaces import reading
 
-    run = Run("flows", {"inputs": inputs, "output": output, "idle": idle, "active": active}, inputs)
+    options = {
+        "inputs": inputs,
+        "output": output,
+        "view": view,
+        "truth": truth,
+        "idle": idle,
+        "active": active,
+    }
+    if truth and view is None:
+        raise OptionError(
+            "--truth gives the labels of a --view; 'wirespeak detect --truth' says how right verdicts are."
+        )
+    run = Run("flows", options, [*inputs, *_given(truth)])
     with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
+        happened = reading.schedule(truth)
         table = reading.read(inputs, run, idle=idle, active=active, progress=progress)
+        if view is not None:
+            labels = reading.labels_of(table, happened)
+            seen = VIEWS[view](table, None if labels is None else reading.series(labels))
+            lost = (
+                {f"a kind of traffic that {view} has not": table.height - seen.height}
+                if seen.height < table.height
+                else {}
+            )
+            run.count(
+                taken=run.counts["in"], given=seen.height, set_aside={**run.counts["set_aside"], **lost}
+            )
+            table = seen
         tables.write(table, target)
     return run.done(output, f"{_said(run, 'packets', 'flows')}: {output}")
 

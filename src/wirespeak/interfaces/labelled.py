@@ -429,6 +429,7 @@ def train_detector(
     from wirespeak.detect.grid import choose, read_grid
     from wirespeak.detect.learn import learn
     from wirespeak.detect.saved import read_card, write_card
+    from wirespeak.detect.spoken import Follower
     from wirespeak.interfaces.rows import canonical_names
 
     options = {
@@ -438,26 +439,33 @@ def train_detector(
     }  # fmt: skip
     run = Run("train", options, [*parts(files), *(one for one in (map, grid, before) if one)], seed)
     work = output.with_name(f"{output.name}.training")
-    with folder(output, run) as hidden:
-        dataset = read(run, files, None, map, on_bad_row, progress)
-        tried: list[dict[str, Any]] = []
-        if grid:
-            best, tried = choose(dataset, detector, answer, read_grid(grid), addresses=addresses, seed=seed,
-                                 progress=progress, **chosen)  # fmt: skip
-            chosen = {**chosen, **best}
-        progress(f"fitting {detector} to {len(dataset):,} rows")
-        fitted = learn(
-            dataset, detector=detector, answer=answer, addresses=addresses, seed=seed, work=work,  # type: ignore[arg-type]
-            before=before, progress=progress, **chosen,
-        )  # fmt: skip
-        fitted.save(hidden)
-        known: dict[str, Any] = {"grid": tried} if tried else {}
-        known |= {"dataset": dataset.name, "answer": answer, "canonical": canonical_names(dataset, answer)}
-        known["trained_as"] = detector
-        write_card(hidden, read_card(hidden) | known)
-        if map:
-            (hidden / "map.toml").write_bytes(map.read_bytes())
-        _set_aside(hidden, dataset)
+    try:
+        with folder(output, run) as hidden:
+            dataset = read(run, files, None, map, on_bad_row, progress)
+            tried: list[dict[str, Any]] = []
+            if grid:
+                best, tried = choose(dataset, detector, answer, read_grid(grid), addresses=addresses, seed=seed,
+                                     progress=progress, **chosen)  # fmt: skip
+                chosen = {**chosen, **best}
+            progress(f"fitting {detector} to {len(dataset):,} rows")
+            fitted = learn(
+                dataset, detector=detector, answer=answer, addresses=addresses, seed=seed, work=work,  # type: ignore[arg-type]
+                before=before, progress=progress, **chosen,
+            )  # fmt: skip
+            fitted.save(hidden)
+            known: dict[str, Any] = {"grid": tried} if tried else {}
+            known |= {
+                "dataset": dataset.name,
+                "answer": answer,
+                "canonical": canonical_names(dataset, answer),
+            }
+            known["trained_as"] = detector
+            write_card(hidden, read_card(hidden) | known)
+            if map:
+                (hidden / "map.toml").write_bytes(map.read_bytes())
+            _set_aside(hidden, dataset)
+    except Follower:
+        return Outcome(run.card(), "trained beside the process of rank 0, which writes")
     shutil.rmtree(work, ignore_errors=True)
     return run.done(output, f"{detector} fitted to {dataset.title}: {output}")
 

@@ -50,6 +50,11 @@ def labels_of(flows: pl.DataFrame, happened: pl.DataFrame | None) -> list[str] |
     return None if happened is None else label_flows(flows, happened).to_list()
 
 
+def series(labels: Sequence[str]) -> pl.Series:
+    """Labels as a column."""
+    return pl.Series("label", list(labels), dtype=pl.String)
+
+
 def title(inputs: Sequence[Path]) -> str:
     """The names of the first inputs; a recording's capture is called by its folder.
 

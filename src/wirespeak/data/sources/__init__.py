@@ -36,6 +36,9 @@ SOURCES: dict[str, Source] = {
     )
 }  # fmt: skip
 
+VIEWS = {"farm-flow": farm_flow.view}
+"""Our own flows in another dataset's columns: flows and, where they are known, canonical labels -> a table."""
+
 
 def read_dataset(
     paths: Sequence[Path],
