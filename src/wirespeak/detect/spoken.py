@@ -112,11 +112,12 @@ class Spoken(Worded):
     """A language model that learnt the rows: a small decoder from scratch, or `base` tuned by `method`.
 
     base: hub name or folder of an open model, "" for none. method: full, lora or qlora. epochs: passes over the
-    distinct rows; 0 leaves it to the model. tau: the power of a label's share that its probability is divided by (logit
-    adjustment; Menon et al. 2021). first: ask for attack or normal first, and then for the label among attacks.
+    distinct rows; 0 leaves it to the model. balance: rows of a label weigh its count to the power of minus this. tau: the
+    power of a label's share of these weights that its probability is divided by (logit adjustment; Menon et al. 2021). first: ask for attack or normal first, and then for the label among attacks.
     stages: learn from 10k, 30k, ... all rows in turn, each stage from where the one before it ended.
 
-    Of the small decoder: width, layers, heads, hidden, dropout; rate; batch (rows); precision of what is saved.
+    Of the small decoder: width, layers, heads, hidden, dropout; blank, the share of a row's words left out at a time, so
+    that no answer hangs on one column; rate; batch (rows); precision of what is saved.
     Of an open model: rank, alpha of the adapter (0: the base's own), length in tokens, packing, keep (updates between
     checkpoints), patience (of them without a gain before it stops; 0: never).
 
@@ -124,6 +125,7 @@ class Spoken(Worded):
     rows, and what it forgot is measured. work: a folder for the state of a training that may be cut off.
     """
 
+    balance: float = 0.3
     base: str = ""
     method: str = "lora"
     epochs: float = 0.0
@@ -132,6 +134,7 @@ class Spoken(Worded):
     heads: int = 4
     hidden: int = 256
     dropout: float = 0.1
+    blank: float = 0.15
     rate: float = 0.0
     batch: int = 64
     precision: str = "int8"
@@ -191,10 +194,10 @@ class Spoken(Worded):
         weight = self.weights(codes)[learn][pairs["row"].to_numpy()] * pairs["weight"].to_numpy()
         pairs = self._labelled(pairs.with_columns(weight=weight))
         held = self._labelled(distinct(said[spared], codes[spared]))
-        counts = np.bincount(codes[learn], minlength=len(self.labels)).astype(np.float64)
-        for label, count in self.memory.rows["label"].value_counts().rows():
-            counts[self.labels.index(label)] += count
-        self.prior = Prior(tuple((counts / counts.sum()).tolist()), tau=self.tau)
+        everything = pl.concat([pairs.select("label", "weight"), self.memory.rows.select("label", "weight")])
+        drawn = dict(everything.group_by("label").agg(pl.col("weight").sum()).rows())
+        total = sum(drawn.values())
+        self.prior = Prior(tuple(drawn.get(label, 0.0) / total for label in self.labels), tau=self.tau)
         self._place = tempfile.TemporaryDirectory(prefix="wirespeak-")
         folder = Path(self._place.name) / _MODEL
         self.facts = (self._tune if self.base else self._train_small)(pairs, held, folder)
@@ -333,7 +336,7 @@ class Spoken(Worded):
         steps = round(max(_STEPS, wanted) if self.epochs else min(max(wanted, _LEAST), _MOST))
         schedule = Schedule(
             steps=steps, tokens=round(self.batch * length), rate=self.rate or 1e-3, warmup=min(200, steps // 10),
-            keep=max(100, steps // 20), dropout=self.dropout, mean=0.999,
+            keep=max(100, steps // 20), dropout=self.dropout, blank=self.blank, mean=0.999,
         )  # fmt: skip
         tasks = [Task("judge", examples, 0.5 if again else 1.0)] + (
             [Task("again", again, 0.5)] if again else []

@@ -21,6 +21,7 @@ from wirespeak.interfaces.cli import application
 from wirespeak.interfaces.commands import VERBS
 from wirespeak.interfaces.compared import comparison_page, draw
 from wirespeak.interfaces.results import results_page
+from wirespeak.interfaces.spoken_page import language_page
 
 DOCS = Path("docs")
 
@@ -75,6 +76,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "verbs.md": verbs_page,
     "results.md": results_page,
     "comparison.md": comparison_page,
+    "language.md": language_page,
     **{f"datasets/{name}": partial(_dataset_page, name) for name in catalogue.pages()},
 }
 

@@ -60,8 +60,9 @@ class Shape:
 class Schedule:
     """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch; keep: save so often.
 
-    dropout: share of each block's output that is left out at a time. mean: of the weights, how much of it stays at
-    each update; 0 keeps the last weights.
+    dropout: share of each block's output that is left out at a time. blank: share of a prompt's inner tokens that is
+    left out at a time, so that no answer hangs on one of them. mean: of the weights, how much of it stays at each
+    update; 0 keeps the last weights.
     """
 
     steps: int = 3500
@@ -71,6 +72,7 @@ class Schedule:
     decay: float = 0.05
     keep: int = 500
     dropout: float = 0.0
+    blank: float = 0.0
     mean: float = 0.0
 
 
@@ -127,7 +129,7 @@ def train_decoder(
     identity = _identity(groups, shape, schedule, seed, begin)
     if states is not None:
         load_state(states, identity, run)
-    batches = _batches(groups, schedule.tokens, seed, skip=run.step)
+    batches = _batches(groups, schedule, seed, skip=run.step)
     while run.step < schedule.steps:
         tokens, weights = (torch.from_numpy(part).to(place) for part in next(batches))
         run.update(tokens, weights)
@@ -297,7 +299,7 @@ def _as_text(prompt: Prompt) -> str:
 
 
 def _batches(
-    groups: list[_Encoded], budget: int, seed: int, *, skip: int = 0
+    groups: list[_Encoded], schedule: Schedule, seed: int, *, skip: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Batches of similar length for ever, less the first `skip`: tokens [rows, length] and the weight of each as a
     target."""
@@ -313,10 +315,10 @@ def _batches(
             for row in group.draw(count, rng)
         ]
         pool.sort(key=lambda item: item[0].lengths[item[1]])
-        for part in rng.permutation(len(cuts := _cut([g.lengths[r] for g, r in pool], budget))):
+        for part in rng.permutation(len(cuts := _cut([g.lengths[r] for g, r in pool], schedule.tokens))):
             start, stop = cuts[part]
             if made >= skip:
-                yield _pad(pool[start:stop])
+                yield _pad(pool[start:stop], schedule.blank, np.random.default_rng((seed, made)))
             made += 1
 
 
@@ -329,16 +331,30 @@ def _cut(lengths: list[int], budget: int) -> list[tuple[int, int]]:
     return cuts
 
 
-def _pad(rows: list[tuple[_Encoded, int]]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    longest = max(group.lengths[row] for group, row in rows)
+def _pad(
+    rows: list[tuple[_Encoded, int]], blank: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    kept = [_without(group.rows[row], int(group.prompts[row]), blank, rng) for group, row in rows]
+    longest = max(len(row) for row, _ in kept)
     tokens = np.zeros((len(rows), longest), np.int64)
     weights = np.zeros((len(rows), longest), np.float32)
-    for line, (group, row) in enumerate(rows):
-        length, prompt = group.lengths[row], group.prompts[row]
-        tokens[line, :length] = group.rows[row]
+    for line, (row, prompt) in enumerate(kept):
+        length = len(row)
+        tokens[line, :length] = row
         weights[line, 1:prompt] = _PROMPT_WEIGHT
         weights[line, prompt:length] = max(1.0, _ANSWER_FLOOR / (length - prompt))
     return tokens, weights
+
+
+def _without(
+    row: NDArray[np.int64], prompt: int, blank: float, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], int]:
+    """A row less a share of the tokens inside its prompt, and how long the prompt is then. Its ends stay."""
+    if not blank:
+        return row, prompt
+    keep = np.ones(len(row), np.bool_)
+    keep[1 : prompt - 1] = rng.random(max(0, prompt - 2)) >= blank
+    return row[keep], int(keep[:prompt].sum())
 
 
 def _pace(step: int, schedule: Schedule) -> float:

@@ -1,0 +1,144 @@
+"""docs/language.md: language models beside trees on the public datasets and the lab, from bench/results alone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from wirespeak.interfaces.results import RESULTS, _table
+
+_FILE, _LAB, _CASCADE = RESULTS / "language.json", RESULTS / "detection.json", RESULTS / "cascade.json"
+_ASKED = ("zero-shot", "few-shot", "open model, tuned")
+_NAMES = {
+    "language": "small decoder, from scratch",
+    "cascade": "cascade around it",
+    "tuned": "tuned (our ensemble of trees)",
+}
+_READING = """\
+The small decoder is trained from scratch on each fold, on one core, and reads a row as a compact sentence
+([words.md](words.md)); `wirespeak train FILE -o DIR` does the same with every row. The cascade is made around it with
+thresholds from rows of the training side ([cascade.md](cascade.md)). Trees have their library's defaults; `tuned` stands
+beside them. All are judged on the same rows: folds, intervals and words are those of [comparison.md](comparison.md).
+*Rows/s* are rows judged in a second of one core's time, equal rows included. Cells that need pretrained weights say
+`not run` where none were at hand; `python bench/language.py --model NAME` fills them where the hub is."""
+
+
+def language_page() -> str:
+    """The page; without results it says how to make them."""
+    opening = [
+        "# Language models beside trees",
+        "*Made by `python bench/language.py -o bench/results/language.json`, and from there by `make docs`.*",
+    ]
+    if not _FILE.is_file():
+        return "\n\n".join([*opening, "Not run. `python bench/language.py` measures it."]) + "\n"
+    found = json.loads(_FILE.read_text("utf-8"))
+    parts = [part for course in found["datasets"] for part in _section(course)]
+    return "\n\n".join([*opening, _READING, *parts, *_lab()]) + "\n"
+
+
+def _section(course: dict[str, Any]) -> Iterator[str]:
+    yield f"## {course['title']}"
+    folds = ", ".join(str(number) for number in course["folds"])
+    yield f"{course['rows']:,} rows judged, protocol `{course['protocol']}`, fold{'s' if len(course['folds']) > 1 else ''} {folds}."
+    rows = [(name, *["not run"] * 7) for name in _ASKED]
+    facts = [one["facts"] for one in course["training"]]
+    for one in sorted(course["detectors"], key=lambda one: -one["scores"]["macro-F1"][0]):
+        name = one["detector"]
+        ours = name in ("language", "cascade")
+        rows.append(
+            (
+                _NAMES.get(name, name),
+                _cell(one, "macro-F1"),
+                _cell(one, "macro-F1 over distinct rows"),
+                _cell(one, "accuracy", interval=False),
+                _cell(one, "unseen recall at 5 % false alarms", interval=False),
+                f"{facts[0]['parameters']:,}; {sum(fact['tokens_seen'] for fact in facts) / len(facts) / 1e6:.1f} M tokens a fold"
+                if ours
+                else "",
+                f"{one['fit_s'] / len(course['folds']):,.0f}" if ours else f"{one['fit_s'] / 3:,.0f}",
+                f"{one['rows_per_s']:,.0f}" if one["rows_per_s"] else "",
+            )
+        )
+    yield _table(
+        (
+            "detector", "macro-F1", "over distinct rows", "accuracy", "recall of unseen names", "parameters, read",
+            "CPU s a fold", "rows/s",
+        ),
+        rows,
+    )  # fmt: skip
+    yield from _differences(course)
+    stages = [stage for one in course["training"] for stage in one["stages"]]
+    total = sum(stage["rows"] for stage in stages)
+    shares = {
+        name: sum(one["rows"] for one in stages if one["stage"] == name) / total
+        for name in ("cache", "tree", "model")
+    }
+    yield (
+        "In the cascade "
+        + ", ".join(f"the {name} answered {share:.1%}" for name, share in shares.items())
+        + "."
+    )
+    if course.get("novelty_auroc") is not None:
+        yield (
+            f"Least probability as a score for attack names left out ({course['unseen_rows']:,} rows): area under the ROC curve "
+            f"{course['novelty_auroc']:.3f}."
+        )
+
+
+def _differences(course: dict[str, Any]) -> Iterator[str]:
+    """What the language models gain or lose, with paired intervals."""
+    against = [name for name in (course["best_plain"], "tuned", "language") if name]
+    lines = []
+    for ours in ("language", "cascade"):
+        for other in against:
+            pair = next(
+                (one for one in course["pairs"] if {one["better"], one["worse"]} == {ours, other}), None
+            )
+            if pair is None or ours == other:
+                continue
+            sign = 1 if pair["better"] == ours else -1
+            low, high = sorted((sign * pair["low"], sign * pair["high"]))
+            lines.append(
+                f"- {_NAMES[ours]} against {_NAMES.get(other, other)}: {sign * pair['difference']:+.3f} macro-F1 ({low:+.3f} to {high:+.3f})"
+            )
+    best = course["best_plain"]
+    if lines:
+        yield f"Paired differences; the best of the plain trees is {best}:\n\n" + "\n".join(lines)
+
+
+def _cell(one: dict[str, Any], name: str, *, interval: bool = True) -> str:
+    if name not in one["scores"]:
+        return ""
+    value, low, high, _ = one["scores"][name]
+    return f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if interval and low is not None else "")
+
+
+def _lab() -> Iterator[str]:
+    """The lab's own recordings: the model in the box and its cascade."""
+    if not _LAB.is_file():
+        return
+    found = json.loads(_LAB.read_text("utf-8"))
+    yield "## The lab's recordings"
+    rows = [(name, *["not run"] * 3) for name in _ASKED]
+    said = {
+        "language": "the model in the box",
+        "forest": "forest",
+        "suricata": "Suricata, our rules",
+        "random_weights": "random weights",
+    }
+    for name, title in said.items():
+        if name in found:
+            flows, distinct = found[name]["flows"], found[name]["distinct"]
+            rows.append(
+                (
+                    title,
+                    *(
+                        f"{one['macro_f1']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
+                        for one in (flows, distinct)
+                    ),
+                    f"{flows['accuracy']:.3f}",
+                )
+            )
+    yield f"{found['language']['flows']['n']:,} flows of recordings that chose nothing ([results.md](results.md)). The cascade's row is in [cascade.md](cascade.md#measured)."
+    yield _table(("detector", "macro-F1", "over distinct flows", "accuracy"), rows)
