@@ -255,9 +255,8 @@ def chat_tokenizer(prompts: Iterable[Prompt]) -> Any:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    inner.train_from_iterator(
-        [*LABELS * 2, *(content for prompt in prompts for _, content in prompt)], trainer
-    )
+    texts = [content for prompt in prompts if not isinstance(prompt, str) for _, content in prompt]
+    inner.train_from_iterator([*LABELS * 2, *texts], trainer)
     words = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<|endoftext|>", eos_token="<|im_end|>")
     words.chat_template = CHATML
     return words
