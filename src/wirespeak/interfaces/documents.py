@@ -22,6 +22,8 @@ from wirespeak.interfaces.commands import VERBS
 from wirespeak.interfaces.compared import comparison_page, draw
 from wirespeak.interfaces.results import results_page
 from wirespeak.interfaces.spoken_page import language_page
+from wirespeak.lm.bases import BASES
+from wirespeak.lm.memory import USES, need
 
 DOCS = Path("docs")
 
@@ -66,6 +68,22 @@ def verbs_page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def tuning_page() -> str:
+    """docs/tuning.md as it is written, with the table of memory between its two marks."""
+    page = (DOCS / "tuning.md").read_text("utf-8")
+    before, _, rest = page.partition(_MEMORY_BEGINS)
+    _, _, after = rest.partition(_MEMORY_ENDS)
+    head = (
+        "model", "licence", "adapter weights", "tune: full", "lora", "qlora", "ask: bf16", "int8", "nf4",
+    )  # fmt: skip
+    rows = []
+    for base in BASES:
+        needs = (need(base, use) for use in USES)
+        cells = [f"{one.gb:.1f} ({one.card_gb or 'more'})" for one in needs]
+        rows.append((base.name, base.licence, f"{base.trainable:,}", *cells))
+    return f"{before}{_MEMORY_BEGINS}\n{_table(head, rows)}\n{_MEMORY_ENDS}{after}"
+
+
 def _dataset_page(name: str) -> str:
     """A page of docs/datasets: what is known of a dataset, and what is wrong with it."""
     return catalogue.pages()[name]
@@ -77,6 +95,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "results.md": results_page,
     "comparison.md": comparison_page,
     "language.md": language_page,
+    "tuning.md": tuning_page,
     **{f"datasets/{name}": partial(_dataset_page, name) for name in catalogue.pages()},
 }
 
@@ -116,6 +135,7 @@ def with_demo(page: str, shown: str) -> str:
     return f"{before}{_DEMO_BEGINS}\n```text\n{shown.strip()}\n```\n{_DEMO_ENDS}{after}"
 
 
+_MEMORY_BEGINS, _MEMORY_ENDS = "<!-- memory:start -->", "<!-- memory:end -->"
 _DEMO_BEGINS, _DEMO_ENDS = "<!-- what `make demo` shows -->", "<!-- until here -->"
 
 
