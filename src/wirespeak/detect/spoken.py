@@ -83,7 +83,7 @@ class Worded(TableDetector):
     @property
     def chosen_level(self) -> str:
         """The level, where none was asked for too."""
-        return self.level or "rich"
+        return self.level or "detailed"
 
     @property
     def chosen_format(self) -> str:
@@ -160,8 +160,8 @@ class Spoken(Worded):
 
     @property
     def chosen_level(self) -> str:
-        """Compact for the small decoder, rich for open models."""
-        return self.level or ("rich" if self.base else "compact")
+        """Compact for the small decoder, detailed for open models: a record of `rich` is five times as long."""
+        return self.level or ("detailed" if self.base else "compact")
 
     @property
     def chosen_format(self) -> str:
