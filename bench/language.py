@@ -30,7 +30,6 @@ from datasets import COURSES, FOLDS, SCORES, SEED, Course, write
 
 from wirespeak.data.sources import read_dataset
 from wirespeak.data.split import Fold, feature_groups, folds
-from wirespeak.detect.abstain import auroc
 from wirespeak.detect.cascaded import Cascaded
 from wirespeak.detect.learn import fitted
 from wirespeak.evaluate.compare import compare
@@ -135,13 +134,11 @@ def gathered(course: Course, work: Path, trees: Path) -> dict[str, Any] | None:
         default=None,
     )
     strange = np.concatenate(costs["language"].unseen)
-    novel = 1 - np.concatenate(costs["language"].chances).max(axis=1)
     return {
         "name": course.name, "title": task.dataset.title, "protocol": course.protocol, "folds": [n + 1 for n in done],
         "rows": judgements["language"].rows, "best_plain": best,
         "detectors": [_row(name, judgements[name], costs[name]) for name in judgements],
         "pairs": [pair for pair in pairs.to_dicts() if {pair["better"], pair["worse"]} & set(MODELS)],
-        "novelty_auroc": auroc(novel.astype(np.float64), strange) if 0 < strange.sum() < len(strange) else None,
         "unseen_rows": int(strange.sum()),
         "training": about,
     }  # fmt: skip
@@ -176,7 +173,7 @@ def _macro(judgement: Judgement) -> float:
 def _row(name: str, judgement: Judgement, told: Told) -> dict[str, Any]:
     return {
         "detector": name, "rows": judgement.rows,
-        "scores": {one.name: [one.value, one.low, one.high, one.n] for one in judgement.scores if one.name in SCORES},
+        "scores": {one.name: [one.value, one.low, one.high, one.n] for one in judgement.scores if one.name in (*SCORES, "novelty ROC area")},
         "fit_s": told.fit.cpu_s, "predict_s": told.predict.cpu_s,
         "rows_per_s": judgement.rows / told.predict.cpu_s if told.predict.cpu_s else None,
         "labels": judgement.per_label.select("label", "n", "f1").to_dicts(),

@@ -132,7 +132,7 @@ def judge(
     scores, per_label = _measure(rows, rounds)
     return Judgement(
         labels=rows.labels,
-        scores=(*scores, *_unseen(rows, strange & rows.hostile, limits)),
+        scores=(*scores, *_unseen(rows, strange & rows.hostile, limits), *_novelty(rows, strange, rounds)),
         per_label=per_label,
         confusion=_confusion(rows),
         per_name=_per_name(rows, names, strange),
@@ -352,6 +352,20 @@ def _unseen(rows: _Rows, strange: NDArray[np.bool_], limits: Floats | None) -> l
             share("false-alarm rate there", alarm, ~rows.hostile, rows.groups),
         ]
     return [one for one in shares if one]
+
+
+def _novelty(rows: _Rows, strange: NDArray[np.bool_], rounds: int) -> list[Score]:
+    """How well a low probability of the answer tells rows of names never seen from the others, fold by fold."""
+    folds = [np.flatnonzero(rows.folds == fold) for fold in np.unique(rows.folds)]
+    parts = [part for part in folds if 0 < strange[part].sum() < len(part)]
+    if not parts:
+        return []
+    doubt = 1 - rows.confidence
+    area = mean_of([among(ranking(doubt[part], strange[part], recall=RECALL), part) for part in parts])
+    drawn = resample([area], rows.groups, rounds=rounds, seed=rows.seed)[0][:, 0]
+    low, high = ends(drawn)
+    value = float(once(area, len(rows.real))[0])
+    return [Score("novelty ROC area", value, len(rows.real), low, high, rows.seed)]
 
 
 def _per_label(rows: _Rows, drawn: Floats) -> pl.DataFrame:

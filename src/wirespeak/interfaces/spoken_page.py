@@ -79,10 +79,11 @@ def _section(course: dict[str, Any]) -> Iterator[str]:
         + ", ".join(f"the {name} answered {share:.1%}" for name, share in shares.items())
         + "."
     )
-    if course.get("novelty_auroc") is not None:
+    ours = next(one for one in course["detectors"] if one["detector"] == "language")
+    if "novelty ROC area" in ours["scores"]:
         yield (
-            f"Least probability as a score for attack names left out ({course['unseen_rows']:,} rows): area under the ROC curve "
-            f"{course['novelty_auroc']:.3f}."
+            f"A low probability of the answer as a sign of attack names left out ({course['unseen_rows']:,} rows): area under the "
+            f"ROC curve {_cell(ours, 'novelty ROC area')}."
         )
 
 
