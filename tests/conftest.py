@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import settings
@@ -65,3 +66,32 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("WIRESPEAK_DATA is not set: it names the folder of real captures")
     return Path(folder)
+
+
+MAP = """[dataset]
+name = "pumps"
+label = "class"
+[labels]
+Normal = "normal"
+SynFlood = "flood.syn"
+Scan = "recon.port_scan"
+[columns.who]
+role = "address"
+kind = "text"
+"""
+
+
+@pytest.fixture
+def pumps(tmp_path: Path) -> tuple[Path, Path]:
+    """A file of 600 rows and the map that describes it; `hint` gives the label away."""
+    random = Random(5)
+    lines = ["who,packets,bytes,hint,class"]
+    for number in range(600):
+        label = random.choice(("Normal", "Normal", "SynFlood", "Scan"))
+        mean = {"Normal": 20, "SynFlood": 400, "Scan": 2}[label]
+        packets = max(1, round(random.gauss(mean, mean / 4)))
+        hint = f"{label[:2].lower()}{number % 3}"
+        lines.append(f"10.0.0.{number % 9},{packets},{packets * random.randint(40, 90)},{hint},{label}")
+    (data := tmp_path / "pumps.csv").write_text("\n".join(lines) + "\n")
+    (described := tmp_path / "pumps.toml").write_text(MAP)
+    return data, described

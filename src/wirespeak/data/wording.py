@@ -51,9 +51,11 @@ class Wording:
 
     def as_dict(self) -> dict[str, Any]:
         """In JSON types, for a model's card."""
+        levels = {"compact": self.compact, **self.english}
+        columns = {column.name: column for of in levels.values() for column in of}
         return {
-            "columns": [asdict(column) for column in self.compact],
-            "levels": {level: [column.name for column in of] for level, of in self.english.items()},
+            "columns": [asdict(column) for column in columns.values()],
+            "levels": {level: [column.name for column in of] for level, of in levels.items()},
         }
 
     @classmethod
@@ -68,7 +70,7 @@ class Wording:
             levels = {
                 level: tuple(columns[name] for name in names) for level, names in told["levels"].items()
             }
-            return cls(tuple(columns.values()), levels)
+            return cls(levels.pop("compact"), levels)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"the model's card does not say how rows are put into words ({error}). Train it again."

@@ -43,8 +43,8 @@ class Follower(Exception):
 ORDINARY = ("normal", "benign", "benigntraffic")
 """What datasets call ordinary traffic, in lower case."""
 
-# One group of equal rows in twenty, this many rows at most, sets the temperature and trains nothing.
-_SPARED, _MOST_SPARED = 20, 5_000
+# One group of equal rows in twenty trains nothing, one in eight where there are few: enough to calibrate on.
+_OFTEN, _SELDOM, _ENOUGH, _MOST_SPARED = 8, 20, 500, 5_000
 _MODEL = "model"
 _CARD = {"name": "table"}
 # The small decoder makes this many passes over its rows, and this many steps at the least.
@@ -425,7 +425,8 @@ def spared_rows(groups: NDArray[np.int64], seed: int) -> tuple[Codes, Codes]:
     """Numbers of the rows to learn from and of those that only calibrate, no group on both sides."""
     _, number = np.unique(groups, return_inverse=True)
     turn = np.random.default_rng(seed).permutation(number.max() + 1)[number]
-    apart = turn % _SPARED == 0
+    every = min(max(len(turn) // _ENOUGH, _OFTEN), _SELDOM)
+    apart = turn % every == 0
     spared = np.flatnonzero(apart)[:_MOST_SPARED]
     return np.setdiff1d(np.arange(len(groups)), spared), spared
 

@@ -7,7 +7,9 @@ Only the model's own chat template, and the tokenizer around a whole text, put c
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 from wirespeak.contracts import Prompt, Turn
@@ -23,6 +25,19 @@ Template = Callable[[list[dict[str, str]]], str]
 FIXED = {"add_generation_prompt": True, "enable_thinking": False, "date_string": "26 Jul 2024"}
 """What templates are told: the answer follows at once, and no date of today, so that equal prompts stay equal."""
 
+_BORDERS = ("x", " x ", "\nx\n", ".1.", "\u0338x")
+"""Contents that show what a tokenizer makes of a control token's neighbours: words, blanks, signs, accents."""
+
+_WORTH_SHARING = 64  # characters
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a template says around the contents of some roles: its control tokens, and where its texts may be cut."""
+
+    controls: list[int]
+    cut: re.Pattern[str]
+
 
 class Words:
     """A tokenizer and the ways to ask with it."""
@@ -36,27 +51,28 @@ class Words:
         self.tokenizer = tokenizer
         self.template = template
         self._controls = _controls(tokenizer)
-        self._cut = re.compile(
-            "|".join(map(re.escape, sorted(self._controls.values(), key=len, reverse=True)))
-        )
+        self._cut = _any_of(self._controls.values())
         self._front, self._back = _around(tokenizer)
         self._back = self._back if closed else []
-        self._expected: dict[tuple[str, ...], list[int]] = {}
+        self._lines_apart = _lines_apart(tokenizer)
+        self._frames: dict[tuple[str, ...], Frame] = {}
 
     def prompts(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """The token numbers of each prompt. Raises ModelError where the template refuses the turns."""
         if self.template is None:
-            plain = [p if isinstance(p, str) else "\n".join(content for _, content in p) for p in prompts]
-            return [self._front + ids + self._back for ids in self.texts(plain)]
-        texts = self.texts([prompt for prompt in prompts if isinstance(prompt, str)])
-        plain_ids = iter([self._front + ids + self._back for ids in texts])
-        return [next(plain_ids) if isinstance(prompt, str) else self._turns(prompt) for prompt in prompts]
+            prompts = [p if isinstance(p, str) else "\n".join(content for _, content in p) for p in prompts]
+        plain = iter(self.texts([prompt for prompt in prompts if isinstance(prompt, str)]))
+        turns = iter(self._conversations([prompt for prompt in prompts if not isinstance(prompt, str)]))
+        return [
+            self._front + next(plain) + self._back if isinstance(prompt, str) else next(turns)
+            for prompt in prompts
+        ]
 
     def texts(self, texts: Sequence[str]) -> list[list[int]]:
         """The token numbers of texts that may say anything: no control token among them."""
         return [
             ids if self._controls.keys().isdisjoint(ids) else self._harmless(text)
-            for ids, text in zip(self._encode(texts), texts, strict=True)
+            for ids, text in zip(self._alike(texts), texts, strict=True)
         ]
 
     def answer(self, answer: str) -> list[int]:
@@ -87,14 +103,48 @@ class Words:
         encoded = self._encode([*pieces, text[start:]])
         return [number for ids in encoded for number in ids if number not in self._controls]
 
-    def _turns(self, turns: tuple[Turn, ...]) -> list[int]:
-        """The template around the contents. What no content can add to is encoded whole, as in training."""
-        (ids,) = self._encode([self._render(turns)])
-        roles = tuple(role for role, _ in turns)
-        if roles not in self._expected:
-            (bare,) = self._encode([self._render(tuple((role, "x") for role in roles))])
-            self._expected[roles] = self._controls_in(bare)
-        return ids if self._controls_in(ids) == self._expected[roles] else self._in_parts(turns)
+    def _alike(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token numbers of each text. Lines that all begin with are encoded once where that changes nothing.
+
+        No token reaches over a newline that no blank follows. What stands before it is taken out of a whole text,
+        since blanks at a text's end may be encoded in another way.
+        """
+        cut = commonprefix(list(texts)).rfind("\n") + 1 if self._lines_apart and len(texts) > 2 else 0
+        if cut < _WORTH_SHARING or not all(text[cut : cut + 1].strip() for text in texts):
+            return self._encode(texts)
+        rests = self._encode([text[cut:] for text in texts])
+        first, last = self._encode([texts[0], texts[-1]])
+        head = first[: len(first) - len(rests[0])]
+        if [first, last] != [head + rests[0], head + rests[-1]]:
+            return self._encode(texts)
+        return [head + rest for rest in rests]
+
+    def _conversations(self, asked: Sequence[tuple[Turn, ...]]) -> list[list[int]]:
+        """The template around the contents, each distinct piece between control tokens encoded once.
+
+        That is what encoding it whole gives, as in training. Turns whose contents spell control tokens go in parts.
+        """
+        frames = [self._frame(tuple(role for role, _ in turns)) for turns in asked]
+        cut = [frame.cut.split(self._render(turns)) for frame, turns in zip(frames, asked, strict=True)]
+        distinct = list(dict.fromkeys(piece for pieces in cut for piece in pieces))
+        known = dict(zip(distinct, self._encode(distinct), strict=True))
+        whole = [[number for piece in pieces for number in known[piece]] for pieces in cut]
+        return [
+            ids if self._controls_in(ids) == frame.controls else self._in_parts(turns)
+            for ids, frame, turns in zip(whole, frames, asked, strict=True)
+        ]
+
+    def _frame(self, roles: tuple[str, ...]) -> Frame:
+        """What the template says around these roles. No cuts where a tokenizer would make other tokens of the pieces:
+        some write a text's beginning in another way, or let a control token swallow the blanks beside it."""
+        if roles not in self._frames:
+            texts = [self._render(tuple((role, border) for role in roles)) for border in _BORDERS]
+            whole = self._encode(texts)
+            controls = self._controls_in(whole[0])
+            cut = _any_of({self._controls[number] for number in controls})
+            pieces = [[number for ids in self._encode(cut.split(text)) for number in ids] for text in texts]
+            self._frames[roles] = Frame(controls, cut if pieces == whole else _any_of(()))
+        return self._frames[roles]
 
     def _in_parts(self, turns: tuple[Turn, ...]) -> list[int]:
         """Template and contents encoded apart: only the template's parts may hold control tokens."""
@@ -159,6 +209,20 @@ def _controls(tokenizer: Tokenizer) -> dict[int, str]:
         for number, token in added.items()
         if not token.content.isspace() and token.content != unknown
     }
+
+
+def _any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Finds these texts, the longest first, and keeps them when it splits. Of no texts: finds nothing."""
+    longest_first = sorted(texts, key=len, reverse=True)
+    return re.compile(f"({'|'.join(map(re.escape, longest_first))})" if longest_first else "(?!)")
+
+
+def _lines_apart(tokenizer: Tokenizer) -> bool:
+    """Whether the tokenizer cuts texts behind each newline that no blank follows, whatever does."""
+    if tokenizer.pre_tokenizer is None:
+        return False
+    split = tokenizer.pre_tokenizer.pre_tokenize_str
+    return all(any(start == 3 for _, (start, _) in split(f"x.\n{sign}y")) for sign in "aA1._-\"'<{é中")
 
 
 def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

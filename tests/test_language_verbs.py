@@ -1,0 +1,144 @@
+"""The same two lines for every language model: train on a file, detect with what came out."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+pytest.importorskip("torch", reason="training a language model needs wirespeak[train]")
+
+import small_models
+
+from wirespeak.errors import InputError, OptionError
+from wirespeak.interfaces import commands
+
+pytestmark = pytest.mark.slow
+
+TINY = ["width=16", "layers=1", "heads=2", "hidden=32", "dropout=0.0", "blank=0.0", "rate=0.02", "threads=1"]
+
+
+def train(data: Path, described: Path, output: Path, **options: Any) -> dict[str, Any]:
+    given = {"epochs": 20.0, "set": TINY, "map": described} | options
+    commands.train([data], output=output, **given)
+    return json.loads((output / "card.json").read_text())
+
+
+def detect(data: Path, model: Path, output: Path, **options: Any) -> tuple[pl.DataFrame, dict[str, Any]]:
+    commands.detect([data], model=str(model), output=output, **options)
+    return pl.read_parquet(output / "verdicts.parquet"), json.loads((output / "run.json").read_text())
+
+
+def right(data: Path, verdicts: pl.DataFrame) -> float:
+    truth = pl.read_csv(data)["class"]
+    return float((verdicts["label"] == truth).mean() or 0)
+
+
+def test_a_small_decoder_is_trained_and_detects(pumps: tuple[Path, Path], tmp_path: Path) -> None:
+    data, described = pumps
+    card = train(data, described, tmp_path / "model")
+    assert (
+        card["kind"] == "language" and card["dataset"] == "pumps" and card["training"]["parameters"] < 20_000
+    )
+    assert not (tmp_path / "model.training").exists()
+    verdicts, run = detect(data, tmp_path / "model", tmp_path / "found")
+    assert right(data, verdicts) > 0.95 and set(verdicts["canonical"]) == {
+        "normal",
+        "flood.syn",
+        "recon.port_scan",
+    }
+    assert run["coverage"][0]["promised"] == 0.95 and "stages" not in run
+    silent, run = detect(data, tmp_path / "model", tmp_path / "silent", abstain=0.3)
+    assert run["abstained"]["error"] == 0.3
+    assert set(silent["label"]) <= {"Normal", "SynFlood", "Scan", "unknown"}
+    with pytest.raises(OptionError, match=r"--budget soon: expected seconds \(30s\)"):
+        detect(data, tmp_path / "model", tmp_path / "never", budget="soon")
+
+
+def test_the_same_seed_gives_the_same_model(pumps: tuple[Path, Path], tmp_path: Path) -> None:
+    data, described = pumps
+    for name in ("one", "other"):
+        train(data, described, tmp_path / name, epochs=2.0)
+    one, other = (tmp_path / name / "model" / "model.onnx" for name in ("one", "other"))
+    assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_cascade_spares_the_model_and_says_who_answered(pumps: tuple[Path, Path], tmp_path: Path) -> None:
+    data, described = pumps
+    card = train(data, described, tmp_path / "cascade", detector="cascade")
+    assert card["kind"] == "cascade" and card["thresholds"]
+    verdicts, run = detect(data, tmp_path / "cascade", tmp_path / "found", budget="30s")
+    shares = {stage["stage"]: stage["share"] for stage in run["stages"]}
+    assert right(data, verdicts) > 0.95 and sum(shares.values()) == pytest.approx(1) and shares["tree"] > 0.2
+    assert run["reproducible"] is False
+
+
+def test_stages_grid_and_going_on_stand_on_the_card(pumps: tuple[Path, Path], tmp_path: Path) -> None:
+    data, described = pumps
+    (grid := tmp_path / "grid.toml").write_text("epochs = [1.0, 20.0]\n")
+    card = train(data, described, tmp_path / "first", epochs=None, grid=grid)
+    assert [one["options"]["epochs"] for one in card["grid"]] == [1.0, 20.0]
+    best = max(card["grid"], key=lambda one: one["score"])
+    assert card["options"]["epochs"] == best["options"]["epochs"]
+    card = train(data, described, tmp_path / "second", before=tmp_path / "first", stages=True)
+    (forgot,) = card["training"]["forgetting"]
+    assert forgot["dataset"] == "pumps" and card["training"]["stages"][-1]["name"] == "all"
+    with pytest.raises(OptionError, match="only a language model can be continued"):
+        train(
+            data,
+            described,
+            tmp_path / "never",
+            detector="forest",
+            set=None,
+            epochs=None,
+            before=tmp_path / "first",
+        )
+    grid.write_text("epochs = []\n")
+    with pytest.raises(InputError, match="lists no values to try"):
+        train(data, described, tmp_path / "never", epochs=None, grid=grid)
+    with pytest.raises(OptionError, match="'widht'. Did you mean 'width'"):
+        train(data, described, tmp_path / "never", set=["widht=3"])
+    assert not (tmp_path / "never").exists()
+
+
+def test_an_adapter_of_an_open_model_detects_by_the_same_line(
+    pumps: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, described = pumps
+    base = small_models.llama(tmp_path / "base")
+    card = train(
+        data, described, tmp_path / "model", base=str(base), epochs=0.05, set=["threads=1", "length=200"]
+    )
+    assert (
+        card["training"]["method"] == "lora"
+        and card["training"]["trainable"] < card["training"]["parameters"]
+    )
+    verdicts, run = detect(data, tmp_path / "model", tmp_path / "found")
+    assert len(verdicts) == 600 and verdicts["label"].null_count() == 0 and run["ok"]
+
+
+def test_a_wrong_base_is_one_line(pumps: tuple[Path, Path], tmp_path: Path) -> None:
+    data, described = pumps
+    with pytest.raises(Exception, match="no-such/model"):
+        train(data, described, tmp_path / "model", base="no-such/model", set=None)
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_learnt_recordings_judges_captures(tmp_path: Path) -> None:
+    captures = Path(commands.CAPTURES)
+    options: dict[str, Any] = {
+        "epochs": 0.3,
+        "set": TINY,
+        "detector": "cascade",
+        "output": tmp_path / "model",
+    }
+    commands.train([captures / "demo"], **options)
+    commands.detect(
+        [captures / "tiny" / "capture.pcap"], model=str(tmp_path / "model"), output=tmp_path / "found"
+    )
+    verdicts = pl.read_parquet(tmp_path / "found" / "verdicts.parquet")
+    assert set(verdicts["detector"]) == {"cascade"} and verdicts.height > 10
+    assert isinstance(json.loads((tmp_path / "found" / "incidents.json").read_text()), list)
