@@ -122,3 +122,21 @@ def test_a_broken_model_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(ModelError, match="cannot be loaded"):
         load_model(str(tmp_path))
+
+
+def test_words_are_hidden_inside_a_prompt_alone_and_are_no_target() -> None:
+    pytest.importorskip("torch", reason="training needs wirespeak[train]")
+    from wirespeak.lm.tokenizer import BLANK, word_tokenizer
+    from wirespeak.lm.training import Task, _batches, _Encoded
+    from wirespeak.text import Example
+
+    tokenizer = word_tokenizer({"aa:x": 9, "ab:y": 9}, answers=["<a>"], words=("judge", " label"))
+    examples = [Example("judge aa:x ab:y label", "<a>")] * 4
+    group = _Encoded(Task("judge", examples, 1.0, blank=0.5), tokenizer)
+    batches = _batches([group], 4096, 3)
+    tokens, weights = next(batches)
+    hidden = tokens == tokenizer.token_to_id(BLANK)
+    assert 0.4 < hidden[:, 1:3].mean() < 0.6 and not hidden[:, [0, 3, 4, 5]].any()
+    assert (weights[hidden] == 0).all() and (weights[:, 4:] > 0).all()
+    again = _batches([group], 4096, 3, skip=1)  # as after a cut
+    np.testing.assert_array_equal(next(batches)[0], next(again)[0])

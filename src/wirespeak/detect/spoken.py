@@ -50,7 +50,9 @@ _CARD = {"name": "table"}
 # The small decoder makes this many passes over its rows, and this many steps at the least.
 _EPOCHS, _STEPS = 10, 200
 # Where nobody says how many: at least and at most so many steps.
-_LEAST, _MOST = 2_000, 7_000
+_LEAST, _MOST = 2_000, 5_000
+# The share of words hidden where attacks may come under names never seen, and elsewhere.
+_BLANK_NAMES, _BLANK_LABELS = 0.4, 0.1
 # So many of the rows that train nothing measure an open model while it is tuned.
 _HELD = 400
 # What cannot change when a model goes on learning.
@@ -116,8 +118,9 @@ class Spoken(Worded):
     power of a label's share of these weights that its probability is divided by (logit adjustment; Menon et al. 2021). first: ask for attack or normal first, and then for the label among attacks.
     stages: learn from 10k, 30k, ... all rows in turn, each stage from where the one before it ended.
 
-    Of the small decoder: width, layers, heads, hidden, dropout; blank, the share of a row's words left out at a time, so
-    that no answer hangs on one column; rate; batch (rows); precision of what is saved.
+    Of the small decoder: width, layers, heads, hidden, dropout; blank, the share of a row's words hidden at a time, so that
+    no answer hangs on one column (below 0: 0.4 where labels have finer names, some of which may never have been seen,
+    else 0.1); rate; batch (rows); precision of what is saved.
     Of an open model: rank, alpha of the adapter (0: the base's own), length in tokens, packing, keep (updates between
     checkpoints), patience (of them without a gain before it stops; 0: never).
 
@@ -134,7 +137,7 @@ class Spoken(Worded):
     heads: int = 4
     hidden: int = 256
     dropout: float = 0.1
-    blank: float = 0.15
+    blank: float = -1.0
     rate: float = 0.0
     batch: int = 64
     precision: str = "int8"
@@ -155,6 +158,7 @@ class Spoken(Worded):
     calibration: Calibration | None = field(default=None, init=False, repr=False)
     memory: Memory = field(default_factory=Memory, init=False, repr=False)
     facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _finer: bool = field(default=False, init=False, repr=False)
     _earlier: Spoken | None = field(default=None, init=False, repr=False)
     _place: Any = field(default=None, init=False, repr=False)
 
@@ -184,6 +188,7 @@ class Spoken(Worded):
         return np.array([self.labels.index(label) for label in said], np.int64)
 
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: NDArray[np.str_]) -> None:
+        self._finer = len(np.unique(names)) > len(np.unique(codes))
         if self._earlier is None:
             self._learn_words(flows)
         else:
@@ -336,16 +341,21 @@ class Spoken(Worded):
         steps = round(max(_STEPS, wanted) if self.epochs else min(max(wanted, _LEAST), _MOST))
         schedule = Schedule(
             steps=steps, tokens=round(self.batch * length), rate=self.rate or 1e-3, warmup=min(200, steps // 10),
-            keep=max(100, steps // 20), dropout=self.dropout, blank=self.blank, mean=0.999,
+            keep=max(100, steps // 20), dropout=self.dropout, mean=0.999,
         )  # fmt: skip
-        tasks = [Task("judge", examples, 0.5 if again else 1.0)] + (
-            [Task("again", again, 0.5)] if again else []
-        )
+        tasks = [Task("judge", examples, 0.5 if again else 1.0, blank=self._hidden)]
+        if again:
+            tasks.append(Task("again", again, 0.5, blank=self._hidden))
         return train_decoder(
             tasks, tokenizer, checkpoint, shape=Shape(self.width, self.layers, self.heads, self.hidden),
             schedule=schedule, seed=self.seed, threads=self.cores, device=self.device,
             states=self.work / f"stage-{number}" if self.work else None, begin=begin, progress=self._told,
         )  # fmt: skip
+
+    @property
+    def _hidden(self) -> float:
+        """The share of words to hide."""
+        return self.blank if self.blank >= 0 else _BLANK_NAMES if self._finer else _BLANK_LABELS
 
     def _tokenizer(self, pairs: pl.DataFrame, earlier: Path | None) -> Any:
         from tokenizers import Tokenizer

@@ -62,6 +62,9 @@ class TransformersLanguageModel(LocalLanguageModel):
             model = _load(base, chosen, precision, attention)
             if base != name:
                 model = _adapted(model, name, tokenizer)
+            both_ways = bool(model.config.is_encoder_decoder)
+            places = tokens_a_batch or _TOKENS_A_BATCH[chosen]
+            self.steps = (_Seq2SeqSteps if both_ways else _TorchSteps)(torch, model.eval(), places)
             card = Path(name) / "card.json"
             self.card: dict[str, Any] = json.loads(card.read_text("utf-8")) if card.is_file() else {}
         except WirespeakError:
@@ -69,12 +72,9 @@ class TransformersLanguageModel(LocalLanguageModel):
         except Exception as error:  # the hub client, the loader and torch each raise their own kinds
             raise _unloadable(name, error) from error
         self.name = name
-        both_ways = bool(model.config.is_encoder_decoder)
         template = _template(tokenizer) if tokenizer.chat_template else None
         self.words = Words(backend_of(tokenizer, name), template, closed=both_ways)
         self.ends = ends_of(base, model.config, tokenizer)
-        places = tokens_a_batch or _TOKENS_A_BATCH[chosen]
-        self.steps = (_Seq2SeqSteps if both_ways else _TorchSteps)(torch, model.eval(), places)
 
 
 def find(name: str) -> None:
@@ -241,6 +241,7 @@ class _TorchSteps:
     def __init__(self, torch: Any, model: Any, places: int) -> None:
         self._torch, self._model, self.places = torch, model, places
         self._device = model.device
+        self._parts = _parts(torch, model) if self.causal else None
 
     def forward(
         self,
@@ -252,19 +253,25 @@ class _TorchSteps:
         *,
         keep: bool,
     ) -> tuple[Any, Any]:
-        asked, place = np.unique(last, return_inverse=True)
         # Padding behind a row is hidden by causality: a mask is needed only where some was read before.
         before = mask[:, : mask.shape[1] - tokens.shape[1]]
+        read = {
+            "input_ids": self._tensor(tokens),
+            "position_ids": self._tensor(positions),
+            "attention_mask": None if before.all() else self._tensor(mask.astype(np.int64)),
+            "past_key_values": None if cache is None else _copied(cache),
+            "use_cache": keep or cache is not None,
+        }
+        rows = self._torch.arange(len(tokens))
         with self._torch.inference_mode():
-            out = self._model(
-                input_ids=self._tensor(tokens),
-                position_ids=self._tensor(positions),
-                attention_mask=None if before.all() else self._tensor(mask.astype(np.int64)),
-                past_key_values=None if cache is None else _copied(cache),
-                use_cache=keep or cache is not None,
-                logits_to_keep=self._tensor(asked),
-            )
-            logits = out.logits[self._torch.arange(len(tokens)), self._tensor(place)]
+            if self._parts is not None:
+                network, head = self._parts
+                out = network(**read)
+                logits = head(out.last_hidden_state[rows, self._tensor(last)])
+            else:
+                asked, place = np.unique(last, return_inverse=True)
+                out = self._model(**read, logits_to_keep=self._tensor(asked))
+                logits = out.logits[rows, self._tensor(place)]
         return logits, out.past_key_values if keep else None
 
     def select(self, cache: Any, rows: NDArray[np.int64]) -> Any:
@@ -335,6 +342,24 @@ class _Seq2SeqSteps(_TorchSteps):
     def select(self, cache: Any, rows: NDArray[np.int64]) -> Any:
         encoded, past = cache
         return encoded[self._tensor(rows)], super().select(past, rows)
+
+
+def _parts(torch: Any, model: Any) -> tuple[Any, Any] | None:
+    """The network and its output head, so that the head is computed where it is asked for and nowhere else.
+
+    None where logits are more than that (capped, scaled): found out by a few tokens, to the last bit.
+    """
+    bare = getattr(model, "get_base_model", lambda: model)()  # what an adapter was put into
+    network, head = bare.base_model, bare.get_output_embeddings()
+    if network is bare or head is None:
+        return None
+    tokens = torch.arange(8, device=model.device)[None]
+    read = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "use_cache": False}
+    with torch.inference_mode():
+        ended = getattr(network(**read), "last_hidden_state", None)
+        told = model(**read).logits
+        same = ended is not None and torch.equal(head(ended).float(), told.float())
+    return (network, head) if same else None
 
 
 def _copied(cache: Any) -> Any:

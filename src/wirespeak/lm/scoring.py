@@ -24,6 +24,7 @@ Floats = NDArray[np.float32]
 
 _WORTH_SHARING = 8  # tokens
 _SPREAD = 16  # tokens by which lengths in a batch may differ, or a quarter of the shortest
+_KEPT = 4  # tokens of keys and values that may be kept for each token that a pass takes
 
 
 class Steps(Protocol):
@@ -148,7 +149,7 @@ class LocalLanguageModel:
         past, rest = _share(self.steps, ids)
         parts = [
             (rows, self.steps.log_probabilities(_read(self.steps, [rest[row] for row in rows], past)[0]))
-            for rows in batches([len(row) for row in rest], self.steps.places)
+            for rows in batches([len(row) for row in rest], self.steps.places, behind=_length(past))
         ]
         if not parts:
             return np.empty((0, self.words.tokenizer.get_vocab_size()), np.float32)
@@ -198,7 +199,8 @@ def choose(steps: Steps, prompts: Sequence[Sequence[int]], answers: Sequence[Seq
     several = any(child.children for child in tree.children.values())
     scores = np.zeros((len(prompts), len(answers)), np.float32)
     past, rest = _share(steps, prompts)
-    for rows in batches([len(row) for row in rest], steps.places, even=several and steps.even):
+    lengths = [len(row) for row in rest]
+    for rows in batches(lengths, steps.places, behind=_length(past), even=several and steps.even):
         logits, read = _read(steps, [rest[row] for row in rows], past, keep=several)
         part = np.zeros((len(rows), len(answers)), np.float32)
         _descend(steps, logits, read, [tree], np.zeros((1, len(rows)), np.float32), part)
@@ -206,15 +208,20 @@ def choose(steps: Steps, prompts: Sequence[Sequence[int]], answers: Sequence[Seq
     return scores
 
 
-def batches(lengths: Sequence[int], places: int, *, even: bool = False) -> Iterator[Ints]:
-    """Row numbers in batches of similar (even: equal) length that take up to `places`, padding included."""
+def batches(lengths: Sequence[int], places: int, *, behind: int = 0, even: bool = False) -> Iterator[Ints]:
+    """Row numbers in batches of similar (even: equal) length that take up to `places`, padding included.
+
+    behind: how many tokens were read before. Each row gets its own copy of their keys and values, so a batch is cut
+    before it keeps more than four times `places` of old and new tokens together.
+    """
     order = np.argsort(np.array(lengths, np.int64), kind="stable")
     start = 0
     while start < len(order):
         stop, shortest = start + 1, lengths[order[start]]
         longest = shortest if even else shortest + max(_SPREAD, shortest // 4)
         while stop < len(order) and lengths[order[stop]] <= longest:
-            if lengths[order[stop]] * (stop - start + 1) > places:
+            length, rows = lengths[order[stop]], stop - start + 1
+            if length * rows > places or (behind + length) * rows > _KEPT * places:
                 break
             stop += 1
         yield order[start:stop]
@@ -260,6 +267,10 @@ def _share(steps: Steps, rows: Sequence[Sequence[int]]) -> tuple[Past | None, li
     return _read(steps, [first[:common]], None, keep=True)[1], [row[common:] for row in rest]
 
 
+def _length(past: Past | None) -> int:
+    return 0 if past is None else past.mask.shape[1]
+
+
 def _read(
     steps: Steps, rows: Sequence[Sequence[int]], past: Past | None, *, keep: bool = False
 ) -> tuple[Any, Past]:
@@ -296,7 +307,7 @@ def _descend(steps: Steps, logits: Any, past: Past, nodes: list[Node], said: Flo
             scores[:, child.ends] = total[:, None]
             if child.children:
                 grown.append((number, token, child, total))
-    together = max(1, 4 * steps.places // (rows * (past.mask.shape[1] + 1)))
+    together = max(1, _KEPT * steps.places // (rows * (past.mask.shape[1] + 1)))
     for start in range(0, len(grown), together):
         part = grown[start : start + together]
         kept = np.concatenate([np.arange(rows) + number * rows for number, *_ in part])

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-PAD, END, UNKNOWN = "<pad>", "<end>", "<unknown-word>"
+PAD, END, UNKNOWN, BLANK = "<pad>", "<end>", "<unknown-word>", "<blank>"
 _SPLIT = (
     r" ?[a-z]{2}[A-Z]\d| ?[a-z]{2}\d{1,2}(?!\d)| ?[a-z]{2}:[\w-]+|\.\d{1,2}| ?\d| ?[A-Za-z_]+|\s+|[^\w\s]"
 )
@@ -68,7 +68,7 @@ def word_tokenizer(
     """
     before = sorted(known.get_vocab().items(), key=lambda item: item[1]) if known else []
     pieces: dict[str, None] = dict.fromkeys(
-        [*(piece for piece, _ in before), PAD, END, UNKNOWN, *answers, *words]
+        [*(piece for piece, _ in before), PAD, END, UNKNOWN, BLANK, *answers, *words]
     )
     pieces |= dict.fromkeys(f".{digits}" for digits in [*(f"{n:02}" for n in range(100)), *"0123456789"])
     for word, count in sorted(counts.items()):
@@ -81,7 +81,7 @@ def word_tokenizer(
     tokenizer = Tokenizer(models.WordPiece(numbered, unk_token=UNKNOWN, continuing_subword_prefix=""))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r" ?[^ ]+"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()
-    own = (PAD, END, UNKNOWN)
+    own = (PAD, END, UNKNOWN, BLANK)
     tokenizer.add_special_tokens([AddedToken(word, normalized=False, special=True) for word in own])
     tokenizer.add_tokens([AddedToken(word, normalized=False) for word in answers])
     return tokenizer

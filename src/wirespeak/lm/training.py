@@ -27,7 +27,7 @@ from tokenizers import Tokenizer
 from wirespeak.contracts import Prompt
 from wirespeak.errors import InputError, missing_extra
 from wirespeak.lm.states import chosen_device, load_state, save_state
-from wirespeak.lm.tokenizer import END, PAD, UNKNOWN
+from wirespeak.lm.tokenizer import BLANK, END, PAD, UNKNOWN
 
 CONTEXT = 512
 _POOL = 4096
@@ -60,9 +60,8 @@ class Shape:
 class Schedule:
     """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch; keep: save so often.
 
-    dropout: share of each block's output that is left out at a time. blank: share of a prompt's inner tokens that is
-    left out at a time, so that no answer hangs on one of them. mean: of the weights, how much of it stays at each
-    update; 0 keeps the last weights.
+    dropout: share of each block's output that is left out at a time. mean: of the weights, how much of it stays at
+    each update; 0 keeps the last weights.
     """
 
     steps: int = 3500
@@ -72,7 +71,6 @@ class Schedule:
     decay: float = 0.05
     keep: int = 500
     dropout: float = 0.0
-    blank: float = 0.0
     mean: float = 0.0
 
 
@@ -81,13 +79,15 @@ class Task:
     """Examples of one kind and the share of the batches' examples they get.
 
     alone: this many steps at the start are theirs alone. What has to be learnt first, such as copying a
-    number, is learnt sooner undisturbed.
+    number, is learnt sooner undisturbed. blank: share of a prompt's inner tokens that is hidden at a time behind the
+    token BLANK, so that no answer hangs on one of them.
     """
 
     name: str
     examples: Sequence[Example]
     share: float
     alone: int = 0
+    blank: float = 0.0
 
 
 def train_decoder(
@@ -129,7 +129,7 @@ def train_decoder(
     identity = _identity(groups, shape, schedule, seed, begin)
     if states is not None:
         load_state(states, identity, run)
-    batches = _batches(groups, schedule, seed, skip=run.step)
+    batches = _batches(groups, schedule.tokens, seed, skip=run.step)
     while run.step < schedule.steps:
         tokens, weights = (torch.from_numpy(part).to(place) for part in next(batches))
         run.update(tokens, weights)
@@ -232,7 +232,7 @@ def _identity(
     """What must be the same for a run to go on where another was cut off."""
     found = blake2b(repr((shape, schedule, seed)).encode(), digest_size=16)
     for group in groups:
-        found.update(f"{group.name} {group.share} {group.alone}".encode())
+        found.update(f"{group.name} {group.share} {group.alone} {group.blank}".encode())
         found.update(np.concatenate(group.rows).tobytes() + group.chances.tobytes() + group.prompts.tobytes())
     if begin is not None:
         found.update((begin / "model.safetensors").read_bytes())
@@ -280,7 +280,10 @@ class _Encoded:
         fits = np.array([len(row) <= CONTEXT for row in rows])
         self.too_long = int((~fits).sum())
         self.name = task.name
-        self.share, self.alone = task.share, task.alone
+        self.share, self.alone, self.blank = task.share, task.alone, task.blank
+        self.hides = tokenizer.token_to_id(BLANK)
+        if self.blank and self.hides is None:
+            raise InputError(f"task {task.name}: the tokenizer has no token {BLANK} to hide others behind.")
         self.rows = [row for row, fit in zip(rows, fits, strict=True) if fit]
         self.prompts = np.array([len(p.ids) for p in prompts])[fits]
         self.lengths = np.array([len(row) for row in self.rows])
@@ -299,7 +302,7 @@ def _as_text(prompt: Prompt) -> str:
 
 
 def _batches(
-    groups: list[_Encoded], schedule: Schedule, seed: int, *, skip: int = 0
+    groups: list[_Encoded], budget: int, seed: int, *, skip: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
     """Batches of similar length for ever, less the first `skip`: tokens [rows, length] and the weight of each as a
     target."""
@@ -315,10 +318,10 @@ def _batches(
             for row in group.draw(count, rng)
         ]
         pool.sort(key=lambda item: item[0].lengths[item[1]])
-        for part in rng.permutation(len(cuts := _cut([g.lengths[r] for g, r in pool], schedule.tokens))):
+        for part in rng.permutation(len(cuts := _cut([g.lengths[r] for g, r in pool], budget))):
             start, stop = cuts[part]
             if made >= skip:
-                yield _pad(pool[start:stop], schedule.blank, np.random.default_rng((seed, made)))
+                yield _pad(pool[start:stop], np.random.default_rng((seed, made)))
             made += 1
 
 
@@ -332,29 +335,21 @@ def _cut(lengths: list[int], budget: int) -> list[tuple[int, int]]:
 
 
 def _pad(
-    rows: list[tuple[_Encoded, int]], blank: float, rng: np.random.Generator
+    rows: list[tuple[_Encoded, int]], rng: np.random.Generator
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    kept = [_without(group.rows[row], int(group.prompts[row]), blank, rng) for group, row in rows]
-    longest = max(len(row) for row, _ in kept)
+    longest = max(group.lengths[row] for group, row in rows)
     tokens = np.zeros((len(rows), longest), np.int64)
     weights = np.zeros((len(rows), longest), np.float32)
-    for line, (row, prompt) in enumerate(kept):
-        length = len(row)
-        tokens[line, :length] = row
+    for line, (group, row) in enumerate(rows):
+        length, prompt = group.lengths[row], group.prompts[row]
+        tokens[line, :length] = group.rows[row]
         weights[line, 1:prompt] = _PROMPT_WEIGHT
         weights[line, prompt:length] = max(1.0, _ANSWER_FLOOR / (length - prompt))
+        if group.blank:  # the first and the last token of a prompt are the question, not the record
+            hidden = 1 + np.flatnonzero(rng.random(max(0, prompt - 2)) < group.blank)
+            tokens[line, hidden] = group.hides
+            weights[line, hidden] = 0.0
     return tokens, weights
-
-
-def _without(
-    row: NDArray[np.int64], prompt: int, blank: float, rng: np.random.Generator
-) -> tuple[NDArray[np.int64], int]:
-    """A row less a share of the tokens inside its prompt, and how long the prompt is then. Its ends stay."""
-    if not blank:
-        return row, prompt
-    keep = np.ones(len(row), np.bool_)
-    keep[1 : prompt - 1] = rng.random(max(0, prompt - 2)) >= blank
-    return row[keep], int(keep[:prompt].sum())
 
 
 def _pace(step: int, schedule: Schedule) -> float:
