@@ -483,7 +483,7 @@ def train(
     options = {"inputs": inputs, "output": output, "steps": steps, "leave_out": leave_out, "seed": seed}
     run = Run("train", options, inputs, seed)
     with folder(output, run) as hidden:
-        recipe = Recipe(schedule=Schedule(steps=steps), leave_out=leave_out, seed=seed)
+        recipe = Recipe(schedule=Schedule(steps=steps, mean=0.999), leave_out=leave_out, seed=seed)
         card = make_model(inputs, hidden, recipe, progress)
         run.count(taken=sum(card["training"]["examples"].values()), given=1)
     return run.done(output, f"a model of {card['training']['parameters']:,} parameters: {output}")

@@ -56,6 +56,7 @@ def write(
     verdicts = judge(judging, flows)
     answered = stages(judging, run)
     chances = verdicts.select(f"p_{label}" for label in judging.labels).to_numpy().astype(np.float32)
+    sure.see(flows, chances)
     verdicts = sure.spoken(verdicts, chances)
     distinct = getattr(judging, "distinct", None)  # weighing the evidence judges other rows
     progress("gathering and explaining incidents")

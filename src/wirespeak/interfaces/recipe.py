@@ -20,6 +20,8 @@ import numpy as np
 import polars as pl
 
 from wirespeak import __version__
+from wirespeak.detect.calibration import Calibration
+from wirespeak.detect.cascade import make_cascade
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, fit_temperature, judge_examples, softmax
 from wirespeak.detect.verdicts import judge
 from wirespeak.errors import InputError
@@ -28,9 +30,9 @@ from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.lm.export import export_onnx
 from wirespeak.lm.onnx import OnnxLanguageModel
-from wirespeak.lm.tokenizer import train_tokenizer
+from wirespeak.lm.tokenizer import BLANK, train_tokenizer
 from wirespeak.lm.training import Schedule, Shape, Task, train_decoder, untrained
-from wirespeak.schema import COLUMNS, LABELS
+from wirespeak.schema import COLUMNS, LABELS, compact_columns
 from wirespeak.text import Example, label_answer
 
 # The same packets as other captures would show them: begun later, flows reported sooner.
@@ -41,6 +43,9 @@ VIEWS: tuple[dict[str, float], ...] = (
 )
 SHARES = {"judge": 0.52, "explain": 0.22, "write": 0.26}
 ALONE = {"explain": 500}
+BLANK_SHARE = {"judge": 0.1}
+CALIBRATING = 4_000
+"""Distinct validation flows kept beside the model: those that say when to answer, and how traffic usually looks."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Recipe:
 
     name: str = "nano"
     shape: Shape = Shape()
-    schedule: Schedule = Schedule()
+    schedule: Schedule = Schedule(mean=0.999)
     vocabulary: int = 2048
     judgements: int = 200_000
     inventions: int = 30_000
@@ -74,7 +79,8 @@ def make_model(
 ) -> dict[str, Any]:
     """Train on the train recordings, calibrate on the validation ones, write the model folder; return its card.
 
-    output gets checkpoint/ (Hugging Face format), model.onnx (int8), tokenizer.json, card.json.
+    output gets checkpoint/ (Hugging Face format), model.onnx (int8), tokenizer.json, card.json, what it was calibrated
+    on, and cascade/ with the tree that spares it the plain flows.
     """
     recipe = recipe or Recipe()
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
@@ -95,7 +101,7 @@ def make_model(
         UNKNOWN
     ]
     tokenizer = train_tokenizer(
-        texts, words=[label_answer(label) for label in LABELS], vocabulary=recipe.vocabulary
+        texts, words=[BLANK, *(label_answer(label) for label in LABELS)], vocabulary=recipe.vocabulary
     )
     progress(", ".join(f"{len(task.examples):,} {task.name} examples" for task in tasks))
     checkpoint = output / "checkpoint"
@@ -116,8 +122,12 @@ def make_model(
         "left_out": recipe.leave_out, "reference": _reference(train),
     }  # fmt: skip
     _write_card(output, card)
-    card |= _calibrate(output, card, validation, recipe)
+    known = [_kept(part, set(card["labels"])) for part in validation]
+    detector = LanguageDetector(OnnxLanguageModel(output, threads=recipe.threads), card["labels"])
+    card |= _calibrate(detector, card, known)
     _write_card(output, card)
+    progress("making the cascade")
+    _beside(detector, train, known, output, recipe.seed)
     return card
 
 
@@ -160,7 +170,7 @@ def _tasks(train: list[LabelledFlows], folders: list[Path], recipe: Recipe) -> l
             from wirespeak.generate import examples as scripts
 
             examples = _evened([example for folder in folders for example in scripts(folder)])
-        tasks.append(Task(name, examples, SHARES[name], ALONE.get(name, 0)))
+        tasks.append(Task(name, examples, SHARES[name], ALONE.get(name, 0), BLANK_SHARE.get(name, 0.0)))
     return tasks
 
 
@@ -179,18 +189,36 @@ def _certain(labels: pl.Series) -> pl.DataFrame:
     return pl.DataFrame({"canonical": labels, "probability": [0.999] * len(labels)})
 
 
+def _beside(
+    detector: LanguageDetector,
+    train: list[LabelledFlows],
+    known: list[LabelledFlows],
+    output: Path,
+    seed: int,
+) -> None:
+    """What stands beside the model: the rows that say when it may answer, and the cascade around it."""
+    carried = [column.name for column in compact_columns()]
+    flows = pl.concat([part.flows.select(carried) for part in known])
+    labels = pl.concat([part.labels for part in known])
+    rows = flows.with_columns(labels.alias("truth")).unique(maintain_order=True)
+    some = rows.sample(min(len(rows), CALIBRATING), seed=seed, shuffle=True)
+    Calibration.of(detector, some.drop("truth"), some["truth"], seed=seed).write(output)
+    (output / "cascade").mkdir(exist_ok=True)
+    make_cascade(
+        detector, pl.concat([part.flows.select(carried) for part in train]), flows, labels.to_list(),
+        output / "cascade", seed=seed, model="..",
+    )  # fmt: skip
+
+
 def _calibrate(
-    output: Path, card: dict[str, Any], validation: list[LabelledFlows], recipe: Recipe
+    detector: LanguageDetector, card: dict[str, Any], known: list[LabelledFlows]
 ) -> dict[str, Any]:
     """Temperature and evidence floor from the validation recordings, and the scores there."""
     from wirespeak.explain.incidents import fit_floor
-
-    detector = LanguageDetector(OnnxLanguageModel(output, threads=recipe.threads), card["labels"])
-    known = [_kept(part, set(card["labels"])) for part in validation]
-    flows = pl.concat([part.flows for part in known])
-    labels = pl.concat([part.labels for part in known])
     from wirespeak.text import compact
 
+    flows = pl.concat([part.flows for part in known])
+    labels = pl.concat([part.labels for part in known])
     table = (
         pl.DataFrame({"sentence": compact.encode(flows), "label": labels})
         .group_by("sentence", "label")

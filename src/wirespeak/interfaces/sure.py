@@ -44,7 +44,12 @@ class Sure:
         if self.drift is None or self.abstention is None or rows.is_empty():
             return
         strange = pl.Series("novelty", self.abstention.novelty(chances))
-        seen = rows.with_columns(strange).unique(maintain_order=True).drop_nulls("novelty")
+        seen = (
+            rows.select(usual.name for usual in self.drift.usual)
+            .with_columns(strange)
+            .unique(maintain_order=True)
+            .drop_nulls("novelty")
+        )
         self.drift.see(seen.drop("novelty"), seen["novelty"].to_numpy())
 
     def spoken(self, verdicts: pl.DataFrame, chances: Chances) -> pl.DataFrame:
@@ -89,7 +94,7 @@ class Sure:
                 "moved": self.drift.moved().to_dicts(),
             }  # fmt: skip
             if self.drift.alarm is not None:
-                self.warnings.append(self.drift.says())
+                self.said.append(self.drift.says().rstrip("."))
         run.notes |= self.notes
         run.warnings += self.warnings
 

@@ -196,11 +196,13 @@ class LocalLanguageModel:
 def choose(steps: Steps, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Floats:
     """Log-likelihood of each answer after each prompt, [prompts, answers], all given as token numbers."""
     tree = _tree(answers)
-    several = any(child.children for child in tree.children.values())
+    longest = max(map(len, answers), default=1)
+    several = longest > 1
     scores = np.zeros((len(prompts), len(answers)), np.float32)
     past, rest = _share(steps, prompts)
     lengths = [len(row) for row in rest]
-    for rows in batches(lengths, steps.places, behind=_length(past), even=several and steps.even):
+    behind = _length(past) + longest - 1
+    for rows in batches(lengths, steps.places, behind=behind, even=several and steps.even):
         logits, read = _read(steps, [rest[row] for row in rows], past, keep=several)
         part = np.zeros((len(rows), len(answers)), np.float32)
         _descend(steps, logits, read, [tree], np.zeros((1, len(rows)), np.float32), part)
@@ -211,8 +213,8 @@ def choose(steps: Steps, prompts: Sequence[Sequence[int]], answers: Sequence[Seq
 def batches(lengths: Sequence[int], places: int, *, behind: int = 0, even: bool = False) -> Iterator[Ints]:
     """Row numbers in batches of similar (even: equal) length that take up to `places`, padding included.
 
-    behind: how many tokens were read before. Each row gets its own copy of their keys and values, so a batch is cut
-    before it keeps more than four times `places` of old and new tokens together.
+    behind: how many more tokens each row keeps, read before or to come. A shared beginning counts for every row, since
+    each gets a copy of its keys and values: a batch keeps up to four times `places` tokens.
     """
     order = np.argsort(np.array(lengths, np.int64), kind="stable")
     start = 0
