@@ -115,7 +115,8 @@ class Spoken(Worded):
 
     base: hub name or folder of an open model, "" for none. method: full, lora or qlora. epochs: passes over the
     distinct rows; 0 leaves it to the model. balance: rows of a label weigh its count to the power of minus this. tau: the
-    power of a label's share of these weights that its probability is divided by (logit adjustment; Menon et al. 2021). first: ask for attack or normal first, and then for the label among attacks.
+    power of a label's share of these weights that its probability is divided by (logit adjustment; Menon et al. 2021).
+    first: ask for attack or normal first, and then for the label among attacks.
     stages: learn from 10k, 30k, ... all rows in turn, each stage from where the one before it ended.
 
     Of the small decoder: width, layers, heads, hidden, dropout; blank, the share of a row's words hidden at a time, so that
@@ -161,6 +162,7 @@ class Spoken(Worded):
     _finer: bool = field(default=False, init=False, repr=False)
     _earlier: Spoken | None = field(default=None, init=False, repr=False)
     _place: Any = field(default=None, init=False, repr=False)
+    _home: Path | None = field(default=None, init=False, repr=False)
 
     @property
     def chosen_level(self) -> str:
@@ -396,11 +398,11 @@ class Spoken(Worded):
     def _load(self, folder: Path) -> None:
         from wirespeak.lm import load_model
 
-        self.model = load_model(str(folder), device=self.device, threads=self.cores)
+        self.model, self._home = load_model(str(folder), device=self.device, threads=self.cores), folder
 
     def _write(self, folder: Path) -> None:
-        assert self._place is not None
-        shutil.copytree(Path(self._place.name) / _MODEL, folder / _MODEL, dirs_exist_ok=True)
+        assert self._home is not None
+        shutil.copytree(self._home, folder / _MODEL, dirs_exist_ok=True)
         self.memory.write(folder)
         if self.calibration is not None:
             self.calibration.write(folder)
@@ -435,10 +437,9 @@ def spared_rows(groups: NDArray[np.int64], seed: int) -> tuple[Codes, Codes]:
     """Numbers of the rows to learn from and of those that only calibrate, no group on both sides."""
     _, number = np.unique(groups, return_inverse=True)
     turn = np.random.default_rng(seed).permutation(number.max() + 1)[number]
-    every = min(max(len(turn) // _ENOUGH, _OFTEN), _SELDOM)
+    every = max(min(max(len(turn) // _ENOUGH, _OFTEN), _SELDOM), -(-len(turn) // _MOST_SPARED))
     apart = turn % every == 0
-    spared = np.flatnonzero(apart)[:_MOST_SPARED]
-    return np.setdiff1d(np.arange(len(groups)), spared), spared
+    return np.flatnonzero(~apart), np.flatnonzero(apart)
 
 
 def _as_held(pairs: pl.DataFrame) -> pl.DataFrame:
