@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev packages demo model models comparison test test-extras check bench docs clean
+.PHONY: help setup setup-dev packages demo model models comparison language test test-extras check bench docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -65,6 +65,10 @@ models: setup-dev  ## detectors for public datasets in WIRESPEAK_DATA, into out/
 comparison: setup-dev  ## every detector on the datasets in WIRESPEAK_DATA, into docs/comparison.md (two hours; goes on where it was)
 	$(BIN)/python bench/datasets.py -o bench/results/datasets.json
 	$(BIN)/python -m wirespeak.interfaces.documents comparison.md
+
+language: setup-dev  ## language models on the same folds, into docs/language.md (two hours; goes on where it was)
+	$(BIN)/python bench/language.py --recordings out/recordings -o bench/results/language.json
+	$(BIN)/python -m wirespeak.interfaces.documents language.md
 
 test: setup-dev packages  ## every test; WIRESPEAK_DATA names the folder of real captures, if there is one
 	$(BIN)/python -m pytest

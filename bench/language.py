@@ -7,8 +7,9 @@ fold predictions bench/datasets.py left in out/datasets; around it the cascade i
 training side that trained nothing. Each fold is a process of its own on one core, two at a time. What is finished stands
 in out/language, and a training that was cut off goes on where it was.
 
-With --model NAME a pretrained model is asked zero-shot and few-shot, too, on --rows rows of each fold; without, those
-cells say `not run`: the chance score of random weights is no result.
+Models that need pretrained weights are compared by `wirespeak evaluate detector --detector zero-shot --detector few-shot
+--detector language --model NAME --data FILE`; where no weights are at hand their cells say `not run`: the chance score of
+random ones is no result.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from datasets import COURSES, FOLDS, SCORES, SEED, Course, write
 
-from wirespeak.data.sources import read_dataset
+from wirespeak.data.sources import VIEWS, read_dataset
 from wirespeak.data.split import Fold, feature_groups, folds
 from wirespeak.detect.cascaded import Cascaded
 from wirespeak.detect.learn import fitted
@@ -37,24 +39,56 @@ from wirespeak.evaluate.cost import measured
 from wirespeak.evaluate.judge import Judgement
 from wirespeak.interfaces.contest import Task, attack_scores, in_order, judged, spared
 from wirespeak.interfaces.measure import machine
+from wirespeak.interfaces.recipe import split_of
 from wirespeak.interfaces.told import Told
+from wirespeak.lab.labelled import read_recording
 
 TREES = ("forest", "extra-trees", "xgboost", "lightgbm", "hist-boost", "tuned")
 PLAIN = TREES[:5]
 """Those with their library's defaults; `tuned` stands beside them."""
 MODELS = ("language", "cascade")
+MORE = (
+    Course("edge-iiotset", "edge-iiotset/ML-EdgeIIoT-dataset.csv", "group"),
+    Course("farm-flow", "farm-flow/Train_Multiclass.csv", "group"),
+    Course("farm-flow-lab", "farm-flow-lab.csv", "group"),
+)
+"""Datasets that join where their file is in WIRESPEAK_DATA, and the lab's own flows in Farm-Flow's columns, which
+--recordings makes (out/language/farm-flow-lab.csv)."""
+LAB_ROWS = 60_000
 CORES = 2
 
 
-def task_of(course: Course) -> Task:
+def file_of(course: Course, work: Path) -> Path:
+    """Where its rows are."""
+    return (
+        work / course.file
+        if course.name.endswith("-lab")
+        else Path(os.environ["WIRESPEAK_DATA"]) / course.file
+    )
+
+
+def show_lab_as_farm_flow(recordings: Path, target: Path) -> None:
+    """Flows of the lab's train recordings in Farm-Flow's columns, evenly many of each label as far as there are."""
+    parts = [read_recording(folder) for folder in sorted(recordings.iterdir()) if split_of(folder) == "train"]
+    table = VIEWS["farm-flow"](
+        pl.concat([part.flows for part in parts]), pl.concat([part.labels for part in parts])
+    )
+    most = LAB_ROWS // table["traffic"].n_unique()
+    turn = pl.Series(np.random.default_rng(SEED).permutation(table.height))
+    table.with_columns(turn=turn).filter(pl.col("turn").rank("ordinal").over("traffic") <= most).drop(
+        "turn"
+    ).write_csv(target)
+
+
+def task_of(course: Course, work: Path) -> Task:
     """What is told apart."""
-    dataset = read_dataset([Path(os.environ["WIRESPEAK_DATA"]) / course.file], on_bad_row="skip")
+    dataset = read_dataset([file_of(course, work)], on_bad_row="skip")
     return Task(replace(dataset, files=()), addresses=course.addresses)
 
 
 def one_fold(course: Course, number: int, folder: Path, options: dict[str, Any]) -> None:
     """Train on one fold, ask the model alone and the cascade, and write what they said and cost."""
-    task = task_of(course)
+    task = task_of(course, folder.parent)
     fold = folds(task.dataset, protocol=course.protocol, k=FOLDS, seed=SEED)[number]
     features, answers, names = task.features(), task.answers(), task.dataset.names
     train, apart = spared(task.dataset, in_order(task.dataset, fold.train, SEED), SEED)
@@ -112,7 +146,7 @@ def gathered(course: Course, work: Path, trees: Path) -> dict[str, Any] | None:
     done = [number for number in range(FOLDS) if (folder / f"fold-{number}.json").is_file()]
     if not done:
         return None
-    task = task_of(course)
+    task = task_of(course, work)
     about = [json.loads((folder / f"fold-{number}.json").read_text()) for number in done]
     judgements: dict[str, Judgement] = {}
     costs: dict[str, Told] = {}
@@ -184,22 +218,28 @@ def main() -> None:
     reader = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = [course.name for course in COURSES if course.name != "ton-iot-addresses"]
+    courses = {course.name: course for course in (*COURSES, *MORE) if course.name != "ton-iot-addresses"}
+    known = list(courses)
     reader.add_argument("-o", "--output", type=Path)
     reader.add_argument("--work", type=Path, default=Path("out/language"))
     reader.add_argument("--trees", type=Path, default=Path("out/datasets"))
     reader.add_argument("--only", choices=known, nargs="+", default=known)
+    reader.add_argument("--recordings", type=Path, help="recordings to show in Farm-Flow's columns")
     reader.add_argument("--one", nargs=2, metavar=("DATASET", "FOLD"), help=argparse.SUPPRESS)
     given = reader.parse_args()
     if not os.environ.get("WIRESPEAK_DATA"):
         raise SystemExit("set WIRESPEAK_DATA to the folder of the datasets")
-    courses = {course.name: course for course in COURSES}
     if given.one:
         name, number = given.one
         one_fold(courses[name], int(number), given.work / name, {})
         return
+    given.work.mkdir(parents=True, exist_ok=True)
+    lab = given.work / "farm-flow-lab.csv"
+    if given.recordings and not lab.is_file():
+        show_lab_as_farm_flow(given.recordings, lab)
+    here = [name for name in given.only if file_of(courses[name], given.work).is_file()]
     jobs = [
-        (courses[name], number) for name in given.only for number in range(FOLDS)
+        (courses[name], number) for name in here for number in range(FOLDS)
         if not (given.work / name / f"fold-{number}.json").is_file()
     ]  # fmt: skip
     with ThreadPoolExecutor(CORES) as pool:
@@ -210,7 +250,7 @@ def main() -> None:
         for done in as_completed(going):
             print(f"{going[done]}: {done.result()}", flush=True)
     if given.output:
-        found = [one for name in known if (one := gathered(courses[name], given.work, given.trees))]
+        found = [one for name in here if (one := gathered(courses[name], given.work, given.trees))]
         write(given.output, {"machine": machine(), "folds": FOLDS, "seed": SEED, "datasets": found})
 
 

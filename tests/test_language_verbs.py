@@ -142,3 +142,18 @@ def test_what_learnt_recordings_judges_captures(tmp_path: Path) -> None:
     verdicts = pl.read_parquet(tmp_path / "found" / "verdicts.parquet")
     assert set(verdicts["detector"]) == {"cascade"} and verdicts.height > 10
     assert isinstance(json.loads((tmp_path / "found" / "incidents.json").read_text()), list)
+
+
+def test_asking_stands_beside_trees_in_a_comparison(pumps: tuple[Path, Path], tmp_path: Path) -> None:
+    data, described = pumps
+    base = small_models.qwen2(tmp_path / "base")
+    commands.labelled.evaluate_detector(
+        data=[data], map=described, output=tmp_path / "report", folds=2, model=str(base),
+        detector=["zero-shot", "few-shot", "forest"], keep=tmp_path / "kept",
+    )  # fmt: skip
+    metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert {one["detector"] for one in metrics["detectors"]} == {"zero-shot", "few-shot", "forest"}
+    with pytest.raises(OptionError, match="Name one with --model"):
+        commands.labelled.evaluate_detector(
+            data=[data], map=described, output=tmp_path / "never", folds=2, detector=["zero-shot"]
+        )

@@ -21,17 +21,19 @@ The small decoder is trained from scratch on each fold, on one core, and reads a
 thresholds from rows of the training side ([cascade.md](cascade.md)). Trees have their library's defaults; `tuned` stands
 beside them. All are judged on the same rows: folds, intervals and words are those of [comparison.md](comparison.md).
 *Rows/s* are rows judged in a second of one core's time, equal rows included. Cells that need pretrained weights say
-`not run` where none were at hand; `python bench/language.py --model NAME` fills them where the hub is."""
+`not run` where none were at hand: `wirespeak evaluate detector --detector zero-shot --detector few-shot --detector language
+--model Qwen/Qwen2.5-1.5B-Instruct --data FILE` measures them on the same folds where the hub is. Edge-IIoTset and Farm-Flow
+join when their files are in the folder of datasets; until then the lab's own flows stand in, shown in Farm-Flow's columns."""
 
 
 def language_page() -> str:
     """The page; without results it says how to make them."""
     opening = [
         "# Language models beside trees",
-        "*Made by `python bench/language.py -o bench/results/language.json`, and from there by `make docs`.*",
+        "*Made by `make language` into `bench/results/language.json`, and from there by `make docs`.*",
     ]
     if not _FILE.is_file():
-        return "\n\n".join([*opening, "Not run. `python bench/language.py` measures it."]) + "\n"
+        return "\n\n".join([*opening, "Not run. `make language` measures it."]) + "\n"
     found = json.loads(_FILE.read_text("utf-8"))
     parts = [part for course in found["datasets"] for part in _section(course)]
     return "\n\n".join([*opening, _READING, *parts, *_lab()]) + "\n"
