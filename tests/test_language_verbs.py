@@ -147,12 +147,13 @@ def test_what_learnt_recordings_judges_captures(tmp_path: Path) -> None:
 def test_asking_stands_beside_trees_in_a_comparison(pumps: tuple[Path, Path], tmp_path: Path) -> None:
     data, described = pumps
     base = small_models.qwen2(tmp_path / "base")
+    data.write_text("\n".join(data.read_text().splitlines()[:61]) + "\n")
     commands.labelled.evaluate_detector(
         data=[data], map=described, output=tmp_path / "report", folds=2, model=str(base),
         detector=["zero-shot", "few-shot", "forest"], keep=tmp_path / "kept",
     )  # fmt: skip
     metrics = json.loads((tmp_path / "report" / "metrics.json").read_text())
-    assert {one["detector"] for one in metrics["detectors"]} == {"zero-shot", "few-shot", "forest"}
+    assert set(metrics["detectors"]) == {"zero-shot", "few-shot", "forest"}
     with pytest.raises(OptionError, match="Name one with --model"):
         commands.labelled.evaluate_detector(
             data=[data], map=described, output=tmp_path / "never", folds=2, detector=["zero-shot"]
