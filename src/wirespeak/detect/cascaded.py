@@ -20,6 +20,8 @@ from wirespeak.detect.tabular import Codes
 from wirespeak.errors import InputError
 
 _TREE = "tree"
+# Strange rows that the tree is taught on at most, and the share of their columns that come from elsewhere.
+_STRANGE, _FOREIGN = 60_000, 0.3
 
 
 @dataclass(kw_only=True)
@@ -66,14 +68,17 @@ class Cascaded(Spoken):
         self.cascade = None
         super()._fit(flows, codes, names)
         learn, spared = spared_rows(duplicate_groups(flows), self.seed)
+        rng, alone = np.random.default_rng(self.seed), self.alone
         shown = flows[learn].unique(maintain_order=True)
-        alone = self.alone
+        shown = pl.concat([shown, strange(shown, min(_STRANGE, 2 * len(shown)), rng)])
         tree = Distilled().imitate(shown, alone.predict(shown), self.labels, seed=self.seed)
         cascade = Cascade(alone, tree)
         told = [self.labels[code] for code in codes[spared]]
-        self._thresholds = cascade.fit_thresholds(
-            flows[spared], alone.predict(flows[spared]), labels=told, share=self.share
-        )
+        # Rows like none that was learnt have no truth: there the tree is held to what the model says.
+        odd = strange(flows[spared], len(spared) // 2, rng)
+        answers = alone.predict(asked := pl.concat([flows[spared], odd]))
+        meant = told + [self.labels[best] for best in answers[len(spared) :].argmax(axis=1)]
+        self._thresholds = cascade.fit_thresholds(asked, answers, labels=meant, share=self.share)
         self.cascade = cascade
         self.calibration = Calibration.of(self, flows[spared], pl.Series(told), seed=self.seed)
 
@@ -94,6 +99,20 @@ class Cascaded(Spoken):
     def _restore(self, card: dict[str, Any]) -> None:
         super()._restore(card)
         self._thresholds = {str(label): float(limit) for label, limit in card.get("thresholds", {}).items()}
+
+
+def strange(rows: pl.DataFrame, count: int, rng: np.random.Generator) -> pl.DataFrame:
+    """Rows like none that is there: each some row with part of its columns from another one.
+
+    A tree that imitates a model on ordinary rows alone goes its own way on what is new, which is what the model is for.
+    """
+    if rows.is_empty():
+        return rows
+    first, second = rng.integers(0, len(rows), (2, count))
+    one, other = rows[first], rows[second]
+    return one.with_columns(
+        one[name].zip_with(pl.Series(rng.random(count) >= _FOREIGN), other[name]) for name in rows.columns
+    )
 
 
 class Alone:

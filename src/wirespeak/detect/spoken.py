@@ -129,7 +129,7 @@ class Spoken(Worded):
     rows, and what it forgot is measured. work: a folder for the state of a training that may be cut off.
     """
 
-    balance: float = 0.3
+    balance: float = 0.4
     base: str = ""
     method: str = "lora"
     epochs: float = 0.0
