@@ -148,7 +148,7 @@ class Spoken(Worded):
     packing: bool = False
     keep: int = 500
     patience: int = 0
-    tau: float = 0.15
+    tau: float = 0.0
     first: bool = False
     stages: bool = False
     name: str = field(default="language", init=False)
