@@ -80,7 +80,7 @@ class Task:
 
     alone: this many steps at the start are theirs alone. What has to be learnt first, such as copying a
     number, is learnt sooner undisturbed. blank: share of a prompt's inner tokens that is hidden at a time behind the
-    token BLANK, so that no answer hangs on one of them.
+    token BLANK, so that no answer hangs on one of them; from none to twice as many, evenly.
     """
 
     name: str
@@ -346,7 +346,8 @@ def _pad(
         weights[line, 1:prompt] = _PROMPT_WEIGHT
         weights[line, prompt:length] = max(1.0, _ANSWER_FLOOR / (length - prompt))
         if group.blank:  # the first and the last token of a prompt are the question, not the record
-            hidden = 1 + np.flatnonzero(rng.random(max(0, prompt - 2)) < group.blank)
+            share = 2 * group.blank * rng.random()
+            hidden = 1 + np.flatnonzero(rng.random(max(0, prompt - 2)) < share)
             tokens[line, hidden] = group.hides
             weights[line, hidden] = 0.0
     return tokens, weights
