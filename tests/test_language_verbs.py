@@ -18,7 +18,7 @@ from wirespeak.interfaces import commands
 
 pytestmark = pytest.mark.slow
 
-TINY = ["width=16", "layers=1", "heads=2", "hidden=32", "dropout=0.0", "blank=0.0", "rate=0.02", "threads=1"]
+TINY = ["width=16", "layers=1", "heads=2", "hidden=32", "dropout=0.0", "blank=0.0", "rate=0.006", "threads=1"]
 
 
 def train(data: Path, described: Path, output: Path, **options: Any) -> dict[str, Any]:
