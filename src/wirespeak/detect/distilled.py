@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from wirespeak.detect.table import texts
 from wirespeak.errors import InputError, ModelError, missing_extra
 
 FILES = ("tree.onnx", "tree.json")
@@ -149,18 +150,7 @@ class Distilled:
 def _learn(series: pl.Series) -> Column:
     if series.dtype.is_numeric() or series.dtype in (pl.Boolean, pl.Null):
         return Column(series.name)
-    if series.dtype not in (pl.String, pl.Categorical, pl.Enum):
-        raise InputError(
-            f"column '{series.name}' holds {series.dtype}; a tree reads numbers and text. Leave it out or convert it."
-        )
-    counted = (
-        series.cast(pl.String)
-        .drop_nulls()
-        .rename("value")
-        .value_counts()
-        .sort("count", "value", descending=[True, False])
-    )
-    return Column(series.name, tuple(counted["value"]))
+    return Column(series.name, texts(series))
 
 
 def _encoded(column: Column, held: pl.DataType) -> pl.Expr:

@@ -182,6 +182,11 @@ def _learn(series: pl.Series) -> Column:
         spread = float(logs.std()) if len(logs) else 0.0
         centre = float(logs.mean()) if len(logs) else 0.0
         return Column(series.name, "number", values, centre=centre, spread=spread or 1.0)
+    return Column(series.name, "category", categories=texts(series))
+
+
+def texts(series: pl.Series) -> tuple[str, ...]:
+    """The distinct texts of a column, most frequent first. Raises InputError for a column that holds no text."""
     if series.dtype not in (pl.String, pl.Categorical, pl.Enum):
         raise InputError(
             f"column '{series.name}' holds {series.dtype}; a detector reads numbers and text. Leave it out or convert it."
@@ -193,7 +198,7 @@ def _learn(series: pl.Series) -> Column:
         .value_counts()
         .sort("count", "value", descending=[True, False])
     )
-    return Column(series.name, "category", categories=tuple(counted["value"]))
+    return tuple(counted["value"])
 
 
 def _is_number(series: pl.Series) -> bool:
