@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import math
 import os
 import shutil
@@ -476,6 +477,8 @@ def _processes() -> int:
 
 
 def _needed(method: str) -> Any:
+    # Its advice about a faster kernel is no matter of the person who tunes.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         import peft  # noqa: F401
         import torch
