@@ -99,6 +99,7 @@ def one_fold(course: Course, number: int, folder: Path, options: dict[str, Any])
             work=folder / f"fold-{number}.training", progress=_say(f"{course.name} {number + 1}"), **options,
         )  # fmt: skip
     assert isinstance(detector, Cascaded) and detector.cascade is not None
+    fit = replace(fit, cpu_s=fit.cpu_s + detector.facts["cpu_s_before_cut"])
     judged_rows = features[fold.test]
     about: dict[str, Any] = {
         "fit": [fit.wall_s, fit.cpu_s, fit.peak_bytes],

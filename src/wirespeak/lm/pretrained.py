@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wirespeak.errors import ModelError, WirespeakError, missing_extra, unknown_name
+from wirespeak.lm.devices import chosen_device
 from wirespeak.lm.prompts import FIXED, Words, first_line
 from wirespeak.lm.scoring import LocalLanguageModel
 
@@ -53,7 +54,7 @@ class TransformersLanguageModel(LocalLanguageModel):
         for what, value, known in (("precision", precision, Precision), ("attention", attention, Attention)):
             if value not in get_args(known):
                 raise unknown_name(what, value, get_args(known))
-        chosen = _device(device)
+        chosen = chosen_device(device)
         try:
             base = base_of(name)
             for each in dict.fromkeys((name, base)):
@@ -138,18 +139,6 @@ def _unloadable(name: str, error: Exception) -> ModelError:
     return ModelError(
         f"{what} ({first_line(error)}). Give a folder written by 'wirespeak train', a hub name, or leave --model out."
     )
-
-
-def _device(asked: str) -> str:
-    import torch
-
-    if asked not in ("auto", "cpu", "cuda"):
-        raise unknown_name("device", asked, ("auto", "cpu", "cuda"))
-    if asked == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            "device cuda was asked for and PyTorch sees no GPU. Use --device cpu, or install a CUDA build of torch."
-        )
-    return asked if asked != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _load(base: str, device: str, precision: Precision, attention: Attention) -> Any:

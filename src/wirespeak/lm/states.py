@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any, Protocol
-
-from wirespeak.errors import ModelError
 
 _STATE = "state"
 
 
 class Run(Protocol):
-    """What a state is of."""
+    """What a state is of. spent: with the time of this process, the processor seconds of the run."""
 
     model: Any
     optimiser: Any
@@ -26,17 +25,7 @@ class Run(Protocol):
     step: int
     seen: int
     running: float
-
-
-def chosen_device(name: str) -> str:
-    """The device meant by auto, cpu or cuda. Raises ModelError for a GPU that is not there."""
-    import torch
-
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError(
-            "--device cuda: torch sees no GPU here. Leave it out, or install a CUDA build of torch."
-        )
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    spent: float
 
 
 def save_state(folder: Path, identity: str, run: Run) -> None:
@@ -58,7 +47,10 @@ def save_state(folder: Path, identity: str, run: Run) -> None:
         {name: value.detach().cpu().contiguous() for name, value in tensors.items()},
         hidden / "tensors.safetensors",
     )
-    about = {"identity": identity, "step": run.step, "seen": run.seen, "running": run.running}
+    about = {
+        "identity": identity, "step": run.step, "seen": run.seen, "running": run.running,
+        "spent": run.spent + time.process_time(),
+    }  # fmt: skip
     (hidden / "about.json").write_text(json.dumps(about), encoding="utf-8")
     for path in hidden.iterdir():
         with path.open("rb") as file:
@@ -97,6 +89,7 @@ def load_state(folder: Path, identity: str, run: Run) -> bool:
                 moments.setdefault(int(number), {})[what] = value
         run.optimiser.load_state_dict({**state, "state": moments})
         run.step, run.seen, run.running = int(about["step"]), int(about["seen"]), float(about["running"])
+        run.spent += float(about["spent"])
         torch.set_rng_state(tensors["random.cpu"])
         if "random.cuda" in tensors and torch.cuda.is_available():
             torch.cuda.set_rng_state(tensors["random.cuda"])

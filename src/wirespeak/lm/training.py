@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
@@ -26,7 +27,8 @@ from tokenizers import Tokenizer
 
 from wirespeak.contracts import Prompt
 from wirespeak.errors import InputError, missing_extra
-from wirespeak.lm.states import chosen_device, load_state, save_state
+from wirespeak.lm.devices import chosen_device
+from wirespeak.lm.states import load_state, save_state
 from wirespeak.lm.tokenizer import BLANK, END, PAD, UNKNOWN
 
 CONTEXT = 512
@@ -127,6 +129,7 @@ def train_decoder(
     groups = [_Encoded(task, tokenizer) for task in tasks if len(task.examples)]
     run = _Run(model, _optimiser(model, schedule), schedule, seed)
     identity = _identity(groups, shape, schedule, seed, begin)
+    began = run.spent
     if states is not None:
         load_state(states, identity, run)
     batches = _batches(groups, schedule.tokens, seed, skip=run.step)
@@ -144,6 +147,7 @@ def train_decoder(
     return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "shape": asdict(shape), "schedule": asdict(schedule), "seed": seed, "tokens_seen": run.seen, "loss": round(run.running, 4),
+        "cpu_s": round(run.spent + time.process_time(), 1), "cpu_s_before_cut": round(run.spent - began, 1),
         "examples": {task.name: len(task.examples) for task in tasks}, "shares": {task.name: task.share for task in tasks},
         "too_long": {group.name: group.too_long for group in groups},
     }  # fmt: skip
@@ -154,7 +158,7 @@ class _Run:
 
     def __init__(self, model: Any, optimiser: Any, schedule: Schedule, seed: int) -> None:
         self.model, self.optimiser, self.schedule, self.seed = model, optimiser, schedule, seed
-        self.step, self.seen, self.running = 0, 0, 0.0
+        self.step, self.seen, self.running, self.spent = 0, 0, 0.0, -time.process_time()
         self.mean: dict[str, Any] = {}
         if schedule.mean:
             self.mean = {name: value.detach().clone() for name, value in model.named_parameters()}

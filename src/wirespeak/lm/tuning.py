@@ -23,6 +23,7 @@ from typing import Any, Literal
 from wirespeak.errors import InputError, ModelError, OptionError, missing_extra, unknown_name
 from wirespeak.lm import bases
 from wirespeak.lm.answers import Encoded, Row, encode
+from wirespeak.lm.devices import chosen_device
 from wirespeak.lm.pretrained import ADAPTER, base_of, find
 from wirespeak.lm.prompts import FIXED, Words, first_line
 from wirespeak.lm.trainer import (
@@ -97,9 +98,9 @@ def tune(
     Raises OptionError for a plan that does not fit, InputError when no example fits the length, ModelError for a
     base that cannot be loaded or is too large for the device, MissingPart without the `train` extra.
     """
-    torch = _needed(method)
+    _needed(method)
     _check(plan, method, len(examples), bool(validation))
-    chosen = _device(device, torch)
+    chosen = chosen_device(device)
     tokenizer, config = _tokenizer(base)
     if plan.packing and config.is_encoder_decoder:
         raise OptionError("packing is for decoders: an encoder-decoder reads a row at a time. Leave it out.")
@@ -457,15 +458,6 @@ def _check(plan: Plan, method: str, count: int, validated: bool) -> None:
             raise OptionError(f"stage {stage} names an example beyond the {count} there are.")
 
 
-def _device(name: str, torch: Any) -> str:
-    if name not in ("auto", "cpu", "cuda"):
-        raise unknown_name("device", name, ("auto", "cpu", "cuda"))
-    here = torch.cuda.is_available()
-    if name == "cuda" and not here:
-        raise OptionError("no CUDA device is there. Use --device cpu or auto.")
-    return ("cuda" if here else "cpu") if name == "auto" else name
-
-
 def _own_device(device: str) -> str | int:
     """Where the model of this process goes: under torchrun each has a GPU of its own."""
     return int(os.environ.get("LOCAL_RANK", 0)) if device == "cuda" else "cpu"
@@ -476,19 +468,19 @@ def _processes() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
-def _needed(method: str) -> Any:
+def _needed(method: str) -> None:
+    """Raise MissingPart where a package is not there."""
     # Its advice about a faster kernel is no matter of the person who tunes.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         import peft  # noqa: F401
-        import torch
+        import torch  # noqa: F401
         import trl  # noqa: F401
 
         if method == "qlora":
             import bitsandbytes  # noqa: F401
     except ImportError as missing:
         raise missing_extra(missing.name or "torch", "train") from missing
-    return torch
 
 
 def _tokenizer(name: str) -> tuple[Any, Any]:
