@@ -8,6 +8,7 @@ person reads. The parts are imported inside the verbs, so that `--help` stays qu
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -484,8 +485,9 @@ def train(
     run = Run("train", options, inputs, seed)
     with folder(output, run) as hidden:
         recipe = Recipe(schedule=Schedule(steps=steps, mean=0.999), leave_out=leave_out, seed=seed)
-        card = make_model(inputs, hidden, recipe, progress)
+        card = make_model(inputs, hidden, recipe, progress, labelled.state_of(output))
         run.count(taken=sum(card["training"]["examples"].values()), given=1)
+    shutil.rmtree(labelled.state_of(output), ignore_errors=True)
     return run.done(output, f"a model of {card['training']['parameters']:,} parameters: {output}")
 
 

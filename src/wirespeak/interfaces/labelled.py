@@ -438,7 +438,7 @@ def train_detector(
         "continue": before, **chosen,
     }  # fmt: skip
     run = Run("train", options, [*parts(files), *(one for one in (map, grid, before) if one)], seed)
-    work = output.with_name(f"{output.name}.training")
+    work = state_of(output)
     try:
         with folder(output, run) as hidden:
             dataset = read(run, files, None, map, on_bad_row, progress)
@@ -468,6 +468,11 @@ def train_detector(
         return Outcome(run.card(), "trained beside the process of rank 0, which writes")
     shutil.rmtree(work, ignore_errors=True)
     return run.done(output, f"{detector} fitted to {dataset.title}: {output}")
+
+
+def state_of(output: Path) -> Path:
+    """The folder beside `output` that holds the state of a training until all is done."""
+    return output.with_name(f"{output.name}.training")
 
 
 def _line(result: Any) -> str:

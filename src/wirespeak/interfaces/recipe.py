@@ -75,12 +75,17 @@ def split_of(folder: Path) -> str:
 
 
 def make_model(
-    recordings: Sequence[Path], output: Path, recipe: Recipe | None = None, progress: Say = quiet
+    recordings: Sequence[Path],
+    output: Path,
+    recipe: Recipe | None = None,
+    progress: Say = quiet,
+    work: Path | None = None,
 ) -> dict[str, Any]:
     """Train on the train recordings, calibrate on the validation ones, write the model folder; return its card.
 
     output gets checkpoint/ (Hugging Face format), model.onnx (int8), tokenizer.json, card.json, what it was calibrated
-    on, and cascade/ with the tree that spares it the plain flows.
+    on, and cascade/ with the tree that spares it the plain flows. work: a folder for the state of the training; one that
+    was cut off goes on from there.
     """
     recipe = recipe or Recipe()
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
@@ -107,7 +112,7 @@ def make_model(
     checkpoint = output / "checkpoint"
     facts = train_decoder(
         tasks, tokenizer, checkpoint, shape=recipe.shape, schedule=recipe.schedule, seed=recipe.seed,
-        threads=recipe.threads,
+        threads=recipe.threads, states=work,
         progress=lambda step, steps, loss: progress(f"training, loss {loss:.3f}", step / steps),
     )  # fmt: skip
     export_onnx(checkpoint, output / "model.onnx", precision="int8")
