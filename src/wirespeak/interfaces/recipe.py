@@ -43,7 +43,8 @@ VIEWS: tuple[dict[str, float], ...] = (
 )
 SHARES = {"judge": 0.52, "explain": 0.22, "write": 0.26}
 ALONE = {"explain": 500}
-BLANK_SHARE = {"judge": 0.1}
+BLANK_SHARE = {"judge": 0.0}
+"""Words hidden while learning: none, since kinds left out of training are noticed more often without (bench/unseen.py)."""
 CALIBRATING = 4_000
 """Distinct validation flows kept beside the model: those that say when to answer, and how traffic usually looks."""
 
