@@ -37,9 +37,9 @@ from wirespeak.contracts import Prompt
 from wirespeak.errors import ModelError
 from wirespeak.lm.answers import Row, encode
 from wirespeak.lm.bases import Base, find
+from wirespeak.lm.devices import chosen_device
 from wirespeak.lm.pretrained import Attention, Precision, TransformersLanguageModel
 from wirespeak.lm.prompts import FIXED, Words
-from wirespeak.lm.states import chosen_device
 from wirespeak.lm.tokenizer import train_tokenizer
 from wirespeak.lm.training import Schedule, Shape, Task, train_decoder
 from wirespeak.schema import Column, compact_columns
