@@ -46,8 +46,9 @@ demo: setup  ## judge bundled captures and write a report into out/demo, in a mi
 	$(BIN)/wirespeak demo -o out/demo
 
 model: setup-dev  ## record the lab and train the language model in the box anew (about four hours, root)
-	.ci/packages apache2-utils arping bettercap ettercap-text-only ffuf hey httperf hydra iperf masscan medusa nbtscan ncrack netcat-openbsd netdiscover \
-	    netsniff-ng nghttp2-client onesixtyone openssh-client packit patator pnscan sendip siege sipvicious slowhttptest sqlmap sshpass t50 wapiti wfuzz wrk zmap
+	.ci/packages apache2-utils arping bettercap braa curl dmitry doscan ettercap-text-only ffuf gobuster hey httperf httping hydra ike-scan iperf \
+	    masscan medusa mgen nbtscan ncat ncrack netcat-openbsd netdiscover netsniff-ng netwox nghttp2-client onesixtyone openssh-client oping packit \
+	    patator pnscan putty-tools python3-scapy scanssh sendip siege sipvicious slowhttptest socat sqlmap sshpass t50 wapiti wbox wfuzz wget wrk zmap
 	for scenario in scenarios/*.toml; do \
 	    folder=out/recordings/$$(basename $$scenario .toml); \
 	    test -d $$folder || $(BIN)/wirespeak lab record --scenario $$scenario -o $$folder || exit 1; \

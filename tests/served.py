@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -43,6 +43,7 @@ def stubborn(answer: Answer, models: Any = None) -> Iterator[tuple[str, list[dic
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def do_GET(self) -> None:
             self.say(listed)
@@ -60,7 +61,8 @@ def stubborn(answer: Answer, models: Any = None) -> Iterator[tuple[str, list[dic
             }.items():  # fmt: skip
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            with suppress(BrokenPipeError):  # who waited has given up
+                self.wfile.write(data)
 
         def log_message(self, *words: Any) -> None:
             pass

@@ -121,7 +121,9 @@ def test_floods_are_bounded_whatever_is_asked(name: str, tmp_path: Path) -> None
     world = build_world(parse_scenario(SMALL))
     strike = Strike(world, world.host("mallory"), world.host("hub-1"), 180, Random(1))
     command = " ".join(TOOLS[name].command(strike, rate=1e9))
-    counts = re.findall(r'(?:-c |"count": |seq |--threshold |-P |-b (?=\d+pps)|-t (?=\d))(\d+)', command)
+    counts = re.findall(
+        r'(?:-c |"count": |count=|COUNT |--num |seq |--threshold |-P |-b (?=\d+pps)|-t (?=\d))(\d+)', command
+    )
     assert counts and math.prod(map(int, counts)) <= MOST_PACKETS
     assert TOOLS[name].label in LABELS
 

@@ -44,6 +44,8 @@ _COMMANDS = {
     "netcat-openbsd": "nc",
     "nghttp2-client": "h2load",
     "netsniff-ng": "mausezahn",
+    "putty-tools": "plink",
+    "python3-scapy": "scapy3",
     "sipvicious": "svmap",
 }
 _EXTRAS = ("aiocoap", "pymodbus")

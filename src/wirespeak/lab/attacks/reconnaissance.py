@@ -236,3 +236,66 @@ def svmap(s: Strike, *, pause: float = 0.05, method: str = "OPTIONS") -> list[st
     """svmap looks for telephones: a SIP request to every address."""
     ends = ["-b", s.attacker.address, "-x", s.attacker.address]
     return ["svmap", "-t", f"{pause:g}", "-m", method, *ends, str(s.block)]
+
+
+@tool("recon.port_scan", package="dmitry")
+def dmitry(s: Strike, *, patience_s: int = 1) -> list[str]:
+    """dmitry: full connections to the first 150 ports, one after another."""
+    return ["dmitry", "-p", "-t", str(patience_s), s.address]
+
+
+def _knocks(ports: str, one: str, *, rate: float) -> list[str]:
+    """A process for each port, without waiting for its end."""
+    first, _, last = ports.partition("-")
+    pause = 1 / min(rate, 100)
+    return [
+        "bash",
+        "-c",
+        f"for p in $(seq {first} {last}); do {one} >/dev/null 2>&1 & sleep {pause:.3f}; done; wait",
+    ]
+
+
+@tool("recon.port_scan", package="ncat")
+def ncat_ports(s: Strike, *, ports: str = "1-300", rate: float = 20.0) -> list[str]:
+    """A process of ncat for each port, in order."""
+    return _knocks(ports, f"ncat -z -w 600ms {s.address} $p", rate=rate)
+
+
+@tool("recon.port_scan", package="bash")
+def bash_ports(s: Strike, *, ports: str = "1-300", rate: float = 20.0) -> list[str]:
+    """bash's own /dev/tcp, a full connection to each port in order."""
+    return _knocks(ports, f"timeout 0.6 bash -c '</dev/tcp/{s.address}/'$p", rate=rate)
+
+
+@tool("recon.port_scan", package="netwox")
+def netwox_ports(s: Strike, *, ports: str = "1-300", pause_ms: int = 20) -> list[str]:
+    """netwox's SYN scan."""
+    pace = ["--min-ms", str(pause_ms), "--max-ms", "1000"]
+    return ["netwox", "67", "--ips", s.address, "--ports", ports, *pace]
+
+
+@tool("recon.sweep", package="ike-scan", reach="network")
+def ike_scan(s: Strike, *, pause_ms: int = 40) -> list[str]:
+    """ike-scan looks for VPN gateways: an IKE proposal to every address."""
+    return ["ike-scan", "-q", "--nodns", "-i", str(pause_ms), "-r", "1", str(s.block)]
+
+
+@tool("recon.sweep", package="scanssh", reach="network")
+def scanssh(s: Strike, *, port: int = 22) -> list[str]:
+    """scanssh looks for SSH servers and reads their versions, in an order of its own."""
+    return ["scanssh", "-n", str(port), "-s", "ssh", "-i", "eth0", str(s.block)]
+
+
+@tool("recon.sweep", package="braa", reach="network")
+def braa(s: Strike, *, pause_ms: int = 40, community: str = "public") -> list[str]:
+    """braa asks every address for its SNMP description."""
+    first, *_, last = s.block.hosts()
+    pace = ["-d", str(pause_ms * 1000), "-r", "1", "-t", "1", "-a", str(int(s.seconds))]
+    return ["braa", *pace, f"{community}@{first}-{last}:.1.3.6.1.2.1.1.1.0"]
+
+
+@tool("recon.sweep", package="doscan", reach="network")
+def doscan(s: Strike, *, port: int = 80, rate: float = 20.0) -> list[str]:
+    """doscan: a full connection to one port of every address, in random order."""
+    pace = ["-A", "1", "-a", str(int(1000 / min(rate, 300))), "-c", "60", "-t", "1500"]
+    return ["doscan", "-p", str(port), *pace, str(s.block)]

