@@ -2,9 +2,9 @@
 
     python bench/language.py -o bench/results/language.json
 
-A small decoder is trained from scratch on each fold of bench/datasets.py and judged on the same rows as the trees, whose
-fold predictions bench/datasets.py left in out/datasets; around it the cascade is made, with thresholds from rows of the
-training side that trained nothing. Each fold is a process of its own on one core, two at a time. What is finished stands
+A small decoder is trained from scratch on each fold and judged on the same rows as the trees; around it the cascade is
+made, with thresholds from rows of the training side that trained nothing. The folds are dealt anew (DEAL): those of
+bench/datasets.py are where the decoder's settings were chosen. Each fold is a process of its own on one core, two at a time. What is finished stands
 in out/language, and a training that was cut off goes on where it was.
 
 Models that need pretrained weights are compared by `wirespeak evaluate detector --detector zero-shot --detector few-shot
@@ -20,24 +20,25 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-from datasets import COURSES, FOLDS, SCORES, SEED, Course, write
+from datasets import COURSES, FOLDS, OPTIONS, SCORES, SEED, Course, write
 
+from wirespeak import __version__
 from wirespeak.data.sources import VIEWS, read_dataset
-from wirespeak.data.split import Fold, feature_groups, folds
+from wirespeak.data.split import feature_groups, folds
 from wirespeak.detect.cascaded import Cascaded
+from wirespeak.detect.drawer import make
 from wirespeak.detect.learn import fitted
 from wirespeak.evaluate.compare import compare
 from wirespeak.evaluate.cost import measured
 from wirespeak.evaluate.judge import Judgement
-from wirespeak.interfaces.contest import Task, attack_scores, in_order, judged, spared
+from wirespeak.interfaces.contest import Task, attack_scores, fold_by_fold, in_order, judged, spared
 from wirespeak.interfaces.measure import machine
 from wirespeak.interfaces.recipe import split_of
 from wirespeak.interfaces.told import Told
@@ -56,6 +57,8 @@ MORE = (
 --recordings makes (out/language/farm-flow-lab.csv)."""
 LAB_ROWS = 60_000
 CORES = 2
+DEAL = 1
+"""Seed of the folds: none of them chose anything."""
 
 
 def file_of(course: Course, work: Path) -> Path:
@@ -86,43 +89,42 @@ def task_of(course: Course, work: Path) -> Task:
     return Task(replace(dataset, files=()), addresses=course.addresses)
 
 
-def one_fold(course: Course, number: int, folder: Path, options: dict[str, Any]) -> None:
-    """Train on one fold, ask the model alone and the cascade, and write what they said and cost."""
+def one_fold(course: Course, number: int, folder: Path) -> None:
+    """Train on one fold, ask the model alone, the cascade and the trees, and write what they said and cost."""
     task = task_of(course, folder.parent)
-    fold = folds(task.dataset, protocol=course.protocol, k=FOLDS, seed=SEED)[number]
+    fold = folds(task.dataset, protocol=course.protocol, k=FOLDS, seed=DEAL)[number]
+    key = _key(course, number)
+    for name in TREES:
+        if Told.load(folder / f"{name}-{number}.npz", key) is None:
+            fold_by_fold(task, name, [fold], OPTIONS.get(name, {}), SEED).save(
+                folder / f"{name}-{number}.npz", key
+            )
     features, answers, names = task.features(), task.answers(), task.dataset.names
     train, apart = spared(task.dataset, in_order(task.dataset, fold.train, SEED), SEED)
-    began = time.perf_counter()
     with measured() as fit:
         detector = fitted(
             "cascade", features[train], answers[train], names[train], of=task.dataset, seed=SEED, threads=1,
-            work=folder / f"fold-{number}.training", progress=_say(f"{course.name} {number + 1}"), **options,
+            work=folder / f"fold-{number}.training", progress=_say(f"{course.name} {number + 1}"),
         )  # fmt: skip
-    assert isinstance(detector, Cascaded) and detector.cascade is not None
+    assert isinstance(detector, Cascaded) and detector.calibration is not None
     fit = replace(fit, cpu_s=fit.cpu_s + detector.facts["cpu_s_before_cut"])
-    judged_rows = features[fold.test]
-    about: dict[str, Any] = {
-        "fit": [fit.wall_s, fit.cpu_s, fit.peak_bytes],
-        "facts": detector.facts,
-        "options": options,
-    }
+    rows = features[fold.test]
+    about: dict[str, Any] = {"key": key, "fit": list(astuple(fit)), "facts": detector.facts}
     for name in MODELS:
         asked = detector if name == "cascade" else detector.alone
         with measured() as cost:
-            chances = asked.predict(judged_rows)
+            chances = asked.predict(rows)
+        if name == "cascade":
+            about["stages"] = detector.report.table().to_dicts()
         said = Told(
             labels=list(detector.labels), rows=[fold.test], chances=[chances],
             unseen=[names[fold.test].is_in(list(fold.unseen)).to_numpy()],
             calibration=[attack_scores(asked.predict(features[apart]), detector.labels, answers[apart])],
             fit=fit, predict=cost,
         )  # fmt: skip
-        if name == "cascade":
-            about["stages"] = detector.report.table().to_dicts()
-        said.save(folder / f"{name}-{number}.npz", _key(course, number))
-    assert detector.calibration is not None
+        said.save(folder / f"{name}-{number}.npz", key)
     about["novelty"] = detector.calibration.abstention.novelty_by
-    about["distinct"] = int(judged_rows.unique().height)
-    about["clock_s"] = time.perf_counter() - began
+    about["distinct"] = int(rows.unique().height)
     write(folder / f"fold-{number}.json", about)
 
 
@@ -138,59 +140,42 @@ def _say(what: str) -> Any:
 
 
 def _key(course: Course, number: int) -> str:
-    return json.dumps([course.name, course.protocol, FOLDS, SEED, number])
+    """Which fold this is, and of what: answers of other options are not taken up."""
+    return json.dumps(
+        [course.name, course.protocol, FOLDS, DEAL, SEED, number, __version__, repr(make("cascade"))]
+    )
 
 
-def gathered(course: Course, work: Path, trees: Path) -> dict[str, Any] | None:
+def _done(course: Course, number: int, folder: Path) -> dict[str, Any] | None:
+    """What was written of a fold that is finished, if it was this one."""
+    path = folder / f"fold-{number}.json"
+    about: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    return about if about.get("key") == _key(course, number) else None
+
+
+def gathered(course: Course, work: Path) -> dict[str, Any] | None:
     """The scores of one dataset, the language models' and the trees', with paired differences; None where nothing is done."""
     folder = work / course.name
-    done = [number for number in range(FOLDS) if (folder / f"fold-{number}.json").is_file()]
-    if not done:
+    found = {number: about for number in range(FOLDS) if (about := _done(course, number, folder))}
+    if not found:
         return None
     task = task_of(course, work)
-    about = [json.loads((folder / f"fold-{number}.json").read_text()) for number in done]
-    judgements: dict[str, Judgement] = {}
     costs: dict[str, Told] = {}
-    for name in MODELS:
-        parts = [Told.load(folder / f"{name}-{number}.npz", _key(course, number)) for number in done]
-        told = costs[name] = Told.merged([part for part in parts if part is not None])
-        judgements[name] = _judgement(task, told)
-    names = [name for name in TREES if (trees / course.name / f"{name}.json").is_file()]
-    split = folds(task.dataset, protocol=course.protocol, k=FOLDS, seed=SEED)
-    kept = [split[number] for number in done]
-    for name in names:
-        told = _of_tree(name, course, kept, done, trees / course.name / "folds")
-        if told is not None:
-            costs[name], judgements[name] = told, _judgement(task, told)
-    pairs = compare(judgements, seed=SEED)
-    best = max(
-        (name for name in PLAIN if name in judgements),
-        key=lambda name: _macro(judgements[name]),
-        default=None,
-    )
-    strange = np.concatenate(costs["language"].unseen)
+    for name in (*MODELS, *TREES):
+        parts = [Told.load(folder / f"{name}-{number}.npz", _key(course, number)) for number in found]
+        costs[name] = Told.merged([part for part in parts if part is not None])
+        assert len(costs[name].rows) == len(found), f"{folder}: folds of {name} are missing"
+    judgements = {name: _judgement(task, told) for name, told in costs.items()}
+    best = max(PLAIN, key=lambda name: judgements[name].score("macro-F1").value)
+    pairs = compare(judgements, seed=SEED).to_dicts()
     return {
-        "name": course.name, "title": task.dataset.title, "protocol": course.protocol, "folds": [n + 1 for n in done],
+        "name": course.name, "title": task.dataset.title, "protocol": course.protocol, "folds": [n + 1 for n in found],
         "rows": judgements["language"].rows, "best_plain": best,
         "detectors": [_row(name, judgements[name], costs[name]) for name in judgements],
-        "pairs": [pair for pair in pairs.to_dicts() if {pair["better"], pair["worse"]} & set(MODELS)],
-        "unseen_rows": int(strange.sum()),
-        "training": about,
+        "pairs": [pair for pair in pairs if {pair["better"], pair["worse"]} & set(MODELS)],
+        "unseen_rows": int(np.concatenate(costs["language"].unseen).sum()),
+        "training": list(found.values()),
     }  # fmt: skip
-
-
-def _of_tree(
-    name: str, course: Course, split: Sequence[Fold], done: Sequence[int], folder: Path
-) -> Told | None:
-    """The fold predictions that bench/datasets.py kept of a tree, if they are of these folds."""
-    path = folder / f"{name}-{course.protocol}.npz"
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as arrays:
-        told = Told.load(path, str(arrays["key"]))
-    told = told and told.only(done)
-    same = told and all(np.array_equal(rows, fold.test) for rows, fold in zip(told.rows, split, strict=True))
-    return told if same else None
 
 
 def _judgement(task: Task, told: Told) -> Judgement:
@@ -199,10 +184,6 @@ def _judgement(task: Task, told: Told) -> Judgement:
 
 def _ordinary(task: Task) -> str:
     return str(next(iter(task.answers().filter(task.dataset.binary() == "normal").unique().sort()), "normal"))
-
-
-def _macro(judgement: Judgement) -> float:
-    return judgement.score("macro-F1").value
 
 
 def _row(name: str, judgement: Judgement, told: Told) -> dict[str, Any]:
@@ -223,7 +204,6 @@ def main() -> None:
     known = list(courses)
     reader.add_argument("-o", "--output", type=Path)
     reader.add_argument("--work", type=Path, default=Path("out/language"))
-    reader.add_argument("--trees", type=Path, default=Path("out/datasets"))
     reader.add_argument("--only", choices=known, nargs="+", default=known)
     reader.add_argument("--recordings", type=Path, help="recordings to show in Farm-Flow's columns")
     reader.add_argument("--one", nargs=2, metavar=("DATASET", "FOLD"), help=argparse.SUPPRESS)
@@ -232,7 +212,7 @@ def main() -> None:
         raise SystemExit("set WIRESPEAK_DATA to the folder of the datasets")
     if given.one:
         name, number = given.one
-        one_fold(courses[name], int(number), given.work / name, {})
+        one_fold(courses[name], int(number), given.work / name)
         return
     given.work.mkdir(parents=True, exist_ok=True)
     lab = given.work / "farm-flow-lab.csv"
@@ -241,7 +221,7 @@ def main() -> None:
     here = [name for name in given.only if file_of(courses[name], given.work).is_file()]
     jobs = [
         (courses[name], number) for name in here for number in range(FOLDS)
-        if not (given.work / name / f"fold-{number}.json").is_file()
+        if _done(courses[name], number, given.work / name) is None
     ]  # fmt: skip
     with ThreadPoolExecutor(CORES) as pool:
         going = {
@@ -251,8 +231,11 @@ def main() -> None:
         for done in as_completed(going):
             print(f"{going[done]}: {done.result()}", flush=True)
     if given.output:
-        found = [one for name in here if (one := gathered(courses[name], given.work, given.trees))]
-        write(given.output, {"machine": machine(), "folds": FOLDS, "seed": SEED, "datasets": found})
+        found = [one for name in here if (one := gathered(courses[name], given.work))]
+        write(
+            given.output,
+            {"machine": machine(), "folds": FOLDS, "deal": DEAL, "seed": SEED, "datasets": found},
+        )
 
 
 def _attempt(course: Course, number: int, work: Path) -> str:

@@ -26,6 +26,11 @@ class Cost:
     cpu_s: float = 0.0
     peak_bytes: int | None = None
 
+    def __add__(self, other: Cost) -> Cost:
+        """One after the other: times add up, and the higher peak is the peak."""
+        peaks = [cost.peak_bytes for cost in (self, other) if cost.peak_bytes is not None]
+        return Cost(self.wall_s + other.wall_s, self.cpu_s + other.cpu_s, max(peaks, default=None))
+
 
 @contextmanager
 def measured() -> Iterator[Cost]:

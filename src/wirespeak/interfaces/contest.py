@@ -193,7 +193,7 @@ def _told(
 ) -> Told:
     """What was kept of this detector, or what it says now."""
     if keep is None:
-        return _run(task, name, split, options, seed, progress)
+        return fold_by_fold(task, name, split, options, seed, progress)
     asked = [task.identity, name, [fold.name for fold in split], dict(options), seed, __version__]
     if _is_ready(task, name):
         asked += [task.model, str(task.rules)]
@@ -202,12 +202,12 @@ def _told(
     key, path = json.dumps(asked), keep / f"{name}-{split[0].name.rpartition('-')[0] or split[0].name}.npz"
     found = Told.load(path, key)
     if found is None:
-        found = _run(task, name, split, options, seed, progress)
+        found = fold_by_fold(task, name, split, options, seed, progress)
         found.save(path, key)
     return found
 
 
-def _run(
+def fold_by_fold(
     task: Task,
     name: str,
     split: Sequence[Fold],
@@ -215,7 +215,7 @@ def _run(
     seed: int,
     progress: Say = quiet,
 ) -> Told:
-    """Fit and ask one detector, fold by fold."""
+    """Fit and ask one detector, fold by fold. options: of the detector."""
     if _is_ready(task, name):
         return _ready(task, name).told(task, split, seed)
     features, answers, names = task.features(), task.answers(), task.dataset.names
@@ -229,10 +229,10 @@ def _run(
                 name, features[train], answers[train], names[train], of=task.dataset, seed=seed,
                 progress=progress, **_base(task, name), **options,
             )  # fmt: skip
-        told.fit = _and(told.fit, cost)
+        told.fit += cost
         with measured() as cost:
             chances = detector.predict(asked[fold.test])
-        told.predict = _and(told.predict, cost)
+        told.predict += cost
         said.append((detector.labels, chances))
         told.rows.append(fold.test)
         told.unseen.append(of[fold.test].is_in(list(fold.unseen)).to_numpy())
@@ -364,8 +364,3 @@ def aligned(chances: Chances, labels: Sequence[str], wanted: Sequence[str]) -> C
     found = np.zeros((len(chances), len(wanted)), np.float32)
     found[:, [wanted.index(label) for label in labels]] = chances
     return found
-
-
-def _and(one: Cost, other: Cost) -> Cost:
-    peaks = [cost.peak_bytes for cost in (one, other) if cost.peak_bytes is not None]
-    return Cost(one.wall_s + other.wall_s, one.cpu_s + other.cpu_s, max(peaks, default=None))

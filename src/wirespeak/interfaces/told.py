@@ -51,13 +51,9 @@ class Told:
             found.rows += part.rows
             found.unseen += part.unseen
             found.calibration += part.calibration
-            found.fit, found.predict = _sum(found.fit, part.fit), _sum(found.predict, part.predict)
+            found.fit += part.fit
+            found.predict += part.predict
         return found
-
-    def only(self, folds: Sequence[int]) -> Told:
-        """The same of these folds alone; costs stay those of all."""
-        parts = {part: [getattr(self, part)[fold] for fold in folds] for part in _PARTS}
-        return Told(self.labels, **parts, fit=self.fit, predict=self.predict)
 
     def save(self, path: Path, key: str) -> None:
         """Write one .npz file, whole or not at all. key: says what was asked of whom."""
@@ -95,8 +91,3 @@ _PARTS = ("rows", "chances", "unseen", "calibration")
 def _cost(line: NDArray[np.float64]) -> Cost:
     wall, cpu, peak = line.tolist()
     return Cost(wall, cpu, None if np.isnan(peak) else int(peak))
-
-
-def _sum(one: Cost, other: Cost) -> Cost:
-    peaks = [cost.peak_bytes for cost in (one, other) if cost.peak_bytes is not None]
-    return Cost(one.wall_s + other.wall_s, one.cpu_s + other.cpu_s, max(peaks, default=None))
