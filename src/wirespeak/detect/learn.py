@@ -40,8 +40,7 @@ def learn(
     if answer not in ANSWERS:
         raise unknown_name("answer", answer, ANSWERS)
     labels = answers_of(dataset, answer)
-    if answer == "binary-then-type":
-        options = {"first": True} | options
+    options = asking_options(answer) | options
     finer = dataset.names.n_unique() > dataset.labels.n_unique()
     return fitted(
         detector,
@@ -66,6 +65,11 @@ def answers_of(dataset: Dataset, answer: str) -> pl.Series:
         families = {label: category(label) for label in LABELS}
         return dataset.canonical.replace_strict(families, return_dtype=pl.String).rename("label")
     return dataset.labels
+
+
+def asking_options(answer: str) -> dict[str, Any]:
+    """What a language model is told of how it is asked."""
+    return {"first": True} if answer == "binary-then-type" else {}
 
 
 def kind_and_way(detector: str) -> tuple[str, Literal["", "weights"] | Way]:

@@ -441,11 +441,13 @@ def train_detector(
     work = state_of(output)
     try:
         with folder(output, run) as hidden:
+            if before and (earlier := read_card(before).get("answer", answer)) != answer:
+                raise OptionError(f"{before} was made with --answer {earlier}. Give that to go on with it.")
             dataset = read(run, files, None, map, on_bad_row, progress)
             tried: list[dict[str, Any]] = []
             if grid:
                 best, tried = choose(dataset, detector, answer, read_grid(grid), addresses=addresses, seed=seed,
-                                     progress=progress, **chosen)  # fmt: skip
+                                     work=work, before=before, progress=progress, **chosen)  # fmt: skip
                 chosen = {**chosen, **best}
             progress(f"fitting {detector} to {len(dataset):,} rows")
             fitted = learn(
