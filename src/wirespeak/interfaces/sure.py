@@ -56,7 +56,7 @@ class Sure:
         """The verdicts, `unknown` where the error rate allows no single label."""
         if self.error is None or self.abstention is None:
             return verdicts
-        answers = self.abstention.answers(chances)
+        answers = self.abstention.answers(chances[np.isfinite(chances).all(axis=1)])
         judged = verdicts["set_aside"].is_null() | verdicts["label"].is_not_null()
         silent = pl.Series("silent", [False] * len(verdicts))
         silent = silent.scatter(judged.arg_true(), (answers["label"] == UNKNOWN).fill_null(False))
