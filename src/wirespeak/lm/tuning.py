@@ -114,16 +114,16 @@ def tune(
         _identity(base, config), method, chosen, seed, asdict(plan), learnt.identity(), checked.identity(),
     ]  # fmt: skip
     key = sha256(json.dumps(told, default=list).encode()).hexdigest()[:16]
+    if done := _known(output / TUNED, key):
+        return done
     folder = output / "checkpoints" / key
     run = _Run(base, method, plan, chosen, seed, output, folder, tokenizer, checked.rows, progress)
     with warnings.catch_warnings():
         # TRL sets some options by names that transformers has since replaced.
         warnings.simplefilter("ignore", FutureWarning)
         finished = [run.stage(number, name, rows) for number, (name, rows) in enumerate(stages)]
-    if run.leads:
-        run.end(len(stages) - 1)
     last = finished[-1]
-    return {
+    facts = {
         "base": base, "method": method, "seed": seed, "device": chosen,
         "plan": {name: value for name, value in asdict(plan).items() if name != "stages"},
         **{name: last[name] for name in ("parameters", "trainable", "adapter", "precision", "attention")},
@@ -131,8 +131,22 @@ def tune(
         "validation": {"examples": len(checked.rows), "cut": checked.cut, "too_long": checked.too_long},
         "stages": [{name: stage[name] for name in _TOLD if name in stage} for stage in finished],
     }  # fmt: skip
+    if run.leads:
+        run.end(len(stages) - 1, {"key": key, "facts": facts})
+    return facts
 
 
+def _known(place: Path, key: str) -> dict[str, Any] | None:
+    """The facts of a run that was done before, if it was this one."""
+    try:
+        told = json.loads(place.read_text("utf-8"))
+        return dict(told["facts"]) if told["key"] == key else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+TUNED = "tuned.json"
+"""Says of which run the weights beside it are, so that a caller that was cut off afterwards need not tune again."""
 _TOLD = ("name", "examples", "steps", "loss", "rows", "before", "after", "gained")
 
 
@@ -261,9 +275,11 @@ class _Run:
                 shutil.rmtree(checkpoint)
         trainer.accelerator.wait_for_everyone()
 
-    def end(self, last: int) -> None:
-        """Move what the last stage made to the output and drop the rest; harmless when done twice."""
+    def end(self, last: int, told: dict[str, Any]) -> None:
+        """Move what the last stage made to the output, say what is there, and drop the rest; harmless when done twice."""
+        (self.output / TUNED).unlink(missing_ok=True)
         _settle(self.place(last) / _WEIGHTS, self.output)
+        write_whole(self.output / TUNED, told)
         dropped = self.output / ".checkpoints"
         shutil.rmtree(dropped, ignore_errors=True)
         self.folder.parent.rename(dropped)
