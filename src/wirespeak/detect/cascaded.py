@@ -11,11 +11,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from wirespeak.detect.calibration import Calibration
 from wirespeak.detect.cascade import Budget, Cascade, Report
 from wirespeak.detect.distilled import Distilled
-from wirespeak.detect.spoken import Spoken, spared_rows
-from wirespeak.detect.table import duplicate_groups
+from wirespeak.detect.spoken import Spoken
 from wirespeak.detect.tabular import Codes
 from wirespeak.errors import InputError
 
@@ -64,23 +62,31 @@ class Cascaded(Spoken):
         self.encoding.check(flows)
         return self.cascade.predict(flows.select(column.name for column in self.encoding.columns))
 
-    def _fit(self, flows: pl.DataFrame, codes: Codes, names: NDArray[np.str_]) -> None:
+    def _begin(self, flows: pl.DataFrame, labels: Sequence[str], seed: int) -> Codes:
         self.cascade = None
-        super()._fit(flows, codes, names)
-        learn, spared = spared_rows(duplicate_groups(flows), self.seed)
+        return super()._begin(flows, labels, seed)
+
+    def _finish(self, flows: pl.DataFrame, codes: Codes, learn: Codes, spared: Codes) -> None:
+        """The tree around the model, how sure it must be, and the calibration of both: each on rows of its own."""
+        if len(spared) < 2:
+            raise InputError(
+                f"{len(codes):,} rows are too few for a cascade: none are left to say how sure its tree must be. "
+                "Give more rows, or train with --detector language."
+            )
         rng, alone = np.random.default_rng(self.seed), self.alone
         shown = flows[learn].unique(maintain_order=True)
         shown = pl.concat([shown, strange(shown, min(_STRANGE, 2 * len(shown)), rng)])
         tree = Distilled().imitate(shown, alone.predict(shown), self.labels, seed=self.seed)
         cascade = Cascade(alone, tree)
-        told = [self.labels[code] for code in codes[spared]]
+        turn = rng.permutation(len(spared))
+        some, others = spared[turn[::2]], spared[turn[1::2]]
         # Rows like none that was learnt have no truth: there the tree is held to what the model says.
-        odd = strange(flows[spared], len(spared) // 2, rng)
-        answers = alone.predict(asked := pl.concat([flows[spared], odd]))
-        meant = told + [self.labels[best] for best in answers[len(spared) :].argmax(axis=1)]
+        odd = strange(flows[some], len(some) // 2, rng)
+        answers = alone.predict(asked := pl.concat([flows[some], odd]))
+        meant = [self.labels[code] for code in [*codes[some], *answers[len(some) :].argmax(axis=1)]]
         self._thresholds = cascade.fit_thresholds(asked, answers, labels=meant, share=self.share)
         self.cascade = cascade
-        self.calibration = Calibration.of(self, flows[spared], pl.Series(told), seed=self.seed)
+        super()._finish(flows, codes, learn, others)
 
     def _write(self, folder: Path) -> None:
         super()._write(folder)

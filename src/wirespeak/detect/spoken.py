@@ -26,7 +26,6 @@ from wirespeak.detect.calibration import Calibration
 from wirespeak.detect.language import fit_temperature, softmax
 from wirespeak.detect.memory import Memory, forgetting
 from wirespeak.detect.priors import Prior
-from wirespeak.detect.table import duplicate_groups
 from wirespeak.detect.tabular import Chances, Codes, TableDetector
 from wirespeak.errors import OptionError, unknown_name
 from wirespeak.text import Example, Question, sentences
@@ -180,11 +179,14 @@ class Spoken(Worded):
             return codes
         earlier = self._earlier = type(self).load(self.before, device=self.device)
         earlier.encoding.check(flows)
-        own = {name for name in _KEPT if getattr(self, name) != getattr(earlier, name)}
-        if own:
-            raise OptionError(
-                f"{self.before} was made with another {', '.join(sorted(own))}. Leave that out to go on with it."
-            )
+        plain = type(self)()
+        for name in _KEPT:
+            if getattr(self, name) == getattr(plain, name):
+                setattr(self, name, getattr(earlier, name))
+            elif getattr(self, name) != getattr(earlier, name):
+                raise OptionError(
+                    f"{self.before} was made with another {name}. Leave that out to go on with it."
+                )
         said = np.asarray(self.labels)[codes]
         self.labels = (*earlier.labels, *(label for label in self.labels if label not in earlier.labels))
         return np.array([self.labels.index(label) for label in said], np.int64)
@@ -195,8 +197,9 @@ class Spoken(Worded):
             self._learn_words(flows)
         else:
             self.said, self.memory = self._earlier.said, self._earlier.memory
-        learn, spared = spared_rows(duplicate_groups(flows), self.seed)
         said = self.sentences(flows)
+        # What reads the same must not stand on both sides: the model knows a row by its sentence.
+        learn, spared = spared_rows(said.rank("dense").to_numpy(), codes, self.seed)
         pairs = distinct(said[learn], codes[learn])
         weight = self.weights(codes)[learn][pairs["row"].to_numpy()] * pairs["weight"].to_numpy()
         pairs = self._labelled(pairs.with_columns(weight=weight))
@@ -211,6 +214,10 @@ class Spoken(Worded):
         self._load(folder)
         self._temper(held)
         self._remember(pairs, held)
+        self._finish(flows, codes, learn, spared)
+
+    def _finish(self, flows: pl.DataFrame, codes: Codes, learn: Codes, spared: Codes) -> None:
+        """What is left to do when the model has learnt: calibrate it on rows that trained nothing."""
         if len(spared):
             told = pl.Series([self.labels[code] for code in codes[spared]], dtype=pl.String)
             self.calibration = Calibration.of(self, flows[spared], told, seed=self.seed)
@@ -370,25 +377,35 @@ class Spoken(Worded):
         return word_tokenizer(counts, answers=answers, words=("judge", " label", " binary"), known=known)
 
     def _tune(self, pairs: pl.DataFrame, held: pl.DataFrame, folder: Path) -> dict[str, Any]:
-        from wirespeak.lm.tuning import Plan, tune
+        from wirespeak.lm.tuning import TUNED, Plan, tune
 
-        turns = self._turns(pairs)
+        learnt, again = self._examples(pairs), self._examples(self.memory.rows)
+        turns = {
+            # A stage learns the questions about its pairs, and whatever is to be remembered.
+            name: [
+                *(np.arange(0, len(learnt), len(pairs))[:, None] + rows).flat,
+                *range(len(learnt), len(learnt) + len(again)),
+            ]
+            for name, rows in self._turns(pairs).items()
+        }
         plan = Plan(
             epochs=self.epochs or 1.0, rate=self.rate or None, length=self.length, rank=self.rank or None,
             alpha=self.alpha or None, packing=self.packing, keep=self.keep, patience=self.patience,
-            stages={name: rows.tolist() for name, rows in turns.items()} if self.stages else {},
+            stages={name: [int(row) for row in rows] for name, rows in turns.items()} if self.stages else {},
         )  # fmt: skip
         place = self.work or folder
         base = str(self.before / _MODEL) if self.before else self.base
         facts = tune(
-            self._examples(pairs) + self._examples(self.memory.rows), base, place, method=self.method,  # type: ignore[arg-type]
-            validation=self._examples(held[:_HELD]), plan=plan, device=self.device, seed=self.seed,
+            learnt + again, base, place, method=self.method,  # type: ignore[arg-type]
+            validation=self._examples(held.sample(min(_HELD, len(held)), shuffle=True, seed=self.seed)), plan=plan, device=self.device, seed=self.seed,
             progress=self._told,
         )  # fmt: skip
         if int(os.environ.get("RANK", "0")):
             raise Follower
-        if place != folder:
-            shutil.copytree(place, folder, ignore=shutil.ignore_patterns("logs"))
+        if place == folder:
+            (folder / TUNED).unlink()
+        else:
+            shutil.copytree(place, folder, ignore=shutil.ignore_patterns("logs", TUNED))
         return facts
 
     def _told(self, step: int, steps: int, loss: float) -> None:
@@ -433,12 +450,17 @@ def distinct(said: pl.Series, codes: Codes) -> pl.DataFrame:
     )
 
 
-def spared_rows(groups: NDArray[np.int64], seed: int) -> tuple[Codes, Codes]:
-    """Numbers of the rows to learn from and of those that only calibrate, no group on both sides."""
+def spared_rows(groups: NDArray[Any], codes: Codes, seed: int) -> tuple[Codes, Codes]:
+    """Numbers of the rows to learn from and of those that only calibrate.
+
+    No group stands on both sides, and every label is among what is learnt.
+    """
     _, number = np.unique(groups, return_inverse=True)
     turn = np.random.default_rng(seed).permutation(number.max() + 1)[number]
     every = max(min(max(len(turn) // _ENOUGH, _OFTEN), _SELDOM), -(-len(turn) // _MOST_SPARED))
     apart = turn % every == 0
+    lost = np.setdiff1d(codes[apart], codes[~apart])
+    apart &= ~np.isin(number, number[np.isin(codes, lost)])
     return np.flatnonzero(~apart), np.flatnonzero(apart)
 
 
