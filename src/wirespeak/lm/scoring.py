@@ -3,13 +3,15 @@
 A runtime lends one forward pass (`Steps`). What the prompts of a call have in common is read once; the rest goes in
 batches of similar length, padded behind, where a causal model never looks. Answers of several tokens form a tree:
 each of its inner nodes is one more token behind the kept keys and values of every prompt, so answers share what they
-begin with, and an answer of one token costs nothing beyond the prompt.
+begin with, and an answer of one token costs nothing beyond the prompt. Where an answer begins another it can only be
+told from it by its end: then the end of every answer is scored too, as a token of its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +27,8 @@ Floats = NDArray[np.float32]
 _WORTH_SHARING = 8  # tokens
 _SPREAD = 16  # tokens by which lengths in a batch may differ, or a quarter of the shortest
 _KEPT = 4  # tokens of keys and values that may be kept for each token that a pass takes
+_END = -1  # stands in an answer for whatever ends it
+_LINES = ("\n", "\n\n")
 
 
 class Steps(Protocol):
@@ -97,11 +101,13 @@ class LocalLanguageModel:
     ) -> NDArray[np.float32]:
         """Log-likelihood of each answer after each prompt, [prompts, answers], each distinct prompt read once.
 
-        per_token: divided by the answer's number of tokens. Raises ModelError for an answer of no tokens.
+        Where an answer's tokens begin another's, each answer is scored with its end (one of the model's end tokens, or
+        a line's), which counts as one token. per_token: divided by the answer's number of tokens. Raises ModelError
+        for an answer of no tokens.
         """
-        tails = [self.words.answer(answer) for answer in answers]
+        tails = told_apart([self.words.answer(answer) for answer in answers])
         distinct = list(dict.fromkeys(prompts))
-        scores = choose(self.steps, self._ids(distinct), tails)
+        scores = choose(self.steps, self._ids(distinct), tails, self._closing)
         if per_token:
             scores /= np.array([len(tail) for tail in tails], np.float32)
         where = {prompt: row for row, prompt in enumerate(distinct)}
@@ -156,6 +162,13 @@ class LocalLanguageModel:
         order = np.argsort(np.concatenate([rows for rows, _ in parts]))
         return np.concatenate([scores for _, scores in parts])[order]
 
+    @cached_property
+    def _closing(self) -> list[int]:
+        """The tokens that an answer ends with: the model's end tokens and, as where it writes, the end of a line."""
+        broken = {ids[-1] for ids in self.words.texts([f"a{line}" for line in _LINES])}
+        spelt = zip(broken, self.words.pieces(list(broken)), strict=True)
+        return sorted(self.ends | {number for number, text in spelt if text in _LINES})
+
     def _ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         ids = self.words.prompts(prompts)
         _need_tokens(ids)
@@ -193,8 +206,29 @@ class LocalLanguageModel:
         return written
 
 
-def choose(steps: Steps, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> Floats:
-    """Log-likelihood of each answer after each prompt, [prompts, answers], all given as token numbers."""
+def told_apart(answers: Sequence[list[int]]) -> list[list[int]]:
+    """The answers, each with its end behind it where one of them begins another.
+
+    Without it the shorter one would stand for both, and never be the less likely.
+
+    >>> told_apart([[5], [5, 6]]), told_apart([[5], [6]])
+    ([[5, -1], [5, 6, -1]], [[5], [6]])
+    """
+    whole = {tuple(answer) for answer in answers}
+    nested = any(answer[:end] in whole for answer in whole for end in range(1, len(answer)))
+    return [[*answer, _END] for answer in answers] if nested else list(answers)
+
+
+def choose(
+    steps: Steps,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[int]],
+    closing: Sequence[int] = (),
+) -> Floats:
+    """Log-likelihood of each answer after each prompt, [prompts, answers], all given as token numbers.
+
+    closing: the tokens any of which is the end of an answer, for answers that are scored with it (`told_apart`).
+    """
     tree = _tree(answers)
     longest = max(map(len, answers), default=1)
     several = longest > 1
@@ -205,7 +239,7 @@ def choose(steps: Steps, prompts: Sequence[Sequence[int]], answers: Sequence[Seq
     for rows in batches(lengths, steps.places, behind=behind, even=several and steps.even):
         logits, read = _read(steps, [rest[row] for row in rows], past, keep=several)
         part = np.zeros((len(rows), len(answers)), np.float32)
-        _descend(steps, logits, read, [tree], np.zeros((1, len(rows)), np.float32), part)
+        _descend(steps, logits, read, [tree], np.zeros((1, len(rows)), np.float32), part, closing)
         scores[rows] = part
     return scores
 
@@ -293,7 +327,15 @@ def _read(
     return logits, Past(cache, mask)
 
 
-def _descend(steps: Steps, logits: Any, past: Past, nodes: list[Node], said: Floats, scores: Floats) -> None:
+def _descend(
+    steps: Steps,
+    logits: Any,
+    past: Past,
+    nodes: list[Node],
+    said: Floats,
+    scores: Floats,
+    closing: Sequence[int],
+) -> None:
     """Score what goes on from `nodes`. State and logits hold the batch's rows once a node, node after node.
 
     said: log-likelihood up to each node [nodes, rows]; scores [rows, answers] is filled in.
@@ -301,7 +343,7 @@ def _descend(steps: Steps, logits: Any, past: Past, nodes: list[Node], said: Flo
     rows = len(scores)
     tokens = sorted({token for node in nodes for token in node.children})
     column = {token: number for number, token in enumerate(tokens)}
-    table = steps.log_probabilities(logits, tokens).reshape(len(nodes), rows, len(tokens))
+    table = _told(steps, logits, tokens, closing).reshape(len(nodes), rows, len(tokens))
     grown: list[tuple[int, int, Node, Floats]] = []
     for number, node in enumerate(nodes):
         for token, child in node.children.items():
@@ -317,7 +359,16 @@ def _descend(steps: Steps, logits: Any, past: Past, nodes: list[Node], said: Flo
         children, totals = [child for *_, child, _ in part], np.stack([total for *_, total in part])
         deeper = any(below.children for child in children for below in child.children.values())
         after, longer = _read(steps, feed, past.select(steps, kept), keep=deeper)
-        _descend(steps, after, longer, children, totals, scores)
+        _descend(steps, after, longer, children, totals, scores, closing)
+
+
+def _told(steps: Steps, logits: Any, tokens: list[int], closing: Sequence[int]) -> Floats:
+    """Log-probabilities of the tokens, [rows, tokens]; of the end, which comes first, by any token that is one."""
+    if tokens[0] != _END:
+        return steps.log_probabilities(logits, tokens)
+    table = steps.log_probabilities(logits, [*closing, *tokens[1:]])
+    end = np.logaddexp.reduce(table[:, : len(closing)], axis=1, keepdims=True)
+    return np.concatenate([end, table[:, len(closing) :]], axis=1)
 
 
 def _need_tokens(ids: Sequence[Sequence[int]]) -> None:

@@ -108,7 +108,7 @@ def train_decoder(
 ) -> dict[str, Any]:
     """Train and save config.json, model.safetensors, tokenizer.json in `output`; return facts for the run card.
 
-    states: a folder for the state of the run, written every `schedule.keep` steps and removed at the end; a run of
+    states: a folder for the state of the run, written every `schedule.keep` steps and left to the caller to remove; a run of
     the same examples, shape, schedule and seed that was cut off goes on from there. begin: a checkpoint whose
     weights to start from, made with a tokenizer whose tokens are the first of this one's. progress is called with (step, steps, running loss). An
     example longer than CONTEXT tokens is set aside whole and counted, so that no answer is ever cut. Raises
