@@ -23,6 +23,7 @@ from wirespeak.data.dataset import Field
 from wirespeak.detect.asked import PICKS
 from wirespeak.detect.drawer import load, make
 from wirespeak.detect.memory import Memory
+from wirespeak.detect.spoken import spared_rows
 from wirespeak.errors import InputError, OptionError
 
 TINY: dict[str, Any] = {
@@ -48,6 +49,43 @@ def rows(count: int = 240, seed: int = 0, *, more: bool = False) -> tuple[pl.Dat
 def right(detector: Any, table: pl.DataFrame, labels: list[str]) -> float:
     said = np.array(detector.labels)[detector.predict(table).argmax(axis=1)]
     return float((said == np.array(labels)).mean())
+
+
+def test_rows_that_calibrate_read_like_none_that_is_learnt() -> None:
+    groups = np.repeat(np.arange(300), 3)
+    codes = (groups > 280).astype(np.int64)
+    learn, spared = spared_rows(groups, codes, 0)
+    assert len(spared) and not set(groups[learn]) & set(groups[spared])
+    assert sorted([*learn, *spared]) == list(range(900))
+    # A label whose every row would be spared is learnt instead.
+    learn, spared = spared_rows(np.array([4, 4, 4]), np.array([0, 1, 1]), 0)
+    assert learn.tolist() == [0, 1, 2] and not len(spared)
+
+
+def test_every_stage_learns_each_question_and_what_is_to_be_remembered(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("wirespeak.detect.spoken.STAGES", (40, 1000))
+    seen: dict[str, Any] = {}
+
+    def told(examples: Any, *_: Any, plan: Any, **__: Any) -> None:
+        seen.update(examples=examples, stages=plan.stages)
+        raise InterruptedError
+
+    monkeypatch.setattr("wirespeak.lm.tuning.tune", told)
+    detector: Any = make("language", base="any", first=True, stages=True, level="compact")
+    known = pl.DataFrame(
+        {"sentence": ["old one", "old two"], "label": ["scan", "normal"], "weight": [1.0, 1.0]}
+    )
+    detector.memory = Memory().with_more("monday", known, known, seed=0)
+    with pytest.raises(InterruptedError):
+        detector.fit(*rows(120))
+    first, last = seen["stages"].values()
+    assert last == list(range(len(seen["examples"])))
+    prompts = [str(seen["examples"][place].prompt) for place in first]
+    assert len(set(first)) == len(first) < len(last) and sum("old one" in one for one in prompts) == 2
+    answers = [str(seen["examples"][place].answer).strip() for place in first]
+    assert answers.count("attack") >= answers.count("flood") + answers.count("scan") - 2 > 10
 
 
 @pytest.mark.slow
@@ -93,6 +131,11 @@ def test_going_on_learns_a_new_label_and_says_what_was_forgotten(tmp_path: Path)
     other.before = tmp_path / "first"
     with pytest.raises(OptionError, match="another width"):
         other.fit(*rows())
+    # What was not said is taken from the earlier one.
+    third: Any = make("language", **{name: TINY[name] for name in ("rate", "epochs", "threads")})
+    third.before = tmp_path / "first"
+    third.fit(*rows())
+    assert (third.width, third.layers, third.heads) == (16, 1, 2)
     other = make("language", **TINY)
     other.before = tmp_path / "first"
     with pytest.raises(InputError, match="not trained on: 'payload'"):

@@ -192,6 +192,10 @@ class Spoken(Worded):
         return np.array([self.labels.index(label) for label in said], np.int64)
 
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: NDArray[np.str_]) -> None:
+        if self.batch < 1 or self.epochs < 0:
+            raise OptionError(
+                f"batch is {self.batch} and epochs {self.epochs}: give a batch from 1 and no fewer epochs than 0."
+            )
         self._finer = len(np.unique(names)) > len(np.unique(codes))
         if self._earlier is None:
             self._learn_words(flows)

@@ -8,7 +8,6 @@ person reads. The parts are imported inside the verbs, so that `--help` stays qu
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -403,9 +402,13 @@ def train(
         ),
     ] = None,
     method: Annotated[
-        Method,
-        Option("--method", help="Of --base: all weights, or an adapter on the model as it is or in 4 bits."),
-    ] = Method.lora,
+        Method | None,
+        Option(
+            "--method",
+            help="Of --base: all weights, or an adapter on the model as it is or in 4 bits.",
+            show_default="lora",
+        ),
+    ] = None,
     answer: Annotated[
         Answer, Option("--answer", help="Of a dataset: what the labels tell apart.")
     ] = Answer.multiclass,
@@ -441,10 +444,16 @@ def train(
     map: labelled.Map = None,
     on_bad_row: labelled.OnBadRow = labelled.BadRow.fail,
     steps: Annotated[
-        int, Option("--steps", metavar="N", help="Of recordings: updates of the weights.", min=1)
-    ] = 3500,
+        int | None,
+        Option(
+            "--steps", metavar="N", help="Of recordings: updates of the weights.", min=1, show_default="3500"
+        ),
+    ] = None,
     leave_out: Annotated[
-        str | None, Option("--leave-out", metavar="LABEL", help="Keep one kind of attack out of training.")
+        str | None,
+        Option(
+            "--leave-out", metavar="LABEL", help="Of recordings: keep one kind of attack out of training."
+        ),
     ] = None,
     device: Annotated[Device, Option("--device", help="Where a language model is trained.")] = Device.auto,
     seed: Seed = 7,
@@ -460,35 +469,36 @@ def train(
     """
     from wirespeak.interfaces.recorded import are_recordings
 
-    asked: dict[str, Any] = {
-        "base": base,
-        "method": method if base else None,
-        "level": level,
-        "format": format,
-    }
-    asked |= {"epochs": epochs, "device": device if device != Device.auto else None}
-    asked |= {"stages": stages or None, **options_of(set or ())}
-    chosen = {
+    asked: dict[str, Any] = {"level": level, "format": format, "epochs": epochs, "stages": stages or None}
+    asked |= {"device": device if device != Device.auto else None, **options_of(set or ())}
+    recordings = {"steps": steps, "leave_out": leave_out}
+    if detector == "language" and not (base or before or grid) and are_recordings(inputs):
+        from wirespeak.interfaces.recipe import train_recordings
+
+        asked |= {
+            "answer": answer if answer != Answer.multiclass else None,
+            "binary": binary or None,
+            "map": map,
+        }
+        return train_recordings(
+            inputs, output, seed=seed, chosen=_given_alone(asked | recordings), progress=progress
+        )
+    if unfit := _given_alone(recordings):
+        raise OptionError(f"--{next(iter(unfit)).replace('_', '-')} is for recordings alone. Leave it out.")
+    asked |= {"base": base, "method": method}
+    return labelled.train_detector(
+        inputs, output, detector=detector, answer="binary" if binary else answer.value, addresses=addresses,
+        map=map, on_bad_row=on_bad_row, seed=seed, chosen=_given_alone(asked), grid=grid, before=before, progress=progress,
+    )  # fmt: skip
+
+
+def _given_alone(options: dict[str, Any]) -> dict[str, Any]:
+    """Those that were given, texts as plain texts."""
+    return {
         name: str(value) if isinstance(value, str) else value
-        for name, value in asked.items()
+        for name, value in options.items()
         if value is not None
     }
-    if detector != "language" or base or before or grid or not are_recordings(inputs):
-        return labelled.train_detector(
-            inputs, output, detector=detector, answer="binary" if binary else answer.value, addresses=addresses,
-            map=map, on_bad_row=on_bad_row, seed=seed, chosen=chosen, grid=grid, before=before, progress=progress,
-        )  # fmt: skip
-    from wirespeak.interfaces.recipe import Recipe, make_model
-    from wirespeak.lm.training import Schedule
-
-    options = {"inputs": inputs, "output": output, "steps": steps, "leave_out": leave_out, "seed": seed}
-    run = Run("train", options, inputs, seed)
-    with folder(output, run) as hidden:
-        recipe = Recipe(schedule=Schedule(steps=steps, mean=0.999), leave_out=leave_out, seed=seed)
-        card = make_model(inputs, hidden, recipe, progress, labelled.state_of(output))
-        run.count(taken=sum(card["training"]["examples"].values()), given=1)
-    shutil.rmtree(labelled.state_of(output), ignore_errors=True)
-    return run.done(output, f"a model of {card['training']['parameters']:,} parameters: {output}")
 
 
 def list_models(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tomllib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,10 @@ from wirespeak.detect.calibration import Calibration
 from wirespeak.detect.cascade import make_cascade
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, fit_temperature, judge_examples, softmax
 from wirespeak.detect.verdicts import judge
-from wirespeak.errors import InputError
+from wirespeak.errors import InputError, unknown_name
 from wirespeak.evaluate.metrics import calibration_error, macro_f1
+from wirespeak.interfaces.labelled import state_of
+from wirespeak.interfaces.output import Outcome, Run, folder
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.lab.labelled import LabelledFlows, read_recording
 from wirespeak.lm.export import export_onnx
@@ -63,6 +66,47 @@ class Recipe:
     leave_out: str | None = None
     tasks: tuple[str, ...] = ("judge", "explain", "write")
     threads: int = 2
+    device: str = "auto"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Recipe:
+        """The recipe with these of its own options changed, or of its shape's and schedule's.
+
+        Raises OptionError for one that it has not.
+
+        >>> Recipe.of({"width": 288, "steps": 100}).shape.width
+        288
+        """
+        plain = cls()
+        free = {"name", "vocabulary", "judgements", "inventions", "seed", "leave_out", "threads", "device"}
+        inner = {"shape": asdict(plain.shape), "schedule": asdict(plain.schedule)}
+        known = [*free, *inner["shape"], *inner["schedule"]]
+        for name in options:
+            if name not in known:
+                raise unknown_name("option of a training on recordings", name, known)
+        shape, schedule = (
+            part | {name: value for name, value in options.items() if name in part} for part in inner.values()
+        )
+        own = {name: value for name, value in options.items() if name in free}
+        return cls(shape=Shape(**shape), schedule=Schedule(**schedule), **own)
+
+
+def train_recordings(
+    recordings: Sequence[Path], output: Path, *, seed: int, chosen: Mapping[str, Any], progress: Say = quiet
+) -> Outcome:
+    """What `train` does with recordings: the model of the box anew. chosen: as `Recipe.of` takes them."""
+    recipe = Recipe.of({**chosen, "seed": seed})
+    run = Run(
+        "train",
+        {"inputs": list(recordings), "output": output, "seed": seed, **chosen},
+        list(recordings),
+        seed,
+    )
+    with folder(output, run) as hidden:
+        card = make_model(recordings, hidden, recipe, progress, state_of(output))
+        run.count(taken=sum(card["training"]["examples"].values()), given=1)
+    shutil.rmtree(state_of(output), ignore_errors=True)
+    return run.done(output, f"a model of {card['training']['parameters']:,} parameters: {output}")
 
 
 def split_of(folder: Path) -> str:
@@ -90,8 +134,8 @@ def make_model(
     """
     recipe = recipe or Recipe()
     parts: dict[str, list[Path]] = {"train": [], "validation": [], "test": []}
-    for folder in sorted(recordings):
-        parts.setdefault(split_of(folder), []).append(folder)
+    for recording in sorted(recordings):
+        parts.setdefault(split_of(recording), []).append(recording)
     if not parts["train"] or not parts["validation"]:
         raise InputError(
             f"{len(parts['train'])} train and {len(parts['validation'])} validation recordings were given; at least one of each is needed."
@@ -113,7 +157,7 @@ def make_model(
     checkpoint = output / "checkpoint"
     facts = train_decoder(
         tasks, tokenizer, checkpoint, shape=recipe.shape, schedule=recipe.schedule, seed=recipe.seed,
-        threads=recipe.threads, states=work,
+        threads=recipe.threads, device=recipe.device, states=work,
         progress=lambda step, steps, loss: progress(f"training, loss {loss:.3f}", step / steps),
     )  # fmt: skip
     export_onnx(checkpoint, output / "model.onnx", precision="int8")
@@ -271,5 +315,5 @@ def _reference(train: list[LabelledFlows]) -> dict[str, list[float]]:
 def _write_card(output: Path, card: dict[str, Any]) -> None:
     """Beside the ONNX file and beside the checkpoint, so that either folder is a model that can judge."""
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
-    for folder in (output, output / "checkpoint"):
-        (folder / "card.json").write_text(text, "utf-8")
+    for place in (output, output / "checkpoint"):
+        (place / "card.json").write_text(text, "utf-8")

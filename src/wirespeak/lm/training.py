@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from wirespeak.contracts import Prompt
-from wirespeak.errors import InputError, missing_extra
+from wirespeak.errors import InputError, OptionError, missing_extra
 from wirespeak.lm.devices import chosen_device
 from wirespeak.lm.states import load_state, save_state
 from wirespeak.lm.tokenizer import BLANK, END, PAD, UNKNOWN
@@ -50,12 +50,19 @@ class Example(Protocol):
 
 @dataclass(frozen=True)
 class Shape:
-    """Size of the decoder. heads must divide width."""
+    """Size of the decoder. width must be an even multiple of heads. Raises OptionError for one that cannot be built."""
 
     width: int = 144
     layers: int = 4
     heads: int = 6
     hidden: int = 384
+
+    def __post_init__(self) -> None:
+        _whole(self, "width", "layers", "heads", "hidden")
+        if self.width % (2 * self.heads):
+            raise OptionError(
+                f"width is {self.width} and heads {self.heads}: give a width that is an even multiple of heads."
+            )
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,20 @@ class Schedule:
     keep: int = 500
     dropout: float = 0.0
     mean: float = 0.0
+
+    def __post_init__(self) -> None:
+        _whole(self, "steps", "tokens", "keep")
+        for name, most in (("rate", 1.0), ("dropout", 0.9), ("mean", 0.9999)):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value <= most:
+                raise OptionError(f"{name} is {value}, expected 0 to {most:g}.")
+
+
+def _whole(of: Shape | Schedule, *names: str) -> None:
+    for name in names:
+        value = getattr(of, name)
+        if not isinstance(value, int) or value < 1:
+            raise OptionError(f"{name} is {value}, expected a whole number from 1.")
 
 
 @dataclass(frozen=True)
