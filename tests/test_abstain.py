@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -20,6 +21,7 @@ from wirespeak.detect.abstain import (
 )
 from wirespeak.errors import InputError, ModelError, OptionError
 from wirespeak.evaluate.metrics import wilson
+from wirespeak.interfaces.sure import Sure
 
 LABELS = ("normal", "flood.syn", "recon.sweep")
 
@@ -157,3 +159,16 @@ def test_the_novelty_score_is_chosen_by_what_separates_names_left_out() -> None:
     assert "energy" not in known and known[without] == max(known.values())
     with pytest.raises(InputError, match="no fold"):
         choose_novelty([])
+
+
+def test_an_unusable_answer_shifts_no_other_verdict() -> None:
+    known = SimpleNamespace(at=calibrated, watch=lambda: None, abstention=calibrated())
+    sure = Sure(SimpleNamespace(labels=LABELS, calibration=known), 0.1)
+    certain, torn = [0.998, 0.001, 0.001], [0.34, 0.33, 0.33]
+    chances = np.array([[np.nan] * 3, torn, certain, torn, certain], np.float32)
+    labels = [None, "normal", "normal", "normal", "normal"]
+    aside = ["no answer", None, None, None, None]
+    verdicts = pl.DataFrame({"label": labels, "canonical": labels, "set_aside": aside})
+    found = sure.spoken(verdicts, chances)
+    assert found["label"].to_list() == [None, UNKNOWN, "normal", UNKNOWN, "normal"]
+    assert found["canonical"].to_list() == found["label"].to_list()

@@ -454,6 +454,9 @@ def test_going_on_after_a_cut_gives_the_same_bits(
     assert same(tmp_path / "whole", tmp_path / "cut")
     assert resumed == unbroken
     assert not (tmp_path / "cut" / "checkpoints").exists()
+    # Whoever was cut off only after the tuning does not tune again.
+    assert tune(examples(40), str(models[kind]), tmp_path / "cut", progress=cut, **told) == unbroken
+    assert len(calls) == 6
 
 
 KILLED = """

@@ -131,6 +131,7 @@ def tune(
         "validation": {"examples": len(checked.rows), "cut": checked.cut, "too_long": checked.too_long},
         "stages": [{name: stage[name] for name in _TOLD if name in stage} for stage in finished],
     }  # fmt: skip
+    facts = json.loads(json.dumps(facts))
     if run.leads:
         run.end(len(stages) - 1, {"key": key, "facts": facts})
     return facts
