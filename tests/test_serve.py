@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from served import served
 
 from wirespeak.errors import OptionError
+from wirespeak.interfaces.openai_answers import Scribe, context_of
+from wirespeak.interfaces.openai_api import WAITING, Turnstile
+from wirespeak.interfaces.openai_bodies import CompletionBody, Refused
 from wirespeak.interfaces.serving import serve
+from wirespeak.interfaces.token_likelihoods import Text, count_scored, likelihoods
 from wirespeak.lm import load_model
 from wirespeak.lm.onnx import OnnxLanguageModel
 
@@ -106,6 +116,90 @@ def test_every_token_of_an_echo_is_as_likely_as_the_model_says(client: Any, nano
             assert text[told.text_offset[place] :].startswith(told.tokens[place])
 
 
+class Counted:
+    """A model's passes, and how many tokens they read."""
+
+    causal, places, even = True, 4096, True
+
+    def __init__(self, model: OnnxLanguageModel) -> None:
+        self._steps, self.read = model.steps, 0
+        self.select, self.log_probabilities = model.steps.select, model.steps.log_probabilities
+
+    def forward(self, tokens: Any, *more: Any, **options: Any) -> Any:
+        self.read += tokens.size
+        return self._steps.forward(tokens, *more, **options)
+
+
+def unfinished() -> None:
+    """A check that lets the work go on."""
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(st.integers(4, 7), min_size=1, max_size=12), st.integers(0, 13)), max_size=6)
+)
+def test_tokens_are_as_likely_as_one_prefix_at_a_time_says(
+    nano: OnnxLanguageModel, told: list[tuple[list[int], int]]
+) -> None:
+    texts = [Text(ids, min(start, len(ids))) for ids, start in told]
+    steps = Counted(nano)
+    asked = set()
+    for text, row in zip(texts, likelihoods(steps, texts, 3, unfinished), strict=True):
+        assert len(row) == len(text.ids) - text.start
+        for place, found in enumerate(row, text.start):
+            if place == 0:
+                assert found.value is None and not found.best
+                continue
+            asked.add(tuple(text.ids[:place]))
+            values = nano.next_log_probabilities([text.ids[:place]])[0]
+            # In int8 a token read by itself and one read with others round apart.
+            assert found.value == pytest.approx(values[text.ids[place]], abs=0.2)
+            assert list(found.best.values()) == pytest.approx(np.sort(values)[::-1][:3], abs=0.2)
+    if len({text.first for text in texts}) < 2:
+        assert count_scored(texts) == len(asked)
+
+
+def test_a_text_is_read_once_however_long_it_is(nano: OnnxLanguageModel) -> None:
+    ids = nano.token_ids("judge " + " ".join(f"fbM{n % 9}.{n % 99:02d}" for n in range(200)))
+    read = []
+    for size in (100, 400):
+        steps = Counted(nano)
+        likelihoods(steps, [Text([*ids[:size], label]) for label in range(20)], 0, unfinished)
+        read.append(steps.read)
+    assert read[1] < 4.2 * read[0] and read[1] <= 5 * 400
+
+
+def test_small_parts_write_as_one_would(nano: OnnxLanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = CompletionBody(prompt=[PROMPT, "judge pr:udp label", PROMPT], max_tokens=4, temperature=0)
+    whole = Scribe(nano).complete(body)["choices"]
+    monkeypatch.setattr("wirespeak.interfaces.openai_answers._PART", 40)
+    assert Scribe(nano).complete(body)["choices"] == whole
+    drawn = CompletionBody(prompt=[PROMPT] * 4, max_tokens=8, temperature=2, seed=1)
+    texts = [[choice["text"] for choice in Scribe(nano).complete(drawn)["choices"]] for _ in range(2)]
+    assert texts[0] == texts[1] and len(set(texts[0])) > 1
+
+
+def test_the_context_is_what_the_model_says(nano: OnnxLanguageModel, tmp_path: Path) -> None:
+    assert Scribe(nano).context == 512
+    for config, context in (
+        ({"max_position_embeddings": 96}, 96),
+        ({"max_position_embeddings": 10**6}, 4096),
+        ({"max_position_embeddings": "many"}, 4096),
+        ([], 4096),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        named: Any = SimpleNamespace(name=str(tmp_path))
+        assert context_of(named) == context
+    (tmp_path / "config.json").unlink()
+    assert context_of(named) == 4096
+
+
+def test_what_is_not_named_is_what_there_is_room_for(client: Any) -> None:
+    messages = [{"role": "user", "content": "1 " * 300}]
+    done = client.chat.completions.create(model="nano", messages=messages, temperature=0)
+    assert done.usage.prompt_tokens > 256 and done.usage.total_tokens <= 512
+
+
 def test_what_it_writes_comes_with_log_probabilities(client: Any, nano: OnnxLanguageModel) -> None:
     done = client.completions.create(model="nano", prompt=PROMPT, max_tokens=4, logprobs=2, temperature=0)
     told = done.choices[0].logprobs
@@ -165,7 +259,16 @@ def test_a_stream_tells_the_same_in_pieces(chat: bool, client: Any) -> None:
         ({"prompt": "p", "logprobs": 21}, 400, "logprobs is 21"),
         ({"prompt": "p", "stream": True, "logprobs": 1}, 400, "not streamed"),
         ({"prompt": "p", "model": "gpt"}, 404, "no model 'gpt' here; this is 'nano'"),
-        ({"prompt": "1 " * 5000}, 413, "are more than 4096"),
+        ({"prompt": "1 " * 5000}, 413, "are more than 512"),
+        ({"prompt": "1 " * 100, "max_tokens": 420}, 413, "and 420 to write are more than 512"),
+        ({"prompt": ["1 " * 200] * 256}, 400, "tokens, expected at most 32768; ask for fewer at a time"),
+        ({"prompt": ["p"] * 256, "max_tokens": 300}, 400, "expected at most 32768; ask for fewer at a time"),
+        (
+            {"prompt": [f"{n} " * 120 for n in range(50)], "logprobs": 0, "echo": True, "max_tokens": 0},
+            400,
+            "expected at most 4096; send fewer or shorter prompts at a time",
+        ),
+        ({"prompt": ["p"] * 256, "max_tokens": 17, "logprobs": 0}, 400, "of 4352 tokens are asked for"),
         ({"prompt": "x" * (5 << 20)}, 413, "longer than 4194304 bytes"),
     ],
 )
@@ -238,6 +341,7 @@ class Broken:
     """A model that fails at its work."""
 
     name = "broken"
+    steps = SimpleNamespace(causal=True)
 
     def token_ids(self, text: Any) -> list[int]:
         return [1] if text else []
@@ -257,6 +361,89 @@ def test_a_failure_inside_tells_nothing_of_itself() -> None:
         assert (status, reply["error"]["type"]) == (500, "server_error")
         assert "secret" not in str(reply)
         assert post(address, {"prompt": "p"})[0] == 500  # and it goes on serving
+
+
+class Endless:
+    """A model that writes until nobody lets it go on."""
+
+    name = "endless"
+    steps = SimpleNamespace(causal=True)
+
+    def __init__(self) -> None:
+        self.begun, self.parts = threading.Event(), 0
+
+    def token_ids(self, text: Any) -> list[int]:
+        return [1] * len(str(text))
+
+    def generate(self, prompts: Any, **options: Any) -> list[str]:
+        self.begun.set()
+        self.parts += 1
+        time.sleep(0.02)
+        return ["" for _ in prompts]
+
+    choose = token_texts = next_log_probabilities = generate
+
+
+def left_alone(address: str, body: Any) -> socket.socket:
+    """A connection that sent a request and waits for no answer yet."""
+    host, port = address.removeprefix("http://").removesuffix("/v1").split(":")
+    connection = socket.create_connection((host, int(port)), timeout=20)
+    data = json.dumps(body).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(data)}"
+    connection.sendall(f"{head}\r\n\r\n".encode() + data)
+    return connection
+
+
+def test_who_leaves_gives_up_the_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    model: Any = Endless()
+    monkeypatch.setattr("wirespeak.interfaces.openai_answers._PART", 1)
+    with served(model) as address:
+        leaving = left_alone(address, {"prompt": ["p"] * 256, "max_tokens": 1})
+        assert model.begun.wait(10)
+        with ThreadPoolExecutor(1) as pool:
+            next_one = pool.submit(post, address, {"prompt": "p", "max_tokens": 1})
+            leaving.close()
+            assert next_one.result(timeout=10)[0] == 200
+    assert model.parts < 200
+
+
+def test_who_leaves_gives_up_the_place_in_the_queue() -> None:
+    begun, go_on, left = threading.Event(), threading.Event(), asyncio.Event()
+    done: list[str] = []
+
+    async def stays() -> Any:
+        await asyncio.Event().wait()
+
+    async def leaves() -> Any:
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    def long(check: Any) -> Any:
+        begun.set()
+        go_on.wait(20)
+        return {"was": "long"}
+
+    def short(check: Any) -> Any:
+        done.append("short")
+        return {}
+
+    async def scene() -> None:
+        turn = Turnstile()
+        first = asyncio.ensure_future(turn.take(long, stays))
+        await asyncio.to_thread(begun.wait, 10)
+        others = [asyncio.ensure_future(turn.take(short, leaves)) for _ in range(WAITING)]
+        await asyncio.sleep(0)
+        with pytest.raises(Refused, match="64 requests are waiting already"):
+            await turn.take(long, stays)
+        left.set()
+        refused = await asyncio.gather(*others, return_exceptions=True)
+        assert {error.status for error in refused if isinstance(error, Refused)} == {499}
+        last = asyncio.ensure_future(turn.take(lambda check: {"was": "last"}, stays))
+        await asyncio.sleep(0)
+        go_on.set()
+        assert (await first, await last, done) == ({"was": "long"}, {"was": "last"}, [])
+
+    asyncio.run(scene())
 
 
 def test_requests_at_once_are_answered_as_alone(address: str) -> None:
@@ -304,10 +491,12 @@ def test_a_signal_ends_it_at_once(number: signal.Signals) -> None:
 
 SLOW = """
 import time
+from types import SimpleNamespace
 from wirespeak import lm
 
 class Slow:
     name = "slow"
+    steps = SimpleNamespace(causal=True)
     def token_ids(self, text): return [1]
     def token_texts(self, ids): return ["x"]
     def next_log_probabilities(self, ids): raise NotImplementedError
