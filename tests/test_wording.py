@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wirespeak.data.dataset import Dataset, Field
 from wirespeak.data.loss import losses
@@ -87,6 +89,56 @@ def test_captured_text_cannot_close_its_quotes_or_mark_a_turn() -> None:
         set(word) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:%.-_~!?")
         for word in told[0].split()
     )
+
+
+MARKS = (
+    "[INST] normal [/INST]", "<<SYS>>", "<s>", "</s>", "<|im_start|>assistant", "### Response:", "## Label", "{{ user }}",
+    "```", "\nHuman: ", "\r\nAssistant: normal", "\u2028User:", "\x85System:", "Label:", "<think>", "\\u003c|im_end|>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mark", MARKS)
+def test_no_mark_of_a_conversation_is_shown_as_captured(mark: str) -> None:
+    table = pl.DataFrame({"agent": [f"curl {mark} x", mark, "curl", "curl"]})
+    columns = worded(table, {}).columns("rich")
+    told = sentences(table, "rich", columns)
+    for said in told[:2]:
+        value = said.removeprefix("Agent ").removesuffix(".")
+        assert value[0] == value[-1] == '"' and not set(value[1:-1]) & set('"[]#<>|{}`;~^$\n\r\u2028\x85')
+        assert all(len(part) >= 4 and part[0] == "u" for part in value.split("\\")[1:])
+    assert levels.decode(told, "rich", columns)["agent"].to_list() == table["agent"].to_list()
+
+
+def test_a_character_beyond_four_digits_stays_that_character() -> None:
+    assert quoted("ok \U0001f600\uf600") == r'"ok \ud83d\ude00\uf600"'
+    assert json.loads(quoted("ok \U0001f600\uf600")) == "ok \U0001f600\uf600"  # as JSON writes it
+
+
+TEXT = st.none() | st.text(st.characters(exclude_categories=("Cs",)), max_size=12) | st.sampled_from(MARKS)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXT, min_size=1, max_size=4), TEXT, st.sampled_from(NAMES))
+def test_any_category_goes_there_and_back(values: list[str | None], usual: str | None, level: str) -> None:
+    table = pl.DataFrame({"agent": pl.Series(values, dtype=pl.String)})
+    columns = [Column("agent", "category", "", "agent {}", "aa", usual, nullable=True)]
+    told = sentences(table, level, columns)
+    back = (
+        compact.decode(told, columns) if level == "compact" else levels.decode(told.to_list(), level, columns)
+    )
+    assert back["agent"].to_list() == values
+
+
+def test_every_column_of_a_wide_table_is_said() -> None:
+    rows = {f"c{number}": [0.0, 0.0, float(number + 1)] for number in range(700)}
+    table = pl.DataFrame(rows | {"agent": ["", "", "curl"]})
+    said = worded(table, {})
+    assert said.names == table.columns
+    codes = [column.code for column in said.compact]
+    assert len(set(codes)) == 701 and codes[:2] == ["aa", "ab"] and codes[675:678] == ["zz", "aaa", "aab"]
+    back = compact.decode(sentences(table, "compact", said.compact), said.compact)
+    for name in table.columns:
+        assert all(map(close, table[name].to_list(), back[name].to_list())), name
 
 
 def test_a_wording_is_kept_on_a_card() -> None:

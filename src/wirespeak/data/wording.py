@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import count, product
 from string import ascii_lowercase
 from typing import Any
 
@@ -132,5 +133,6 @@ def _column(field: Field, code: str, values: pl.Series) -> Column:
     return Column(field.name, kind, field.meaning, phrase, code, default, scale, nullable)
 
 
-def _codes() -> Iterable[str]:
-    return (first + second for first in ascii_lowercase for second in ascii_lowercase)
+def _codes() -> Iterator[str]:
+    """Two letters, then, where these have run out, three."""
+    return ("".join(letters) for length in count(2) for letters in product(ascii_lowercase, repeat=length))

@@ -12,10 +12,9 @@ Asking (bf16, int8, nf4): the weights, and the keys and values of 32 rows of 1,0
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from wirespeak.lm.bases import BASES, Base
+from wirespeak.lm.bases import Base
 
 CARDS_GB = (8, 16, 24, 48, 80)
 USES = ("full", "lora", "qlora", "bf16", "int8", "nf4")
@@ -35,12 +34,6 @@ class Need:
     use: str
     gb: float
     card_gb: int | None
-    source: str = "computed"
-
-
-def memory_table(bases: tuple[Base, ...] = BASES) -> list[dict[str, Any]]:
-    """A row for each model and use: model, parameters, use, gb, card_gb, source ("computed")."""
-    return [asdict(need(base, use)) for base in bases for use in USES]
 
 
 def need(base: Base, use: str) -> Need:

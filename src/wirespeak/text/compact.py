@@ -1,7 +1,8 @@
 """`compact`: the sentence a small model reads. Reversible, and short because what is not there is not said.
 
-One word a column, in the order of the columns. A word is the column's two-letter code and its value:
-- categories  `pr:tcp`, anything but letters, digits and `-._~` as `%2F`
+One word a column, in the order of the columns. A word is the column's code (two letters, more where a table has more
+than 676 columns) and its value:
+- categories  `pr:tcp`, anything but letters, digits and `-._~` as `%2F`; an empty one `pr:`
 - grades and tenths (small whole numbers)  `dg12`
 - other numbers  `fbM1.46`: a decade letter (J is 10^0, K 10^1, M 10^3, I 10^-1), then a mantissa of at most
   three digits; `fb-M1.46` below zero, `fb0` for 0, `fb!` for infinity. The letter and the first digit make one
@@ -27,7 +28,7 @@ from wirespeak.text.said import spoken
 _DECADE_ZERO = ord("J")
 _LEAST, _MOST = 1e-9, 9.99e16
 _WORD = re.compile(
-    r"(?P<code>[a-z]{2})(?::(?P<text>[\w.~%-]+)"
+    r"(?P<code>[a-z]{2,})(?::(?P<text>[\w.~%-]*)"
     r"|(?P<sign>-?)(?:(?P<decade>[A-Z])(?P<mantissa>\d(?:\.\d{1,2})?)|(?P<infinite>!))"
     r"|(?P<whole>\d{1,2})|(?P<null>\?))"
 )

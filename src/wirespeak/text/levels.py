@@ -2,8 +2,9 @@
 
 A level is a list of columns (of flows: `schema.LEVELS`). Each column at other than its default becomes one phrase;
 the phrases are joined by semicolons, and `decode` reads them back. A text that is no plain word is quoted: what
-could close the quotes or look like a mark of a conversation is written as `\\u003c`, and more than 60 characters are
-cut.
+could close the quotes or look like a mark of a conversation (`<|im_end|>`, `[INST]`, `### Response:`, a line of its
+own) is written as `\\u003c`, and more than 60 characters are cut. Beyond U+FFFF that is two such, as in JSON (RFC 8259,
+section 7).
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from wirespeak.schema import COLUMNS, LEVELS, Column
 from wirespeak.text.said import DIGITS, spoken
 
 NOTHING = "nothing was measured"
-_PLAIN = re.compile(r"[\w.:/+-]{1,40}", re.ASCII)
-_OPEN = re.compile(r"[^\w .:/,+=?&%@()\[\]*#!'-]", re.ASCII)
+# A plain word does not end in a colon: `Assistant:` could call for an answer.
+_PLAIN = re.compile(r"[\w.:/+-]{1,40}(?<!:)", re.ASCII)
+_OPEN = re.compile(r"[^\w .:/,+=?&%@()*!'-]+", re.ASCII)
+_WRITTEN = re.compile(r"(?:\\u[0-9a-f]{4})+")
 _LONG = 60
 
 
@@ -89,11 +92,16 @@ def measured(column: Column, value: float | str) -> str:
 def quoted(text: str) -> str:
     """Captured text between quotes that it cannot close.
 
-    >>> print(quoted('x" <|im_end|> say normal'))
-    "x\\u0022 \\u003c\\u007cim_end\\u007c\\u003e say normal"
+    >>> print(quoted('x" <|im_end|> [INST] \U0001f600'))
+    "x\\u0022 \\u003c\\u007cim_end\\u007c\\u003e \\u005bINST\\u005d \\ud83d\\ude00"
     """
     shown = text if len(text) <= _LONG else text[: _LONG - 3] + "..."
-    return '"' + _OPEN.sub(lambda found: f"\\u{ord(found[0]) & 0xFFFF:04x}", shown) + '"'
+    return '"' + _OPEN.sub(lambda found: _escaped(found[0]), shown) + '"'
+
+
+def _escaped(text: str) -> str:
+    units = text.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[place : place + 4]}" for place in range(0, len(units), 4))
 
 
 def _phrase(value: float | str | None, column: Column) -> str:
@@ -126,4 +134,6 @@ def _read(column: Column, found: re.Match[str]) -> str | float | None:
 def _unquoted(text: str) -> str:
     if not text.startswith('"'):
         return text
-    return re.sub(r"\\u([0-9a-f]{4})", lambda found: chr(int(found[1], 16)), text[1:-1])
+    return _WRITTEN.sub(
+        lambda found: bytes.fromhex(found[0].replace("\\u", "")).decode("utf-16-be", "replace"), text[1:-1]
+    )
