@@ -20,7 +20,7 @@ from served import refusal, served, stubborn
 from wirespeak.contracts import LanguageModel
 from wirespeak.errors import InputError, ModelError, OptionError
 from wirespeak.lm import load_model
-from wirespeak.lm.asking import FLOOR
+from wirespeak.lm.asking import FLOOR, _apart
 from wirespeak.lm.endpoint import EndpointLanguageModel, Usage
 
 pytest.importorskip("openai", reason="needs the endpoint extra")
@@ -134,6 +134,63 @@ def test_first_tokens_that_several_answers_share_tell_nothing() -> None:
         scores = model.choose(["p"], ["flood.syn", "flood.udp", "normal"])
     assert model.way == "text"
     np.testing.assert_allclose(scores, [[FLOOR, 0.0, FLOOR]], rtol=1e-6)
+
+
+CHANCES = {"DoS": 0.8, " Hulk": 0.9, " slow": 0.5, "normal": 0.1}
+
+
+def told_of(answer: str) -> tuple[list[str], list[float]]:
+    """A prompt and an answer as tokens, and the log-probability of each."""
+    tokens = ["p", *(f" {word}" if place else word for place, word in enumerate(answer.split()))]
+    return tokens, [-1.0, *(math.log(CHANCES[token]) for token in tokens[1:])]
+
+
+@pytest.mark.parametrize("way", ["echo", "prompt-logprobs"])
+def test_an_answer_that_others_begin_with_stands_for_itself_alone(way: str) -> None:
+    def answer(path: str, body: dict[str, Any]) -> Any:
+        if way == "echo":
+            choices = []
+            for index, text in enumerate(body["prompt"]):
+                tokens, values = told_of(text.removeprefix("p"))
+                told = {"tokens": [*tokens, "x"], "token_logprobs": [*values, -0.5]}
+                choices.append({"index": index, "text": f"{text}x", "logprobs": told})
+            return {"choices": choices}
+        tokens, values = told_of(body["messages"][-1]["content"])
+        places = [{"7": {"logprob": v, "decoded_token": t}} for t, v in zip(tokens, values, strict=True)]
+        return {"choices": [{"index": 0}], "prompt_logprobs": places}
+
+    with stubborn(answer) as (address, _):
+        model = EndpointLanguageModel(address)
+        asked = "p" if way == "echo" else (("user", "p"),)
+        answers = ["DoS", "DoS Hulk", "DoS Hulk slow", "normal"]
+        (scores,) = np.exp(model.choose([asked], answers))
+        (each,) = model.choose([asked], answers, per_token=True)
+        (apart,) = np.exp(model.choose([asked], ["DoS Hulk", "normal"]))
+    assert model.way == way
+    np.testing.assert_allclose(scores, [0.8 * 0.1, 0.8 * 0.9 * 0.5, 0.8 * 0.9 * 0.5, 0.1], rtol=1e-5)
+    np.testing.assert_allclose(each, np.log(scores) / [1, 2, 3, 1], rtol=1e-5)
+    np.testing.assert_allclose(apart, [0.8 * 0.9, 0.1], rtol=1e-5)
+
+
+def test_what_is_certain_to_go_on_leaves_the_least_there_is() -> None:
+    told = [(math.log(0.8), ("DoS",)), (math.log(0.8) + 1e-9, ("DoS", " Hulk")), (-math.inf, ("no",))]
+    (short, _), (long, _), (never, _) = _apart([*told, (-math.inf, ("no", "ne"))])[:3]
+    assert (short, never) == (pytest.approx(math.log(0.8) + FLOOR), -math.inf) and long == told[1][0]
+
+
+def test_whether_likelihoods_are_told_is_known_once_asked() -> None:
+    def answer(path: str, body: dict[str, Any]) -> Any:
+        if "logprobs" in body:
+            return first_tokens({"normal": -0.1, "attack": -3.0})(path, body)
+        return {"choices": [{"index": 0, "text": "flood.udp"}]}
+
+    floods = ["flood.syn", "flood.udp"]
+    with stubborn(answer) as (address, _):
+        model = EndpointLanguageModel(address)
+        assert not model.graded("p", ANSWERS)
+        model.choose(["p"], ANSWERS)
+        model.choose(["p"], floods)
+    assert model.graded("p", ANSWERS) and not model.graded("p", floods)
 
 
 def test_each_set_of_answers_is_asked_its_own_way() -> None:

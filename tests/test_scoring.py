@@ -29,7 +29,9 @@ from wirespeak.lm.prompts import Words, jinja_template  # noqa: E402
 FAMILIES: tuple[Callable[..., Path], ...] = (
     small_models.qwen2, small_models.llama, small_models.phi, small_models.t5,
 )  # fmt: skip
-ANSWERS = ("normal", "flood.syn", "flood.udp", "flood", "recon.port_scan", "unknown")
+APART = ("normal", "flood.syn", "flood.udp", "recon.port_scan", "unknown")
+ANSWERS = (*APART, "flood", "flood.syn slow")
+"""Some of these begin others."""
 PROMPTS = [
     f"Say what this network flow is, with one label. {'a connection ' * (n % 23)}{n} label" for n in range(40)
 ]
@@ -61,16 +63,26 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Model]
     return load
 
 
-def slow_score(model: TransformersLanguageModel, prompt: str, answer: str) -> float:
-    """One whole forward pass of prompt and answer, no cache, no padding, no batch."""
+def slow_score(
+    model: TransformersLanguageModel, prompt: Prompt, answer: str, *, ended: bool = False
+) -> float:
+    """One whole forward pass of prompt and answer, no cache, no padding, no batch. ended: the answer's end too."""
     network, head, tail = model.steps._model, model.token_ids(prompt), model.words.answer(answer)
     with torch.inference_mode():
         if model.steps.causal:
-            logits = network(torch.tensor([head + tail])).logits[0, len(head) - 1 : -1]
+            logits = network(torch.tensor([head + tail])).logits[0, len(head) - 1 :]
         else:
             started = torch.tensor([[network.config.decoder_start_token_id, *tail]])
-            logits = network(input_ids=torch.tensor([head]), decoder_input_ids=started).logits[0, :-1]
-    return float(logits.log_softmax(-1)[range(len(tail)), tail].sum())
+            logits = network(input_ids=torch.tensor([head]), decoder_input_ids=started).logits[0]
+    told = logits.log_softmax(-1)
+    score = float(told[range(len(tail)), tail].sum())
+    return score + float(told[-1, ends_of_answers(model)].logsumexp(-1)) if ended else score
+
+
+def ends_of_answers(model: Model) -> list[int]:
+    """The tokens that end an answer, looked for among all: end marks and line ends."""
+    vocabulary = model.words.tokenizer.get_vocab_size()
+    return [n for n in range(vocabulary) if n in model.ends or model.words.text([n]) in ("\n", "\n\n")]
 
 
 def count_reading(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -86,13 +98,46 @@ def count_reading(model: Model, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return passes
 
 
-def test_the_fast_way_gives_what_the_slow_way_gives(model: TransformersLanguageModel) -> None:
-    assert {len(model.words.answer(answer)) for answer in ANSWERS} >= {1, 3, 6, 9}
-    slow = [[slow_score(model, prompt, answer) for answer in ANSWERS] for prompt in PROMPTS]
-    fast = model.choose(PROMPTS, ANSWERS)
+@pytest.mark.parametrize("turns", [False, True], ids=["text", "turns"])
+@pytest.mark.parametrize(("answers", "ended"), [(APART, False), (ANSWERS, True)], ids=["apart", "nested"])
+def test_the_fast_way_gives_what_the_slow_way_gives(
+    model: TransformersLanguageModel, answers: tuple[str, ...], ended: bool, turns: bool
+) -> None:
+    lengths = np.array([len(model.words.answer(answer)) for answer in answers])
+    assert set(lengths) >= {1, 6, 9}
+    prompts: list[Prompt] = [(("system", "Judge."), ("user", text)) if turns else text for text in PROMPTS]
+    slow = [[slow_score(model, prompt, answer, ended=ended) for answer in answers] for prompt in prompts]
+    fast = model.choose(prompts, answers)
     np.testing.assert_allclose(fast, slow, atol=1e-4)
-    lengths = [len(model.words.answer(answer)) for answer in ANSWERS]
-    np.testing.assert_allclose(model.choose(PROMPTS, ANSWERS, per_token=True), fast / lengths, rtol=1e-6)
+    each = model.choose(prompts, answers, per_token=True)
+    np.testing.assert_allclose(each, fast / (lengths + ended), rtol=1e-6)
+
+
+def test_the_longer_answer_wins_where_the_model_goes_on(tmp_path: Path) -> None:
+    """A model that was taught to say `DoS Hulk` of udp and `DoS` of tcp."""
+    from transformers import AutoModelForCausalLM
+
+    folder = small_models.qwen2(tmp_path / "model")
+    words = TransformersLanguageModel(str(folder), device="cpu").words
+    network = AutoModelForCausalLM.from_pretrained(folder)
+    end = network.config.eos_token_id
+    taught = [
+        torch.tensor([[*words.prompts([(("user", f"pr:{kind} fbK{n}"),)])[0], *words.answer(answer), end]])
+        for kind, answer in (("tcp", "DoS"), ("udp", "DoS Hulk"))
+        for n in range(3)
+    ]
+    optimiser = torch.optim.AdamW(network.parameters(), lr=5e-3)
+    for _ in range(25):
+        for ids in taught:
+            network(ids, labels=ids).loss.backward()
+            optimiser.step()
+            optimiser.zero_grad()
+    network.save_pretrained(folder)
+    taught_model = TransformersLanguageModel(str(folder), device="cpu")
+    asked = [(("user", f"pr:{kind} fbK{n}"),) for kind in ("tcp", "udp") for n in range(3)]
+    for per_token in (False, True):
+        scores = taught_model.choose(asked, ["DoS", "DoS Hulk", "normal"], per_token=per_token)
+        assert scores.argmax(axis=1).tolist() == [0, 0, 0, 1, 1, 1]
 
 
 def test_the_output_head_is_computed_once_a_row(chat: TransformersLanguageModel) -> None:
@@ -139,7 +184,8 @@ def test_an_exported_model_answers_like_the_slow_way_and_alone(exported: Callabl
         for prompt, score in zip(PROMPTS[:5], fast, strict=True):
             head = whole.token_ids(prompt)
             steps = [whole.next_log_probabilities([head + tail[:n]])[0, tail[n]] for n in range(len(tail))]
-            assert score == pytest.approx(sum(steps), abs=1e-4)
+            end = whole.next_log_probabilities([head + tail])[0, ends_of_answers(whole)]
+            assert score == pytest.approx(sum(steps) + np.logaddexp.reduce(end), abs=1e-4)
     small = exported("int8")
     together = small.choose(PROMPTS, ANSWERS)
     alone = np.concatenate([small.choose([prompt], ANSWERS) for prompt in PROMPTS])
@@ -432,9 +478,6 @@ def test_a_broken_folder_is_told_apart_from_a_wrong_name(tmp_path: Path) -> None
     folder = small_models.llama(tmp_path / "model")
     (folder / "card.json").write_text("{torn")
     with pytest.raises(ModelError, match="the model in .* cannot be loaded"):
-        TransformersLanguageModel(str(folder), device="cpu")
-    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ModelError, match="cannot be loaded .*safetensors"):
         TransformersLanguageModel(str(folder), device="cpu")
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from wirespeak.errors import InputError, ModelError, OptionError
 from wirespeak.lm.bases import BASES, TARGETS, find
-from wirespeak.lm.memory import USES, memory_table, need
+from wirespeak.lm.memory import need
 from wirespeak.text import Example
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -26,6 +26,7 @@ import small_models  # noqa: E402
 
 from wirespeak.lm import tuning  # noqa: E402
 from wirespeak.lm.answers import UNLEARNT, Encoded, collate, encode, pieces  # noqa: E402
+from wirespeak.lm.loading import network_of  # noqa: E402
 from wirespeak.lm.pretrained import TransformersLanguageModel  # noqa: E402
 from wirespeak.lm.prompts import Words  # noqa: E402
 from wirespeak.lm.trainer import make_trainer  # noqa: E402
@@ -164,7 +165,7 @@ def trainer_of(folder: Path, done: Encoded, *, at_once: int = 8, packing: bool =
     from trl import SFTConfig
 
     tokenizer, config = tuning._tokenizer(str(folder))
-    model = tuning._kind(config).from_pretrained(folder)
+    model = network_of(str(folder), config)
     settings = SFTConfig(
         output_dir=str(folder / "run"), use_cpu=True, bf16=False, gradient_checkpointing=False,
         dataset_kwargs={"skip_prepare_dataset": True}, max_length=None, report_to="none", disable_tqdm=True,
@@ -295,10 +296,7 @@ def test_an_unknown_architecture_gets_every_projection_but_the_head() -> None:
     assert targets(neox) == ("dense", "dense_4h_to_h", "dense_h_to_4h", "query_key_value")
 
 
-def test_the_memory_table_says_what_fits_where() -> None:
-    table = memory_table()
-    assert len(table) == len(BASES) * len(USES)
-    assert {row["source"] for row in table} == {"computed"}
+def test_more_is_needed_the_more_is_learnt_and_what_fits_where_is_said() -> None:
     for base in BASES:
         full, lora, qlora = (need(base, use) for use in ("full", "lora", "qlora"))
         assert full.gb > lora.gb > qlora.gb and full.gb > 16 * base.parameters / 1e9

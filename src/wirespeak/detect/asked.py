@@ -1,8 +1,9 @@
 """Asking a language model as it is: `zero-shot`, which is told the labels, and `few-shot`, which is shown examples.
 
 Nothing is tuned and no threshold is fitted. What a model says of any record at all is taken off (contextual
-calibration; Zhao et al. 2021), so that a label it likes for its own sake is not the answer to everything. Examples
-come from the rows given to `fit`, never from those that are judged.
+calibration; Zhao et al. 2021), so that a label it likes for its own sake is not the answer to everything: where it
+tells how likely the labels are, and not where a server tells nothing but text. Examples come from the rows given to
+`fit`, never from those that are judged.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from wirespeak.detect.language import softmax
 from wirespeak.detect.spoken import Worded
 from wirespeak.detect.tabular import Chances, Codes
 from wirespeak.errors import OptionError, unknown_name
+from wirespeak.text import Question
 from wirespeak.text.levels import NOTHING
 
 PICKS = ("balanced", "nearest", "diverse")
@@ -37,8 +39,8 @@ class ZeroShot(Worded):
     """A language model that is told the labels and asked.
 
     base: hub name, folder or endpoint. per_token: count an answer's likelihood by the token, so that long labels are
-    not at a loss. corrected: take off what the model says of a record of nothing. written: let it write its answer and
-    read that strictly, instead of scoring the labels; what names no label is no answer.
+    not at a loss. corrected: take off what the model says of a record of nothing, behind the same examples. written:
+    let it write its answer and read that strictly, instead of scoring the labels; what names no label is no answer.
     """
 
     base: str = ""
@@ -66,10 +68,20 @@ class ZeroShot(Worded):
         if self.written:
             return self._read_answers(self.model.generate(prompts, max_tokens=24, stop="\n"))
         scores = self.model.choose(prompts, question.answers(), per_token=self.per_token)
-        if self.corrected:
-            nothing = question.prompt(f"{NOTHING[0].upper()}{NOTHING[1:]}.", shots[0] if shots else ())
-            scores = scores - self.model.choose([nothing], question.answers(), per_token=self.per_token)
+        graded = getattr(self.model, "graded", None)  # a server may tell nothing but which label was written
+        if self.corrected and (graded is None or graded(prompts[0], question.answers())):
+            scores = scores - self._of_nothing(question, shots)
         return softmax(scores).astype(np.float64)
+
+    def _of_nothing(self, question: Question, shots: Sequence[Shots]) -> NDArray[np.float32]:
+        """What the model says of a record of nothing behind each row's examples; 0 where that is no answer."""
+        assert self.model is not None
+        sets = [tuple(shown) for shown in shots]
+        place = {shown: number for number, shown in enumerate(dict.fromkeys(sets))}
+        nothing = [question.prompt(f"{NOTHING[0].upper()}{NOTHING[1:]}.", shown) for shown in place]
+        scores = self.model.choose(nothing, question.answers(), per_token=self.per_token)
+        scores[~np.isfinite(scores).all(axis=1)] = 0.0
+        return scores[[place[shown] for shown in sets]]
 
     def _shots(self, flows: pl.DataFrame, said: pl.Series) -> Sequence[Shots]:
         """The examples to show with each row."""
@@ -160,6 +172,9 @@ def _far_apart(places: NDArray[np.float32], count: int, rng: np.random.Generator
 
 
 def _nearest(rows: NDArray[np.float32], places: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """For each row the numbers of its nearest places, the nearest last: next to the record."""
-    away = np.square(rows).sum(axis=1)[:, None] - 2 * rows @ places.T + np.square(places).sum(axis=1)
+    """For each row the numbers of its nearest places, the nearest last: next to the record.
+
+    Row by row: a product of matrices rounds differently with their size, and that would decide ties.
+    """
+    away = np.stack([np.square(places - row).sum(axis=1) for row in rows])
     return np.argsort(away, axis=1, kind="stable")[:, :count][:, ::-1]

@@ -2,7 +2,8 @@
 
 No rule and no threshold stands between the model and the label: the answer is the label whose token is
 likeliest. The temperature that makes the probabilities honest is fitted on validation recordings
-(Guo et al., "On Calibration of Modern Neural Networks", 2017) and kept in the model's card.
+(Guo et al., "On Calibration of Modern Neural Networks", 2017) and kept in the model's card. A model without a card
+of ours knows no such tokens: it is asked in plain words, and the names of the labels are scored.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from numpy.typing import NDArray
 
 from wirespeak.contracts import LanguageModel
 from wirespeak.detect.calibration import Calibration
+from wirespeak.detect.saved import checked_card
 from wirespeak.errors import InputError, ModelError
-from wirespeak.lm import IN_THE_BOX, load_model
+from wirespeak.lm import IN_THE_BOX, load_model, model_folder
 from wirespeak.schema import KEYS, LABELS, WINDOWS, category, compact_columns
-from wirespeak.text import Example, compact, judge_prompt, label_answer, label_answers, sentences
+from wirespeak.text import Example, Question, compact, judge_prompt, label_answer, sentences
+from wirespeak.text.levels import level_columns
 
 UNKNOWN = "unknown"
 # Of the examples of `unknown`, the share that lies between hostile kinds; the others lie beyond ordinary traffic.
@@ -36,16 +39,28 @@ Values = dict[str, NDArray[np.float64]]
 
 
 class LanguageDetector:
-    """Keeps contracts.Detector with a language model that was tuned (or is merely asked) to name labels."""
+    """Keeps contracts.Detector with a language model that was tuned (or is merely asked) to name labels.
+
+    format: how it is asked (one of text.ask.FORMATS), by default in the few words that our own models learn; in any
+    other it is told the labels and what the columns of `level` mean.
+    """
 
     name = "language"
 
     def __init__(
-        self, model: LanguageModel, labels: Sequence[str], *, level: str = "compact", temperature: float = 1.0
+        self,
+        model: LanguageModel,
+        labels: Sequence[str],
+        *,
+        level: str = "compact",
+        temperature: float = 1.0,
+        format: str = "prompt-completion",
     ) -> None:
         self.model = model
         self.labels = tuple(labels)
         self.level = level
+        told = () if format == "prompt-completion" else level_columns(level)
+        self.question = Question(self.labels, format, columns=told)
         self.temperature = temperature
         self.distinct = 0.0
         self.calibration: Calibration | None = None
@@ -56,12 +71,18 @@ class LanguageDetector:
     ) -> LanguageDetector:
         """The detector around a model folder or hub name; without a name, around the model in the box.
 
-        A model without a card is asked as it is, with the canonical labels, at level detailed.
+        A model without a card is asked as it is, in plain words: it is told the canonical labels and scored by the
+        likelihood of their names, in its chat template where it has one, at level detailed. Raises ModelError for
+        the folder of a detector that learnt a table: `load_detector` loads that.
         """
+        if name and (Path(name) / "encoding.json").is_file():
+            raise ModelError(
+                f"{name}: holds a detector that learnt a table, with labels of its own. Give it as the detector, not as its model."
+            )
         model = load_model(name, device=device, threads=threads)
-        card: dict[str, Any] = getattr(model, "card", {})
+        card = checked_card(getattr(model, "card", {}), f"the card of {model.name}")
         if "labels" not in card and ("words" in card or not card):
-            return cls(model, tuple(LABELS), level="detailed")
+            return cls(model, tuple(LABELS), level="detailed", format=_plain(model))
         if not {"labels", "temperature"} <= card.keys():
             raise ModelError(
                 f"{model.name}: its card.json names no labels and temperature, so it was not trained to judge. Train it with 'wirespeak train'."
@@ -69,7 +90,7 @@ class LanguageDetector:
         found = cls(
             model, card["labels"], level=card.get("level", "compact"), temperature=float(card["temperature"])
         )
-        found.calibration = Calibration.read(Path(name) if name else IN_THE_BOX)
+        found.calibration = Calibration.read(model_folder(Path(name)) if name else IN_THE_BOX)
         return found
 
     def predict(self, flows: pl.DataFrame) -> NDArray[np.float32]:
@@ -85,7 +106,8 @@ class LanguageDetector:
 
     def scores(self, said: Sequence[str] | pl.Series) -> NDArray[np.float32]:
         """Log-likelihood of each label for each sentence, [sentences, labels], before calibration."""
-        return self.model.choose([judge_prompt(sentence) for sentence in said], label_answers(self.labels))
+        prompts = [self.question.prompt(sentence) for sentence in said]
+        return self.model.choose(prompts, self.question.answers())
 
     def fit(self, flows: pl.DataFrame, labels: Sequence[str], *, seed: int = 0) -> LanguageDetector:
         """A model is trained by `wirespeak train`, which also teaches it to explain and to write."""
@@ -98,6 +120,12 @@ class LanguageDetector:
         raise InputError(
             "a language detector is saved by 'wirespeak train'; copy the model's folder to keep it."
         )
+
+
+def _plain(model: LanguageModel) -> str:
+    """The format in plain words that suits a model: turns, unless it is here and has no chat template."""
+    words = getattr(model, "words", None)
+    return "chat" if words is None or words.template else "instruction"
 
 
 def softmax(scores: NDArray[np.float32]) -> NDArray[np.float32]:

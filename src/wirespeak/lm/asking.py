@@ -12,6 +12,9 @@ text            what the model writes, if it is one of the answers and nothing e
 
 A prompt of plain text is asked by completions, and by chat as a user's turn where there are none.
 
+An answer's end is a mark and no text, so no server can be asked to repeat it. Where an answer's tokens begin others'
+(`DoS`, `DoS Hulk`), echo and prompt-logprobs give it what is left of its likelihood when theirs is taken off.
+
 Sources: OpenAI API reference (completions, chat); vLLM's "OpenAI-compatible server".
 """
 
@@ -35,6 +38,9 @@ Body = dict[str, Any]
 Scores = list[tuple[float, int]]
 """Of each answer: its log-likelihood, and how many tokens that is the sum of."""
 
+Tail = tuple[float, tuple[str, ...]]
+"""How likely it is that a text goes on with these tokens, and the tokens."""
+
 
 class NotTold(Exception):
     """A reply without what the way needs."""
@@ -46,12 +52,16 @@ class Unclear(NotTold):
 
 @dataclass(frozen=True)
 class Way:
-    """One way to ask. bodies: the requests for one prompt; read: their replies as scores, or raises NotTold."""
+    """One way to ask. bodies: the requests for one prompt; read: their replies as scores, or raises NotTold.
+
+    graded: the scores say how likely each answer is, not merely which one was written.
+    """
 
     name: str
     path: str
     bodies: Callable[[Prompt, Sequence[str]], list[Body]]
     read: Callable[[Sequence[Any], Sequence[str]], Scores]
+    graded: bool = True
 
 
 def ways(prompt: Prompt) -> list[Way]:
@@ -84,7 +94,7 @@ def _ask_echo(prompt: Prompt, answers: Sequence[str]) -> list[Body]:
 
 
 def _read_echo(replies: Sequence[Any], answers: Sequence[str]) -> Scores:
-    scores = []
+    tails = []
     for choice, answer in zip(_choices(replies[0], len(answers)), answers, strict=True):
         told = choice.get("logprobs")
         if not isinstance(told, dict):
@@ -93,8 +103,8 @@ def _read_echo(replies: Sequence[Any], answers: Sequence[str]) -> Scores:
         if not isinstance(tokens, list) or not isinstance(values, list) or len(tokens) != len(values):
             raise NotTold("no token_logprobs")
         # The token written after it comes last; a server may leave out one that ends the text.
-        scores.append(_tail(tokens, values, answer, stops=(len(tokens) - 1, len(tokens))))
-    return scores
+        tails.append(_tail(tokens, values, answer, stops=(len(tokens) - 1, len(tokens))))
+    return _apart(tails)
 
 
 def _ask_prompt_logprobs(prompt: Prompt, answers: Sequence[str]) -> list[Body]:
@@ -107,7 +117,7 @@ def _ask_prompt_logprobs(prompt: Prompt, answers: Sequence[str]) -> list[Body]:
 
 
 def _read_prompt_logprobs(replies: Sequence[Any], answers: Sequence[str]) -> Scores:
-    scores = []
+    tails = []
     for reply, answer in zip(replies, answers, strict=True):
         told = reply.get("prompt_logprobs") if isinstance(reply, dict) else None
         if not isinstance(told, list):
@@ -119,20 +129,44 @@ def _read_prompt_logprobs(replies: Sequence[Any], answers: Sequence[str]) -> Sco
                 raise NotTold("no prompt_logprobs")
             tokens.append(str(entry.get("decoded_token", "")))
             values.append(entry.get("logprob"))
-        scores.append(_tail(tokens, values, answer, stops=(len(tokens),)))
-    return scores
+        tails.append(_tail(tokens, values, answer, stops=(len(tokens),)))
+    return _apart(tails)
 
 
-def _tail(tokens: list[Any], values: list[Any], answer: str, *, stops: Sequence[int]) -> tuple[float, int]:
-    """The sum over the tokens that spell the answer where the text ends: before the first of `stops` that fits."""
+def _tail(tokens: list[Any], values: list[Any], answer: str, *, stops: Sequence[int]) -> Tail:
+    """The tokens that spell the answer where the text ends: before the first of `stops` that fits."""
     for stop in stops:
         start, text = stop, ""
         while start > 0 and len(text) < len(answer):
             start -= 1
             text = f"{tokens[start]}{text}"
         if answer and text.endswith(answer):
-            return math.fsum(_number(value) for value in values[start:stop]), stop - start
+            total = math.fsum(_number(value) for value in values[start:stop])
+            return total, tuple(map(str, tokens[start:stop]))
     raise NotTold("the tokens told do not spell the answer")
+
+
+def _apart(tails: Sequence[Tail]) -> Scores:
+    """Scores of events that exclude each other: of an answer that begins others, that none of these follows.
+
+    >>> half, most = math.log(0.5), math.log(0.8)
+    >>> [round(math.exp(score), 3) for score, _ in _apart([(most, ("DoS",)), (half, ("DoS", " Hulk"))])]
+    [0.3, 0.5]
+    """
+    known = {tokens: total for total, tokens in tails}
+    scores = []
+    for total, tokens in tails:
+        longer = [other for other in known if _begins(tokens, other)]
+        next_to = [other for other in longer if not any(_begins(between, other) for between in longer)]
+        if next_to and math.isfinite(total):
+            gone = math.fsum(math.exp(known[other] - total) for other in next_to)
+            total += max(math.log(1 - gone) if gone < 1 else FLOOR, FLOOR)
+        scores.append((total, len(tokens)))
+    return scores
+
+
+def _begins(tokens: tuple[str, ...], other: tuple[str, ...]) -> bool:
+    return len(tokens) < len(other) and other[: len(tokens)] == tokens
 
 
 def _ask_first(path: str, top: int) -> Callable[[Prompt, Sequence[str]], list[Body]]:
@@ -254,6 +288,6 @@ WAYS = (
     Way("first-token", COMPLETIONS, _ask_first(COMPLETIONS, _MANY), _read_first),
     Way("first-token-of-5", COMPLETIONS, _ask_first(COMPLETIONS, _FEW), _read_first),
     Way("chat-first-token", CHAT, _ask_first(CHAT, _MANY), _read_first),
-    Way("text", COMPLETIONS, _ask_text(COMPLETIONS), _read_text),
-    Way("chat-text", CHAT, _ask_text(CHAT), _read_text),
+    Way("text", COMPLETIONS, _ask_text(COMPLETIONS), _read_text, graded=False),
+    Way("chat-text", CHAT, _ask_text(CHAT), _read_text, graded=False),
 )

@@ -129,6 +129,14 @@ class EndpointLanguageModel:
         """How `choose` asks; several names where plain text, conversations and sets of answers differ in it."""
         return ", ".join(dict.fromkeys(way.name for way in self._ways.values())) or None
 
+    def graded(self, prompt: Prompt, answers: Sequence[str]) -> bool:
+        """Whether `choose` tells how likely such answers are, not merely which one was written.
+
+        Known once it has been asked; False before.
+        """
+        way = self._ways.get(_shape(prompt, answers))
+        return way is not None and way.graded
+
     def choose(
         self, prompts: Sequence[Prompt], answers: Sequence[str], *, per_token: bool = False
     ) -> NDArray[np.float32]:

@@ -15,15 +15,18 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from wirespeak.errors import ModelError, WirespeakError, missing_extra, unknown_name
+from wirespeak.errors import ModelError, missing_extra, unknown_name
 from wirespeak.lm.devices import chosen_device
-from wirespeak.lm.prompts import FIXED, Words, first_line
+from wirespeak.lm.loading import adapted, clearly, config_of, four_bits, network_of, tokenizer_of, words_of
+from wirespeak.lm.loading import backend_of as backend_of
+from wirespeak.lm.prompts import first_line
 from wirespeak.lm.scoring import LocalLanguageModel
 
 Precision = Literal["auto", "fp32", "bf16", "int8", "int4"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 ADAPTER = "adapter_config.json"
 _TOKENS_A_BATCH = {"cpu": 2048, "cuda": 16384}
+_ADVICE = "Give a folder written by 'wirespeak train', a hub name, or leave --model out."
 
 
 class TransformersLanguageModel(LocalLanguageModel):
@@ -55,26 +58,21 @@ class TransformersLanguageModel(LocalLanguageModel):
             if value not in get_args(known):
                 raise unknown_name(what, value, get_args(known))
         chosen = chosen_device(device)
-        try:
+        with clearly(name, _ADVICE):
             base = base_of(name)
             for each in dict.fromkeys((name, base)):
                 find(each)
-            tokenizer = _tokenizer(name, base)
+            tokenizer = tokenizer_of(name, base)
             model = _load(base, chosen, precision, attention)
             if base != name:
-                model = _adapted(model, name, tokenizer)
+                model = adapted(model, name, words=len(tokenizer))
             both_ways = bool(model.config.is_encoder_decoder)
             places = tokens_a_batch or _TOKENS_A_BATCH[chosen]
             self.steps = (_Seq2SeqSteps if both_ways else _TorchSteps)(torch, model.eval(), places)
             card = Path(name) / "card.json"
             self.card: dict[str, Any] = json.loads(card.read_text("utf-8")) if card.is_file() else {}
-        except WirespeakError:
-            raise
-        except Exception as error:  # the hub client, the loader and torch each raise their own kinds
-            raise _unloadable(name, error) from error
         self.name = name
-        template = _template(tokenizer) if tokenizer.chat_template else None
-        self.words = Words(backend_of(tokenizer, name), template, closed=both_ways)
+        self.words = words_of(tokenizer, name, closed=both_ways)
         self.ends = ends_of(base, model.config, tokenizer)
 
 
@@ -121,35 +119,11 @@ def ends_of(name: str | Path, config: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(number for numbers in lists for number in numbers if number is not None)
 
 
-def backend_of(tokenizer: Any, name: str) -> Any:
-    """The `tokenizers` tokenizer within transformers' own. Raises ModelError where there is none."""
-    if not hasattr(tokenizer, "backend_tokenizer"):
-        raise ModelError(
-            f"'{name}': its tokenizer has no tokenizer.json. Convert it with transformers and save it beside the model."
-        )
-    return tokenizer.backend_tokenizer
-
-
-def _unloadable(name: str, error: Exception) -> ModelError:
-    what = (
-        f"the model in '{name}' cannot be loaded"
-        if Path(name).is_dir()
-        else f"no model '{name}': it is no folder with a model, and loading it from the hub failed"
-    )
-    return ModelError(
-        f"{what} ({first_line(error)}). Give a folder written by 'wirespeak train', a hub name, or leave --model out."
-    )
-
-
 def _load(base: str, device: str, precision: Precision, attention: Attention) -> Any:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    from transformers.utils import is_flash_attn_2_available, logging
+    from transformers.utils import is_flash_attn_2_available
 
-    logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(base, trust_remote_code=False)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    config = config_of(base)
     options: dict[str, Any] = {"dtype": _dtype(precision, device), "device_map": {"": device}}
-    options |= {"use_safetensors": True, "trust_remote_code": False}  # no pickle, no program of a stranger
     if precision in ("int8", "int4"):
         options["quantization_config"] = _bits(precision, options["dtype"])
     if (
@@ -165,7 +139,7 @@ def _load(base: str, device: str, precision: Precision, attention: Attention) ->
         )
     if attention != "auto":
         options["attn_implementation"] = attention
-    return kind.from_pretrained(base, **options)
+    return network_of(base, config, **options)
 
 
 def _dtype(precision: Precision, device: str) -> Any:
@@ -191,34 +165,7 @@ def _bits(precision: Precision, compute: Any) -> Any:
         raise missing_extra("bitsandbytes", "train") from missing
     if precision == "int8":
         return BitsAndBytesConfig(load_in_8bit=True)
-    return BitsAndBytesConfig(
-        load_in_4bit=True,
-        bnb_4bit_quant_type="nf4",
-        bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
-    )
-
-
-def _tokenizer(name: str, base: str) -> Any:
-    from transformers import AutoTokenizer
-
-    own = (Path(name) / "tokenizer_config.json").is_file()
-    return AutoTokenizer.from_pretrained(name if own else base, trust_remote_code=False)
-
-
-def _adapted(model: Any, adapter: str, tokenizer: Any) -> Any:
-    """The model with the adapter on it; words that training added to the tokenizer get their place first."""
-    try:
-        from peft import PeftModel
-    except ImportError as missing:
-        raise missing_extra("peft", "train") from missing
-    if len(tokenizer) > model.get_input_embeddings().weight.shape[0]:
-        model.resize_token_embeddings(len(tokenizer))
-    return PeftModel.from_pretrained(model, adapter)
-
-
-def _template(tokenizer: Any) -> Any:
-    return lambda messages: tokenizer.apply_chat_template(messages, tokenize=False, **FIXED)
+    return four_bits(compute)
 
 
 class _TorchSteps:

@@ -363,8 +363,8 @@ def _descend(
 
 
 def _told(steps: Steps, logits: Any, tokens: list[int], closing: Sequence[int]) -> Floats:
-    """Log-probabilities of the tokens, [rows, tokens]; of the end, which comes first, by any token that is one."""
-    if tokens[0] != _END:
+    """Log-probabilities of the tokens, in order, [rows, tokens]; that of the end is of any token that is one."""
+    if _END not in tokens:
         return steps.log_probabilities(logits, tokens)
     table = steps.log_probabilities(logits, [*closing, *tokens[1:]])
     end = np.logaddexp.reduce(table[:, : len(closing)], axis=1, keepdims=True)

@@ -24,8 +24,8 @@ from wirespeak.errors import InputError, ModelError, OptionError, missing_extra,
 from wirespeak.lm import bases
 from wirespeak.lm.answers import Encoded, Row, encode
 from wirespeak.lm.devices import chosen_device
+from wirespeak.lm.loading import adapted, clearly, config_of, four_bits, network_of, tokenizer_of, words_of
 from wirespeak.lm.pretrained import ADAPTER, base_of, find
-from wirespeak.lm.prompts import FIXED, Words, first_line
 from wirespeak.lm.trainer import (
     Progress,
     complete_checkpoints,
@@ -38,6 +38,7 @@ from wirespeak.lm.training import Example
 
 Method = Literal["full", "lora", "qlora"]
 METHODS = ("full", "lora", "qlora")
+_ADVICE = "Give a folder with a checkpoint or a hub name."
 _WEIGHTS, _DONE = "weights", "stage.json"
 
 
@@ -105,7 +106,7 @@ def tune(
     if plan.packing and config.is_encoder_decoder:
         raise OptionError("packing is for decoders: an encoder-decoder reads a row at a time. Leave it out.")
     apart = bool(config.is_encoder_decoder)
-    words, end = _words(tokenizer, base, closed=apart), tokenizer.eos_token_id
+    words, end = words_of(tokenizer, base, closed=apart), tokenizer.eos_token_id
     learnt, checked = (
         encode(part, words, end=end, length=plan.length, apart=apart) for part in (examples, validation)
     )
@@ -162,14 +163,10 @@ def merge(adapter: Path, output: Path) -> None:
         raise ModelError(
             f"{adapter} holds no {ADAPTER}. Give a folder that 'wirespeak train --method lora' wrote."
         )
-    from peft import PeftModel
-
     tokenizer, config = _tokenizer(str(adapter))
     name = base_of(str(adapter))
-    try:
-        model = PeftModel.from_pretrained(_kind(config).from_pretrained(name, dtype="auto"), adapter)
-    except Exception as error:  # the loader, PEFT and torch each raise their own kinds
-        raise _unloadable(name, error) from error
+    with clearly(name, _ADVICE):
+        model = adapted(network_of(name, config, dtype="auto"), str(adapter), words=len(tokenizer))
     hidden = output.with_name(f".{output.name}")
     shutil.rmtree(hidden, ignore_errors=True)
     model.merge_and_unload().save_pretrained(hidden)
@@ -332,8 +329,8 @@ class _Run:
 def _load(base: str, method: Method, plan: Plan, device: str, seed: int, start: Path | None) -> Any:
     """The model to train: the base, or the weights a stage before it left, with an adapter on it unless "full"."""
     import torch
-    from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers import AutoConfig, set_seed
+    from peft import LoraConfig, get_peft_model
+    from transformers import set_seed
 
     root = base_of(base)
     is_adapter = root != base
@@ -341,15 +338,13 @@ def _load(base: str, method: Method, plan: Plan, device: str, seed: int, start: 
         raise OptionError(f"{base} is an adapter: merge it first, or tune it with --method lora.")
     held = start or (Path(base) if is_adapter else None)
     source = str(start) if start and method == "full" else root
-    try:
-        config = AutoConfig.from_pretrained(source)
-        model = _kind(config).from_pretrained(source, **_loading(method, device, config))
+    with clearly(source, _ADVICE):
+        config = config_of(source)
+        model = network_of(source, config, **_loading(method, device, config))
         if method == "full":
             return model.to(torch.float32)
         if held:
-            return PeftModel.from_pretrained(model, held, is_trainable=True)
-    except Exception as error:  # the hub client, the loader and torch each raise their own kinds
-        raise _unloadable(source, error) from error
+            return adapted(model, str(held), trainable=True)
     known = bases.find(base)
     adapter = LoraConfig(
         r=plan.rank or (known.rank if known else 16),
@@ -388,19 +383,12 @@ def targets(model: Any) -> tuple[str, ...]:
 def _loading(method: Method, device: str, config: Any) -> dict[str, Any]:
     """How a base is read: precision, 4 bits, attention."""
     import torch
-    from transformers import BitsAndBytesConfig
-    from transformers.utils import is_flash_attn_2_available, logging
+    from transformers.utils import is_flash_attn_2_available
 
-    logging.disable_progress_bar()
     half = torch.bfloat16 if device == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
     options: dict[str, Any] = {"dtype": torch.float32 if method == "full" else half}
     if method == "qlora":
-        options["quantization_config"] = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=half,
-        )
+        options["quantization_config"] = four_bits(half)
         options["device_map"] = {"": _own_device(device)}
     if not config.is_encoder_decoder:
         flash = device == "cuda" and half == torch.bfloat16 and is_flash_attn_2_available()
@@ -502,42 +490,17 @@ def _needed(method: str) -> None:
 
 def _tokenizer(name: str) -> tuple[Any, Any]:
     """The tokenizer and the configuration of a base or an adapter; a missing padding token is the end's."""
-    from transformers import AutoConfig, AutoTokenizer
-
-    root = name
-    try:
+    with clearly(name, _ADVICE):
         find(name)
         root = base_of(name)
+    with clearly(root, _ADVICE):
         find(root)
-        config = AutoConfig.from_pretrained(root)
-        tokenizer = AutoTokenizer.from_pretrained(
-            name if (Path(name) / "tokenizer_config.json").is_file() else root
-        )
-    except Exception as error:  # the hub client and the loader each raise their own kinds
-        raise _unloadable(root, error) from error
+        config, tokenizer = config_of(root), tokenizer_of(name, root)
     if tokenizer.eos_token_id is None:
         raise ModelError(f"'{root}': its tokenizer has no end-of-text token, so no answer could end.")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer, config
-
-
-def _words(tokenizer: Any, name: str, *, closed: bool) -> Words:
-    if not hasattr(tokenizer, "backend_tokenizer"):
-        raise ModelError(
-            f"'{name}': its tokenizer has no tokenizer.json. Convert it with transformers and save it beside the model."
-        )
-
-    def template(turns: list[dict[str, str]]) -> str:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, **FIXED))
-
-    return Words(tokenizer.backend_tokenizer, template if tokenizer.chat_template else None, closed=closed)
-
-
-def _kind(config: Any) -> Any:
-    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def _identity(base: str, config: Any) -> str:
@@ -563,13 +526,6 @@ def _settle(source: Path, output: Path) -> None:
             path.replace(output / path.name)
         source.rmdir()
     flush(output)
-
-
-def _unloadable(name: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"no model '{name}': it is no folder with a model, and loading it from the hub failed ({first_line(error)}). "
-        "Give a folder with a checkpoint or a hub name."
-    )
 
 
 def _too_large(base: str, plan: Plan) -> ModelError:
