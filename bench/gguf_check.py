@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -32,6 +33,16 @@ TEXTS = (
     "A flood of syn packets é ünï 12345",
 )
 STEPS = 20
+STRETCHED = small_models.LLAMA3 | {"original_max_position_embeddings": 16}
+KINDS: tuple[tuple[str, Callable[..., Path], dict[str, Any]], ...] = (
+    ("qwen2", small_models.qwen2, {}),
+    ("llama", small_models.llama, {}),
+    (
+        "stretched llama",
+        small_models.llama,
+        {"rope_parameters": STRETCHED},
+    ),  # its texts are longer than 16 tokens
+)
 
 
 def compare(model: TransformersLanguageModel, file: Path) -> dict[str, Any]:
@@ -71,14 +82,14 @@ def main() -> None:
         "transformers": version("transformers"), "texts": list(TEXTS),
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
-        for make in (small_models.qwen2, small_models.llama):
-            folder = make(Path(temporary) / make.__name__, hidden_size=128, intermediate_size=256)
+        for name, make, more in KINDS:
+            folder = make(Path(temporary) / name, hidden_size=128, intermediate_size=256, **more)
             shake(folder)
             model = TransformersLanguageModel(str(folder), device="cpu")
             for precision in ("f32", "f16", "q8_0"):
                 file = folder / f"{precision}.gguf"
                 export_gguf(folder, file, precision=precision)
-                result[f"{make.__name__} {precision}"] = compare(model, file)
+                result[f"{name} {precision}"] = compare(model, file)
     output.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
     print(json.dumps(result, indent=1))
 

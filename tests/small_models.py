@@ -25,6 +25,13 @@ CHAT = (
 """ChatML, as Qwen's models have it."""
 
 
+LLAMA3 = {
+    "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}  # fmt: skip
+"""Positions stretched as those of Llama 3.2 are, only that pretraining ended at 32 of them."""
+
+
 def qwen2(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     """A Qwen2 decoder with grouped-query attention and a chat template. changes: fields of its config."""
     return _decoder("qwen2", folder, seed, chat=CHAT, num_key_value_heads=2, **changes)

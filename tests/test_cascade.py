@@ -343,6 +343,19 @@ def test_a_cascade_keeps_the_promise_of_a_detector(tree: Distilled, tmp_path: Pa
     assert is_cascade("cascade") and not is_cascade(None) and not is_cascade(str(tmp_path))
     cascade.save(tmp_path)
     assert is_cascade(str(tmp_path))
+    card = json.loads((tmp_path / "card.json").read_text("utf-8"))
+    for name, value in (
+        ("thresholds", {"normal": "high"}),
+        ("thresholds", ["normal"]),
+        ("labels", 3),
+        ("options", []),
+    ):
+        (tmp_path / "card.json").write_text(json.dumps(card | {name: value}))
+        with pytest.raises(ModelError, match=rf"card.json: '{name}' is .*, expected"):
+            Cascade.load(tmp_path, model=Teacher())
+    (tmp_path / "card.json").write_text(json.dumps(card | {"options": {"doubt": "much"}}))
+    with pytest.raises(ModelError, match="option 'doubt' is 'much', expected a number"):
+        Cascade.load(tmp_path, model=Teacher())
 
 
 class Watcher:

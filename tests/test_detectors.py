@@ -16,6 +16,7 @@ pytest.importorskip("sklearn", reason="detectors that learn from tables need wir
 
 from wirespeak.contracts import Detector
 from wirespeak.data.dataset import Dataset, Field
+from wirespeak.detect import load_detector
 from wirespeak.detect.drawer import DETECTORS, load, make
 from wirespeak.detect.learn import learn
 from wirespeak.detect.priors import Prior, inner_folds, thinned
@@ -194,6 +195,90 @@ def test_a_model_file_of_anything_else_is_refused(tmp_path: Path) -> None:
         read_model(tmp_path / "model.skops")
     with pytest.raises(ModelError, match="no saved detector"):
         load(tmp_path)
+
+
+DAMAGE: dict[str, Any] = {
+    "kind": ["forest"], "labels": 3, "options": ["trees"], "temperature": "hot", "seed": "x", "canonical": [], "dataset": 3,
+    "shares": ["a", "b"], "thresholds": {"normal": "high"}, "training": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_card_of_another_form_says_which_part(name: str, fitted: Any, tmp_path: Path) -> None:
+    fitted("forest").save(tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps({**card, name: DAMAGE[name]}))
+    with pytest.raises(ModelError, match=rf"card.json: '{name}' is .*, expected .*\. Train the model again"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"temperature": 0}, "'temperature' is 0, expected a number above 0"),
+        ({"temperature": float("nan")}, "'temperature' is nan"),
+        ({"labels": ["normal", 3]}, "'labels' is .*, expected a list of names"),
+        ({"thresholds": ["normal"]}, "expected a number for each label"),
+        ({"shares": [0.5, 0.5]}, "'shares' holds 2 numbers, expected one for each"),
+        ({"kind": "florest"}, "unknown detector 'florest'. Did you mean 'forest'.* Train the detector again"),
+        ({"options": {"tree": 3}}, "Did you mean 'trees'.* Train the detector again"),
+        ({"options": {"trees": "many"}}, "'trees' .* is 'many', expected a number"),
+        ({"options": {"threads": "two"}}, "'threads' .* is 'two', expected a whole number or nothing"),
+    ],
+)
+def test_a_card_that_cannot_be_is_refused(
+    changes: dict[str, Any], said: str, fitted: Any, tmp_path: Path
+) -> None:
+    fitted("forest").save(tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps(card | changes))
+    with pytest.raises(ModelError, match=said):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("encoding.npz", None),
+        ("encoding.npz", b"torn"),
+        ("encoding.json", None),
+        ("encoding.json", b"[3]"),
+        ("encoding.json", b'[{"name": 3, "kind": "number", "categories": [], "centre": 0, "spread": 1}]'),
+        ("encoding.json", b"{"),
+        ("model.skops", None),
+    ],
+)
+def test_a_file_that_is_missing_or_torn_is_one_clear_error(
+    file: str, content: bytes | None, fitted: Any, tmp_path: Path
+) -> None:
+    fitted("forest").save(tmp_path)
+    (tmp_path / file).unlink()
+    if content is not None:
+        (tmp_path / file).write_bytes(content)
+    with pytest.raises(ModelError, match=rf"{tmp_path}.*{file}.*Train .*it again|Train the detector again"):
+        load(tmp_path)
+
+
+def test_what_only_one_kind_keeps_may_be_damaged_too(fitted: Any, tmp_path: Path) -> None:
+    fitted("vote").save(tmp_path)
+    card = json.loads((tmp_path / "card.json").read_text())
+    (tmp_path / "card.json").write_text(json.dumps(card | {"parts": "many"}))
+    with pytest.raises(ModelError, match=r"the saved detector cannot be read \(ValueError: .*Train it again"):
+        load(tmp_path)
+
+
+def test_where_flows_are_judged_other_columns_are_left_out(fitted: Any, tmp_path: Path) -> None:
+    fitted("forest").save(tmp_path)
+    loaded, (flows, _) = load(tmp_path), rows(30)
+    more = flows.with_columns(src=pl.lit("10.0.0.1"))
+    with pytest.raises(InputError, match="not trained on: 'src'"):
+        loaded.predict(more)
+    loaded.encoding.lenient = True
+    np.testing.assert_array_equal(loaded.predict(more), loaded.predict(flows))
+    with pytest.raises(InputError, match="lacks columns it was trained on: 'bytes'"):
+        loaded.predict(more.drop("bytes"))
+    with pytest.raises(InputError, match="learnt another table than the flows of captures"):
+        load_detector(str(tmp_path))
 
 
 def test_autogluon_says_that_it_cannot_be_saved(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ import small_models  # noqa: E402
 
 from wirespeak.lm.export import export_folder, export_onnx, quantise_blocks  # noqa: E402
 from wirespeak.lm.pretrained import TransformersLanguageModel  # noqa: E402
+from wirespeak.lm.rotary import frequencies, slowness  # noqa: E402
 
 FAMILIES: tuple[Callable[..., Path], ...] = (small_models.qwen2, small_models.llama, small_models.phi)
 PROMPTS = ["label", "Say what this network flow is: pr:tcp se:web", "judge pr:tcp fl:SAF fpJ1.46 label"]
@@ -153,6 +154,51 @@ def test_blocks_come_back_within_half_a_step(bits: int) -> None:
     step = np.repeat(np.abs(scales), 32, axis=1)[:, :70]
     # Of 4 bits the far end opposite the largest is cut at 7 of 8 steps.
     assert (np.abs(back[:, :70] - weight.T) <= step * (1.001 if bits == 4 else 0.501)).all()
+
+
+def test_stretched_positions_are_those_of_transformers(tmp_path: Path) -> None:
+    from transformers import AutoConfig
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    published = {
+        **small_models.LLAMA3,
+        "rope_theta": 500000.0,
+        "factor": 32.0,
+        "original_max_position_embeddings": 8192,
+    }
+    config = AutoConfig.for_model(
+        "llama", hidden_size=3072, num_attention_heads=24, rope_parameters=published
+    )
+    expected, attention = ROPE_INIT_FUNCTIONS["llama3"](config, "cpu")
+    found = frequencies(config.rope_parameters, 128)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-6)
+    slowed = slowness(config.rope_parameters, 128)
+    assert attention == 1.0 and slowed[0] == 1 and slowed[-1] == 32 and len(set(slowed)) > 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written", ["now", "as on the hub"])
+def test_a_llama_answers_beyond_the_length_of_its_pretraining(written: str, tmp_path: Path) -> None:
+    shape = {"hidden_size": 128, "head_dim": 32, "rope_parameters": small_models.LLAMA3}
+    folder = small_models.llama(tmp_path / "checkpoint", **shape)
+    shake(folder)
+    config = json.loads((folder / "config.json").read_text())
+    if written == "as on the hub":  # transformers before version 5
+        scaling = config.pop("rope_parameters")
+        config |= {"rope_theta": scaling.pop("rope_theta"), "rope_scaling": scaling}
+        (folder / "config.json").write_text(json.dumps(config))
+    slow = TransformersLanguageModel(str(folder), device="cpu")
+    export_folder(folder, tmp_path / "exported", precision="fp32")
+    fast = OnnxLanguageModel(tmp_path / "exported", threads=1)
+    rng = np.random.default_rng(0)
+    rows = [rng.integers(3, 390, length).tolist() for length in (5, 31, 33, 100, 300, 500)]
+    there = slow.next_log_probabilities(rows)
+    np.testing.assert_allclose(fast.next_log_probabilities(rows), there, atol=1e-4)
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0}
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "rope_scaling"}))
+    export_folder(folder, tmp_path / "plain", precision="fp32")
+    plain = OnnxLanguageModel(tmp_path / "plain", threads=1)
+    assert np.abs(plain.next_log_probabilities(rows) - there).max() > 0.05
 
 
 def test_what_cannot_be_exported_says_why(tmp_path: Path) -> None:

@@ -65,6 +65,23 @@ def test_queries_and_keys_of_a_llama_turn_as_llama_cpp_turns_them(tmp_path: Path
     np.testing.assert_array_equal(after["output.weight"].data, before["lm_head.weight"])
 
 
+def test_stretched_positions_are_kept_as_llama_cpp_reads_them(tmp_path: Path) -> None:
+    folder = small_models.llama(
+        tmp_path / "checkpoint", hidden_size=128, head_dim=32, rope_parameters=small_models.LLAMA3
+    )
+    export_gguf(folder, tmp_path / "model.gguf")
+    (kept := tensors(tmp_path / "model.gguf")["rope_freqs.weight"])
+    assert kept.tensor_type.name == "F32" and kept.data.shape == (16,)
+    np.testing.assert_allclose(kept.data[[0, 3, -1]], [1.0, 8.0, 8.0])
+    assert 1 < kept.data[1] < kept.data[2] < 8
+    export_gguf(small_models.llama(tmp_path / "plain"), tmp_path / "plain.gguf")
+    assert "rope_freqs.weight" not in tensors(tmp_path / "plain.gguf")
+    with pytest.raises(ModelError, match="of a llama only, not of a qwen2. Export to ONNX"):
+        export_gguf(
+            small_models.qwen2(tmp_path / "qwen2", rope_parameters=small_models.LLAMA3), tmp_path / "a.gguf"
+        )
+
+
 def test_the_file_says_what_the_model_is_and_how_it_reads(tmp_path: Path) -> None:
     folder = small_models.qwen2(tmp_path / "small", vocab_size=416)
     export_gguf(folder, tmp_path / "model.gguf", precision="f16")

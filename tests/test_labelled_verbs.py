@@ -9,6 +9,10 @@ import polars as pl
 import pytest
 from conftest import Run
 
+from wirespeak.interfaces import commands
+
+CAPTURES = Path(commands.CAPTURES)
+
 pytestmark = pytest.mark.slow  # each starts Python and its libraries anew
 
 
@@ -79,6 +83,27 @@ def test_a_trained_detector_answers_every_row_in_order(
         "set_aside": {verdicts["set_aside"][2]: 1},
     }
     assert json.loads((tmp_path / "out" / "incidents.json").read_text()) == []
+
+
+@pytest.mark.parametrize("answer", ["binary", "family"])
+def test_what_tells_less_apart_judges_captures_by_that(answer: str, tmp_path: Path, wirespeak: Run) -> None:
+    forest = ["--detector", "forest", "--set", "trees=10", "--answer", answer]
+    assert wirespeak("train", CAPTURES / "demo", *forest, "-o", tmp_path / "forest").returncode == 0
+    tiny, found = CAPTURES / "tiny", tmp_path / "found"
+    done = wirespeak(
+        "detect", tiny / "capture.pcap", "--truth", tiny / "truth.csv", "--model", tmp_path / "forest", "-o", found
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    run = json.loads((found / "run.json").read_text())
+    said = pl.read_parquet(found / "verdicts.parquet")
+    assert run["scores"][0]["value"] > 0.5 and set(said["label"]) <= {
+        "attack",
+        "normal",
+        "flood",
+        "recon",
+        "spoof",
+    }
+    assert (answer == "family") or set(said["canonical"]) == {"other", "normal"}
 
 
 def test_a_detector_learns_rows_made_even(pumps: tuple[Path, Path], tmp_path: Path, wirespeak: Run) -> None:

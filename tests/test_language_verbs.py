@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,8 +14,11 @@ pytest.importorskip("torch", reason="training a language model needs wirespeak[t
 
 import small_models
 
+from wirespeak.detect import load_detector
+from wirespeak.detect.drawer import make
 from wirespeak.errors import InputError, OptionError
 from wirespeak.interfaces import commands
+from wirespeak.interfaces.exporting import Target
 
 pytestmark = pytest.mark.slow
 
@@ -120,6 +124,40 @@ def test_an_adapter_of_an_open_model_detects_by_the_same_line(
     )
     verdicts, run = detect(data, tmp_path / "model", tmp_path / "found")
     assert len(verdicts) == 600 and verdicts["label"].null_count() == 0 and run["ok"]
+    for to, precision in ((Target.onnx, "fp32"), (Target.merged, None)):
+        exported = tmp_path / to
+        commands.export_model(tmp_path / "model", output=exported, to=to, precision=precision)
+        again, run = detect(data, exported, tmp_path / f"found-{to}", abstain=0.3)
+        chances = [name for name in verdicts.columns if name.startswith("p_")]
+        np.testing.assert_allclose(again[chances].to_numpy(), verdicts[chances].to_numpy(), atol=1e-4)
+        assert run["abstained"]["error"] == 0.3
+    card = json.loads((tmp_path / "onnx" / "card.json").read_text())
+    assert (card["labels"], card["canonical"]["Scan"]) == (["Normal", "Scan", "SynFlood"], "recon.port_scan")
+    assert (tmp_path / "onnx" / "model" / "model.onnx").is_file()
+    assert not (tmp_path / "onnx" / "model" / "adapter_config.json").exists()
+
+
+def test_a_trained_folder_is_a_base_by_its_own_name(pumps: tuple[Path, Path], tmp_path: Path) -> None:
+    data, described = pumps
+    few = ["threads=1", "length=200"]
+    train(
+        data,
+        described,
+        tmp_path / "first",
+        base=str(small_models.llama(tmp_path / "base")),
+        epochs=0.02,
+        set=few,
+    )
+    card = train(data, described, tmp_path / "second", base=str(tmp_path / "first"), epochs=0.02, set=few)
+    assert card["training"]["base"] == str(tmp_path / "first" / "model")
+    detector = make("zero-shot", base=str(tmp_path / "first"), threads=1)
+    assert detector.fit(pl.read_csv(data)[:20].select("packets", "bytes"), ["a", "b"] * 10).model is not None
+    train(data, described, tmp_path / "small", epochs=0.5)
+    commands.export_model(tmp_path / "small", output=tmp_path / "exported", precision="int8")
+    one, other = (
+        detect(data, tmp_path / name, tmp_path / f"found-{name}")[0] for name in ("small", "exported")
+    )
+    assert one.equals(other)
 
 
 def test_a_wrong_base_is_one_line(pumps: tuple[Path, Path], tmp_path: Path) -> None:
@@ -144,6 +182,21 @@ def test_what_learnt_recordings_judges_captures(tmp_path: Path) -> None:
     verdicts = pl.read_parquet(tmp_path / "found" / "verdicts.parquet")
     assert set(verdicts["detector"]) == {"cascade"} and verdicts.height > 10
     assert isinstance(json.loads((tmp_path / "found" / "incidents.json").read_text()), list)
+    run = json.loads((tmp_path / "found" / "run.json").read_text())
+    assert (
+        sum(stage["share"] for stage in run["stages"]) == pytest.approx(1)
+        and run["drift"]["distinct_rows"] > 5
+    )
+    commands.detect(
+        [captures / "tiny" / "capture.pcap"], model=str(tmp_path / "model"), output=tmp_path / "told",
+        truth=captures / "tiny" / "truth.csv", abstain=0.3, budget="0s",
+    )  # fmt: skip
+    run = json.loads((tmp_path / "told" / "run.json").read_text())
+    assert run["abstained"]["error"] == 0.3 and run["coverage"][0]["promised"] == 0.7
+    assert next(stage for stage in run["stages"] if stage["stage"] == "model")["asked"] == 0
+    for names in ((str(tmp_path / "model"), None), ("language", str(tmp_path / "model"))):
+        loaded: Any = load_detector(*names)
+        assert loaded.calibration is not None and loaded.model is not None and loaded.report.rows == 0
 
 
 def test_asking_stands_beside_trees_in_a_comparison(pumps: tuple[Path, Path], tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from wirespeak.detect.asked import PICKS
 from wirespeak.detect.drawer import load, make
 from wirespeak.detect.memory import Memory
 from wirespeak.detect.spoken import spared_rows
-from wirespeak.errors import InputError, OptionError
+from wirespeak.errors import InputError, ModelError, OptionError
 
 TINY: dict[str, Any] = {
     "width": 16, "layers": 1, "heads": 2, "hidden": 32, "dropout": 0.0, "blank": 0.0, "rate": 0.006, "epochs": 200, "threads": 1,
@@ -211,6 +211,9 @@ def test_examples_come_from_the_rows_learnt_alone(pick: str, tmp_path: Path) -> 
     np.testing.assert_allclose(detector.predict(judged).sum(axis=1), 1, atol=1e-5)
     detector.save(tmp_path / "saved")
     np.testing.assert_allclose(load(tmp_path / "saved").predict(judged), detector.predict(judged), atol=1e-5)
+    (tmp_path / "saved" / "shots.npz").unlink()
+    with pytest.raises(ModelError, match=r"cannot be read \(FileNotFoundError: .*shots.npz.*Train it again"):
+        load(tmp_path / "saved")
 
 
 def test_an_answer_that_names_no_label_is_none(tmp_path: Path) -> None:

@@ -17,16 +17,17 @@ KINDS = {
 
 
 def load_detector(kind: str = "language", model: str | None = None, *, device: str = "auto") -> Detector:
-    """A detector that is ready to judge flows: a kind, or the folder of one that learnt recordings.
+    """A detector that is ready to judge flows: a kind, or the folder of one that learnt recordings, by either name.
 
     Raises OptionError for an unknown kind, ModelError for a model that fails.
     """
     if kind == "language" and model == "cascade":
         kind = "cascade"
-    if (Path(kind) / "encoding.json").is_file():
-        from wirespeak.detect.saved_flows import load_saved
+    saved = [Path(name) for name in (model, kind) if name and (Path(name) / "encoding.json").is_file()]
+    if saved:
+        from wirespeak.detect.drawer import load_of_flows
 
-        return load_saved(Path(kind), device=device)
+        return load_of_flows(saved[0], device=device)
     if (Path(kind) / "card.json").is_file():
         kind, model = "cascade", kind
     if kind not in KINDS:

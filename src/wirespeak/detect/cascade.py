@@ -28,7 +28,7 @@ from wirespeak.contracts import Detector
 from wirespeak.detect.calibration import Calibration
 from wirespeak.detect.distilled import Distilled
 from wirespeak.detect.language import UNKNOWN, LanguageDetector, judge_examples
-from wirespeak.detect.saved import read_card, write_card
+from wirespeak.detect.saved import is_number, read_card, write_card
 from wirespeak.detect.table import duplicate_groups
 from wirespeak.errors import InputError, ModelError, OptionError
 from wirespeak.lm import IN_THE_BOX
@@ -320,11 +320,16 @@ class Cascade:
             raise ModelError(
                 f"{folder}: its card.json describes no cascade. Make one with 'wirespeak train', or use --model cascade."
             )
+        doubt = card["options"].get("doubt", 0.6)
+        if not is_number(doubt):
+            raise ModelError(
+                f"{folder / 'card.json'}: option 'doubt' is {doubt!r:.60}, expected a number. Make the cascade again."
+            )
         found = cls(
             model or _detector(folder, card.get("model"), device, threads),
             Distilled.load(folder, threads=threads or 1),
-            thresholds={str(label): float(limit) for label, limit in card["thresholds"].items()},
-            doubt=float(card["options"].get("doubt", 0.6)),
+            thresholds=card["thresholds"],
+            doubt=doubt,
             large=large,
             price=price,
             budget=budget,

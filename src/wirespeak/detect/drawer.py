@@ -20,7 +20,7 @@ from wirespeak.detect.spoken import Spoken, Worded
 from wirespeak.detect.tabular import TableDetector, checked_options
 from wirespeak.detect.text_logistic import LogisticText
 from wirespeak.detect.trees import ExtraTrees, Forest, HistBoost
-from wirespeak.errors import unknown_name
+from wirespeak.errors import InputError, ModelError, unknown_name
 
 _KINDS: tuple[type[TableDetector], ...] = (
     Forest, ExtraTrees, XGBoost, LightGBM, HistBoost, LogisticText, Perceptron, Recurrent,
@@ -46,8 +46,27 @@ def load(folder: Path, *, device: str = "auto") -> TableDetector:
 
     Raises ModelError where there is none.
     """
-    kind = _kind(read_card(folder)["kind"])
+    name = read_card(folder)["kind"]
+    if name not in _BY_NAME:
+        raise ModelError(
+            f"{folder / 'card.json'}: {unknown_name('detector', name, _BY_NAME)} Train the detector again."
+        )
+    kind = _BY_NAME[name]
     return kind.load(folder, **({"device": device} if issubclass(kind, Worded) else {}))
+
+
+def load_of_flows(folder: Path, *, device: str = "auto") -> TableDetector:
+    """The detector in `folder`, to judge flows, which have more columns than it learnt.
+
+    Raises ModelError where there is none, InputError where it knows another table than flows.
+    """
+    found = load(folder, device=device)
+    if "src_flows_60s" not in {column.name for column in found.encoding.columns}:
+        raise InputError(
+            f"{folder}: this detector learnt another table than the flows of captures. Give it the files of that dataset."
+        )
+    found.encoding.lenient = True
+    return found
 
 
 def _kind(name: str) -> type[TableDetector]:

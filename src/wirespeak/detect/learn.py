@@ -12,8 +12,10 @@ from wirespeak.data.dataset import Dataset
 from wirespeak.detect.drawer import DETECTORS, make
 from wirespeak.detect.spoken import Progress, Spoken, Worded
 from wirespeak.detect.tabular import TableDetector
+from wirespeak.detect.verdicts import answer_of
 from wirespeak.errors import OptionError, unknown_name
-from wirespeak.schema import LABELS, category
+from wirespeak.lm import checkpoint_folder
+from wirespeak.schema import LABELS
 from wirespeak.text.ask import ANSWERS
 
 Answer = Literal["multiclass", "family", "binary", "binary-then-type"]
@@ -62,7 +64,7 @@ def answers_of(dataset: Dataset, answer: str) -> pl.Series:
     if answer == "binary":
         return dataset.binary()
     if answer == "family":
-        families = {label: category(label) for label in LABELS}
+        families = {label: answer_of(label, answer) for label in LABELS}
         return dataset.canonical.replace_strict(families, return_dtype=pl.String).rename("label")
     return dataset.labels
 
@@ -117,6 +119,9 @@ def fitted(
     if isinstance(made, Worded) and of is not None:
         made.fields, made.source = of.fields, of.name
     if isinstance(made, Spoken):
+        # A folder that `train` wrote is a base like any other: its weights are what is tuned.
+        if made.base and Path(made.base).is_dir():
+            made.base = str(checkpoint_folder(Path(made.base)))
         made.work, made.before, made.progress = work, before, progress
     elif before is not None:
         raise OptionError(f"{kind} learns from the start: only a language model can be continued.")

@@ -8,17 +8,20 @@ by frequency, with anything unseen beyond the rarest. `scaled` is for everything
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
+from zipfile import BadZipFile
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from wirespeak.errors import InputError
+from wirespeak.errors import InputError, ModelError
+from wirespeak.lm.prompts import first_line
 
 Kind = Literal["number", "category"]
 Matrix = NDArray[np.float32]
@@ -48,10 +51,14 @@ class Column:
 
 
 class Encoding:
-    """How each column of a table becomes numbers."""
+    """How each column of a table becomes numbers.
+
+    lenient: whether a table may hold more columns than were learnt, as the flows of a capture do.
+    """
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
+        self.lenient = False
 
     @classmethod
     def learn(cls, flows: pl.DataFrame) -> Encoding:
@@ -62,7 +69,7 @@ class Encoding:
         """Raise InputError naming every column that is not as it was in training."""
         known = [column.name for column in self.columns]
         lacking = [name for name in known if name not in flows.columns]
-        strange = [name for name in flows.columns if name not in known]
+        strange = [] if self.lenient else [name for name in flows.columns if name not in known]
         texts = [
             column.name
             for column in self.columns
@@ -129,18 +136,29 @@ class Encoding:
 
     @classmethod
     def load(cls, folder: Path) -> Encoding:
-        """The encoding that `save` wrote into `folder`."""
-        described = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
-        with np.load(folder / "encoding.npz", allow_pickle=False) as arrays:
-            return cls(
-                [
-                    Column(
-                        one["name"], one["kind"], arrays[str(place)],
-                        tuple(one["categories"]), one["centre"], one["spread"],
-                    )
-                    for place, one in enumerate(described)
-                ]
-            )  # fmt: skip
+        """The encoding that `save` wrote into `folder`. Raises ModelError where it is missing or damaged."""
+        try:
+            described = json.loads((folder / "encoding.json").read_text(encoding="utf-8"))
+            with np.load(folder / "encoding.npz", allow_pickle=False) as arrays:
+                return cls([_read(one, arrays[str(place)]) for place, one in enumerate(described)])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, zlib.error) as error:
+            raise ModelError(
+                f"{folder}: encoding.json and encoding.npz, which say how its table becomes numbers, cannot be read ({first_line(error)}). Train the detector again."
+            ) from error
+
+
+def _read(told: Mapping[str, Any], values: NDArray[np.float64]) -> Column:
+    """A column as `Encoding.save` described it. Raises ValueError, TypeError or KeyError for anything else."""
+    categories = tuple(told["categories"])
+    if told["kind"] not in get_args(Kind) or not all(
+        isinstance(text, str) for text in (told["name"], *categories)
+    ):
+        raise ValueError(f"a column is {told['name']!r:.60} of kind {told['kind']!r:.60}")
+    if values.ndim != 1 or values.dtype != np.float64:
+        raise ValueError(f"the values of column '{told['name']}' are no list of numbers")
+    return Column(
+        told["name"], told["kind"], values, categories, float(told["centre"]), float(told["spread"])
+    )
 
 
 def duplicate_groups(flows: pl.DataFrame) -> NDArray[np.int64]:

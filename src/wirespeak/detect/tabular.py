@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from wirespeak.detect.language import fit_temperature
 from wirespeak.detect.saved import read_card, write_card
 from wirespeak.detect.table import Encoding, duplicate_groups
-from wirespeak.errors import InputError, OptionError, unknown_name
+from wirespeak.errors import InputError, ModelError, OptionError, WirespeakError, unknown_name
+from wirespeak.lm.prompts import first_line
 
 Codes = NDArray[np.int64]
 Chances = NDArray[np.float64]
@@ -25,6 +26,10 @@ Chances = NDArray[np.float64]
 _CALIBRATION_ROWS = 20_000
 # No probability is smaller: a tree that never saw a label in a leaf has not proved it impossible.
 _FLOOR = 1e-4
+# What an option must be, by what it usually is.
+_FORMS: tuple[tuple[Any, str], ...] = (
+    (int | float, "a number"), (str | int | float, "a text or a number"), (int | None, "a whole number or nothing"),
+)  # fmt: skip
 
 
 @dataclass(kw_only=True)
@@ -63,7 +68,8 @@ class TableDetector(ABC):
     def predict(self, flows: pl.DataFrame) -> NDArray[np.float32]:
         """Calibrated probabilities, float32 [rows, labels]; each row's answer depends on that row alone.
 
-        Raises InputError naming columns that were not there in training, or are missing now.
+        Raises InputError naming columns that were not there in training, or are missing now. Where
+        `encoding.lenient` is set, columns that were not there are left out.
         """
         if not self.labels:
             raise InputError(
@@ -72,7 +78,8 @@ class TableDetector(ABC):
         self.encoding.check(flows)
         if flows.is_empty():
             return np.zeros((0, len(self.labels)), np.float32)
-        return tempered(self._chances(flows), self.temperature).astype(np.float32)
+        known = flows.select(column.name for column in self.encoding.columns)
+        return tempered(self._chances(known), self.temperature).astype(np.float32)
 
     def save(self, folder: Path) -> None:
         """Write card.json, the encoding and the model's files into `folder`."""
@@ -93,14 +100,29 @@ class TableDetector(ABC):
 
     @classmethod
     def load(cls, folder: Path, **options: Any) -> Self:
-        """The detector that `save` wrote. options: instead of those it was made with."""
+        """The detector that `save` wrote. options: instead of those it was made with.
+
+        Raises ModelError where the folder holds none, or one that is damaged.
+        """
         card = read_card(folder)
-        found = cls(**checked_options(cls, card["options"] | options))
-        found.labels, found.seed = tuple(card["labels"]), int(card["seed"])
-        found.temperature = float(card["temperature"])
-        found.encoding = Encoding.load(folder)
-        found._restore(card)
-        found._read(folder)
+        checked_options(cls, options)
+        try:
+            checked_options(cls, card["options"])
+        except OptionError as error:
+            raise ModelError(f"{folder / 'card.json'}: {error} Train the detector again.") from error
+        found = cls(**card["options"] | options)
+        try:
+            found.labels, found.seed = tuple(card["labels"]), int(card["seed"])
+            found.temperature = float(card["temperature"])
+            found.encoding = Encoding.load(folder)
+            found._restore(card)
+            found._read(folder)
+        except WirespeakError:
+            raise
+        except Exception as error:  # each library has errors of its own; all mean a damaged folder
+            raise ModelError(
+                f"{folder}: the saved detector cannot be read ({type(error).__name__}: {first_line(error)}). Train it again, or copy it again, whole."
+            ) from error
         return found
 
     def options(self) -> dict[str, Any]:
@@ -201,6 +223,8 @@ def checked_options(kind: type[TableDetector], options: dict[str, Any]) -> dict[
     for name, value in options.items():
         if name not in known:
             raise unknown_name(f"option of detector {kind.name}", name, known)
-        if isinstance(known[name].default, int | float) and not isinstance(value, int | float):
-            raise OptionError(f"option '{name}' of detector {kind.name} is {value!r}, expected a number.")
+        usual = known[name].default
+        form, wanted = next((pair for pair in _FORMS if isinstance(usual, pair[0])), (object, ""))
+        if not isinstance(value, form):
+            raise OptionError(f"option '{name}' of detector {kind.name} is {value!r:.60}, expected {wanted}.")
     return options

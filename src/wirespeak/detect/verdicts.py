@@ -9,14 +9,28 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.contracts import Detector
+from wirespeak.schema import category
 
 SHOWN = ("flow_id", "first_seen", "src", "dst", "src_port", "dst_port", "protocol")
 
 
-def judge(detector: Detector, flows: pl.DataFrame) -> pl.DataFrame:
+def answer_of(canonical: str, answer: str) -> str:
+    """The label that a flow of a recording is to get, which has a canonical one.
+
+    >>> answer_of("flood.syn", "family"), answer_of("flood.syn", "binary"), answer_of("flood.syn", "multiclass")
+    ('flood', 'attack', 'flood.syn')
+    """
+    if answer == "binary":
+        return canonical if canonical == "normal" else "attack"
+    return category(canonical) if answer == "family" else canonical
+
+
+def judge(
+    detector: Detector, flows: pl.DataFrame, *, canonical: Mapping[str, str] | None = None
+) -> pl.DataFrame:
     """One verdict a flow, in the flows' order. See `tabled`."""
     chances = detector.predict(flows) if len(flows) else np.zeros((0, len(detector.labels)), np.float32)
-    return tabled(detector, chances, flows.select(SHOWN))
+    return tabled(detector, chances, flows.select(SHOWN), canonical=canonical)
 
 
 def tabled(

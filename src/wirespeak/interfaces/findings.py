@@ -11,9 +11,11 @@ import polars as pl
 from rich.text import Text
 
 from wirespeak import explain
+from wirespeak.contracts import LanguageModel
 from wirespeak.detect import load_detector
 from wirespeak.detect.cascade import Budget
-from wirespeak.detect.verdicts import judge
+from wirespeak.detect.saved import read_card
+from wirespeak.detect.verdicts import answer_of, judge
 from wirespeak.evaluate.agreement import agreement
 from wirespeak.interfaces import reading, report
 from wirespeak.interfaces.output import Run
@@ -39,21 +41,26 @@ def write(
     """Judge, explain and report into `folder`; count and score in `run`. Returns the summary for a terminal.
 
     The language model of a language detector also writes the explanations, and its card says how much
-    evidence makes an incident; other detectors get plain sentences. abstain, budget: as `rows.write` takes them.
+    evidence makes an incident; other detectors get plain sentences. abstain, budget: as `rows.write` takes them. A
+    detector that tells less apart than the truth does, such as attack from normal, is held to what it tells.
     """
     judging = load_detector(detector, model, device=device)
     if budget is not None and hasattr(judging, "budget"):
         judging.budget = budget
     sure = Sure(judging, abstain)
-    language = getattr(judging, "model", None)
+    # The model of a forest is another thing.
+    inside = getattr(judging, "model", None)
+    language = inside if isinstance(inside, LanguageModel) else None
     card: dict[str, Any] = getattr(language, "card", {})
     known = {name: card[name] for name in ("evidence_floor", "reference") if name in card}
 
+    learnt = read_card(Path(detector)) if (Path(detector) / "encoding.json").is_file() else {}
+    canonical = {label: label for label in judging.labels} | learnt.get("canonical", {})
     happened = reading.schedule(truth)
     flows = reading.read(inputs, run, idle=idle, active=active, progress=progress)
     labels = reading.labels_of(flows, happened)
     progress(f"judging {flows.height:,} flows")
-    verdicts = judge(judging, flows)
+    verdicts = judge(judging, flows, canonical=canonical)
     answered = stages(judging, run)
     chances = verdicts.select(f"p_{label}" for label in judging.labels).to_numpy().astype(np.float32)
     sure.see(flows, chances)
@@ -62,8 +69,10 @@ def write(
     progress("gathering and explaining incidents")
     incidents = explain.find_incidents(flows, verdicts, detector=judging, model=language, **known)
     if labels is not None:
+        meant = [answer_of(label, str(learnt.get("answer", "multiclass"))) for label in labels]
+        sure.measure(chances, pl.Series(meant, dtype=pl.String))
+        labels = [canonical.get(label, label) for label in meant]
         run.scores = agreement(labels, verdicts["canonical"].to_list())
-        sure.measure(chances, pl.Series(labels))
     sure.note(run)
 
     overview = report.survey(

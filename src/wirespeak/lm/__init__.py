@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,29 @@ if TYPE_CHECKING:
 IN_THE_BOX = Path(__file__).parent.parent / "pretrained"
 # What transformers or PEFT load a folder by.
 _LOADED = ("config.json", "adapter_config.json")
+# Kinds of detectors whose folder holds a language model beside what they know of a table.
+_ASKING = ("language", "cascade")
+
+
+def model_folder(folder: Path) -> Path:
+    """Where the language model lies in the folder of a detector that asks one; any other folder itself.
+
+    Such a folder is what `wirespeak train FILE` wrote: its card.json has a `kind`.
+    """
+    try:
+        card = json.loads((folder / "card.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return folder
+    if not isinstance(card, dict) or card.get("kind") not in _ASKING:
+        return folder
+    inner = folder / str(card.get("model", "model"))
+    return inner if inner.is_dir() else folder
+
+
+def checkpoint_folder(folder: Path) -> Path:
+    """Where the weights lie that can be tuned or exported, in any folder that `wirespeak train` wrote."""
+    inner = model_folder(folder)
+    return inner / "checkpoint" if (inner / "checkpoint").is_dir() else inner
 
 
 def load_model(
@@ -26,16 +50,18 @@ def load_model(
 ) -> LanguageModel:
     """The model in the box (no name), an exported model's folder, anything transformers loads, or a server's address.
 
-    A folder that `tune` wrote may hold an adapter; the base it names is loaded with it. precision, attention: of what
-    transformers loads (`TransformersLanguageModel`). Raises ModelError, naming what
-    to do, when nothing by that name can be loaded.
+    A folder that `tune` wrote may hold an adapter; the base it names is loaded with it. Of a detector's folder the
+    model within it is loaded (`model_folder`). precision, attention: of what transformers loads
+    (`TransformersLanguageModel`). Raises ModelError, naming what to do, when nothing by that name can be loaded.
     """
     from wirespeak.lm.endpoint import EndpointLanguageModel, is_endpoint
     from wirespeak.lm.onnx import OnnxLanguageModel
 
     if name and is_endpoint(name):
         return EndpointLanguageModel(name)
-    folder = Path(name) if name else IN_THE_BOX
+    folder = model_folder(Path(name)) if name else IN_THE_BOX
+    if name and folder != Path(name):
+        name = str(folder)
     if (folder / "model.onnx").is_file() or name is None:
         return OnnxLanguageModel(folder, threads=threads)
     is_here = folder.exists() or name.startswith(("/", "."))

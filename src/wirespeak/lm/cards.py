@@ -62,10 +62,16 @@ def find_card(name: str | None = None) -> Card:
 
 
 def read_card(folder: Path) -> Card:
-    """The card of a model folder. Raises ModelError when it cannot be read."""
+    """The card of a model folder. Raises ModelError when it cannot be read or tells no facts by name."""
     try:
-        return Card(folder, json.loads((folder / CARD).read_text("utf-8")))
+        facts = json.loads((folder / CARD).read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder / CARD} cannot be read ({error}). Train or fetch the model again."
         ) from error
+    training = facts.get("training", {}) if isinstance(facts, dict) else facts
+    if not isinstance(training, dict) or not isinstance(training.get("parameters", 0), int):
+        raise ModelError(
+            f"{folder / CARD} is no card of a model: expected facts by name, `training` and its number of `parameters` among them. Train or fetch the model again."
+        )
+    return Card(folder, facts)

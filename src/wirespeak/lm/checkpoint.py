@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from wirespeak.errors import ModelError, missing_extra
 from wirespeak.lm.prompts import first_line
+from wirespeak.lm.rotary import KINDS, kind_of
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ class Checkpoint:
 def open_checkpoint(folder: Path) -> Iterator[Checkpoint]:
     """The checkpoint in `folder` (safetensors, in one file or several), an adapter merged into its base.
 
-    Raises ModelError for anything else and for stretched rotary positions, MissingPart without wirespeak[train].
+    Raises ModelError for anything else and for rotary positions stretched in a way unknown here, MissingPart without
+    wirespeak[train].
     """
     try:
         from safetensors import safe_open
@@ -88,10 +90,15 @@ def _merged(folder: Path, stack: ExitStack) -> Path:
 
 def _check_rotation(folder: Path, config: Any) -> None:
     rotation = getattr(config, "rope_parameters", None) or {}
-    kind = rotation.get("rope_type", "default")
-    if kind != "default":
+    kind = kind_of(rotation)
+    if kind not in KINDS:
         raise ModelError(
-            f"{folder}: rotary positions of type '{kind}' (rope scaling) are not exported. Use the checkpoint as it is."
+            f"{folder}: rotary positions of type '{kind}' (rope scaling) are not exported, those of Llama 3 are. Use the checkpoint as it is."
+        )
+    lacking = [name for name in KINDS[kind] if not isinstance(rotation.get(name), int | float)]
+    if lacking:
+        raise ModelError(
+            f"{folder}: its config.json does not say '{lacking[0]}' of its rotary positions. Save the checkpoint again."
         )
     if getattr(config, "use_sliding_window", False):
         raise ModelError(f"{folder}: sliding-window attention is not exported. Use the checkpoint as it is.")

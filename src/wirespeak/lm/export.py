@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from wirespeak.errors import ModelError, missing_extra, unknown_name
 from wirespeak.lm.checkpoint import Checkpoint, open_checkpoint
+from wirespeak.lm.rotary import frequencies
 
 Precision = Literal["fp32", "int8", "int4"]
 BLOCK = 32
@@ -61,10 +63,13 @@ def export_onnx(folder: Path, output: Path, *, precision: Precision = "int8") ->
     return output.stat().st_size + beside.stat().st_size
 
 
-def export_folder(folder: Path, output: Path, *, precision: Precision = "int8") -> dict[str, Any]:
+def export_folder(
+    folder: Path, output: Path, *, precision: Precision = "int8", card: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Write all that OnnxLanguageModel loads (model.onnx, tokenizer.json, card.json) to `output`; return the card.
 
-    The card is that of `folder`, where it has one, with how the model is asked. Raises as `export_onnx`.
+    card: what is known of the model, by default what the card.json of `folder` says; how the model is asked is put to
+    it. Raises as `export_onnx`.
     """
     from wirespeak.lm.pretrained import backend_of, ends_of
 
@@ -78,11 +83,12 @@ def export_folder(folder: Path, output: Path, *, precision: Precision = "int8") 
             "special": {name: str(text) for name, text in tokenizer.special_tokens_map.items()},
         }
         backend_of(tokenizer, str(folder)).save(str(output / "tokenizer.json"))
-    known = folder / "card.json"
-    card = json.loads(known.read_text("utf-8")) if known.is_file() else {"name": folder.resolve().name}
-    card |= {"words": words, "exported": {"precision": precision, "bytes": size}}
-    (output / "card.json").write_text(json.dumps(card, indent=1) + "\n", "utf-8")
-    return card
+    if card is None:
+        known = folder / "card.json"
+        card = json.loads(known.read_text("utf-8")) if known.is_file() else {"name": folder.resolve().name}
+    told = {**card, "words": words, "exported": {"precision": precision, "bytes": size}}
+    (output / "card.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
+    return told
 
 
 def quantise_blocks(
@@ -262,12 +268,9 @@ class _Graph:
 
     def _rotation(self, positions: str) -> tuple[str, str]:
         """cos and sin [B, 1, T, turned] of the rotary angles."""
-        base = self.config.rope_parameters["rope_theta"]
-        inverse = 1.0 / base ** (np.arange(0, self.turned, 2, dtype=np.float64) / self.turned)
+        turning = frequencies(self.config.rope_parameters, self.turned).astype(np.float32)
         angle = self.op("Cast", positions, to=1)
-        angle = self.op(
-            "Mul", self.op("Unsqueeze", angle, self.ints([1, 3])), self.const(inverse.astype(np.float32))
-        )
+        angle = self.op("Mul", self.op("Unsqueeze", angle, self.ints([1, 3])), self.const(turning))
         angle = self.op("Concat", angle, angle, axis=-1)
         return self.op("Cos", angle), self.op("Sin", angle)
 

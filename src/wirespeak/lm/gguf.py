@@ -21,6 +21,7 @@ from wirespeak.errors import ModelError, missing_extra, unknown_name
 from wirespeak.lm.checkpoint import Checkpoint, open_checkpoint
 from wirespeak.lm.pretrained import backend_of, ends_of
 from wirespeak.lm.prompts import Words
+from wirespeak.lm.rotary import kind_of, slowness
 
 GgufPrecision = Literal["f32", "f16", "q8_0"]
 FAMILIES = ("llama", "qwen2")
@@ -64,6 +65,10 @@ def export_gguf(folder: Path, output: Path, *, precision: GgufPrecision = "f16")
             raise ModelError(
                 f"{folder}: '{kind}' checkpoints are not exported to GGUF, {' and '.join(FAMILIES)} are. Use llama.cpp's own converter."
             )
+        if kind != "llama" and kind_of(weights.config.rope_parameters) != "default":
+            raise ModelError(
+                f"{folder}: llama.cpp stretches the rotary positions of a llama only, not of a {kind}. Export to ONNX, which does."
+            )
         hidden = output.with_name(f".{output.name}")
         writer = gguf.GGUFWriter(hidden, kind)
         _describe(writer, weights, folder.resolve().name, precision)
@@ -86,7 +91,7 @@ def _describe(writer: Any, weights: Checkpoint, name: str, precision: GgufPrecis
 
     config = weights.config
     types = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "q8_0": "MOSTLY_Q8_0"}
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    width = _width(config)
     writer.add_name(name)
     writer.add_file_type(gguf.LlamaFileType[types[precision]])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -102,6 +107,11 @@ def _describe(writer: Any, weights: Checkpoint, name: str, precision: GgufPrecis
     writer.add_rope_dimension_count(width)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+
+
+def _width(config: Any) -> int:
+    """Numbers of a head."""
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
 
 
 def _add_words(writer: Any, weights: Checkpoint) -> None:
@@ -160,7 +170,10 @@ def _split_name(told: dict[str, Any], folder: Path) -> str:
 
 
 def _tensors(weights: Checkpoint) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Each tensor under llama.cpp's name."""
+    """Each tensor under llama.cpp's name, and how stretched positions are slowed, which it keeps as one."""
+    rotation = weights.config.rope_parameters
+    if kind_of(rotation) != "default":
+        yield "rope_freqs.weight", slowness(rotation, _width(weights.config)).astype(np.float32)
     heads = {
         "attn_q": weights.config.num_attention_heads,
         "attn_k": weights.config.num_key_value_heads,

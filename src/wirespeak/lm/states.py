@@ -64,17 +64,21 @@ def save_state(folder: Path, identity: str, run: Run) -> None:
 
 
 def load_state(folder: Path, identity: str, run: Run) -> bool:
-    """Take up the last state in `folder`, if it is of the same run; say whether there was one."""
+    """Take up the last state in `folder`, if it is of the same run; say whether there was one.
+
+    A state that cannot be read is none: the one before it counts, or the run begins anew.
+    """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     for place in reversed(_found(folder)):
         try:
             about = json.loads((place / "about.json").read_text(encoding="utf-8"))
             tensors = load_file(place / "tensors.safetensors")
-        except (OSError, ValueError):
+        except (OSError, ValueError, SafetensorError):
             continue
-        if about.get("identity") != identity:
+        if not isinstance(about, dict) or about.get("identity") != identity:
             continue
         with torch.no_grad():
             for name, value in run.model.named_parameters():
