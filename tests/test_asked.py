@@ -101,7 +101,7 @@ def test_a_row_that_is_shown_examples_depends_on_no_other(pick: str, monkeypatch
     together = detector.predict(table)
     nothing = [prompt for prompt in model.prompts if "Nothing was measured" in str(prompt)]
     assert len(nothing) == len(set(nothing)) and (len(nothing) > 1) == (pick == "nearest")
-    assert np.ptp(together, axis=0).max() > 0.5
+    assert np.ptp(together, axis=0).max() > 0.1
     order = np.random.default_rng(1).permutation(len(table))
     np.testing.assert_array_equal(detector.predict(table[order]), together[order])
     alone = np.concatenate([detector.predict(table[row]) for row in range(len(table))])

@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from wirespeak.detect.language import softmax
+from wirespeak.detect.language import plain_format, softmax
 from wirespeak.detect.spoken import Worded
 from wirespeak.detect.tabular import Chances, Codes
 from wirespeak.errors import OptionError, unknown_name
@@ -48,6 +48,11 @@ class ZeroShot(Worded):
     corrected: bool = True
     written: bool = False
     name: str = field(default="zero-shot", init=False)
+
+    @property
+    def chosen_format(self) -> str:
+        """A conversation where the model was taught to have one."""
+        return self.format or (plain_format(self.model) if self.model else "instruction")
 
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: NDArray[np.str_]) -> None:
         self._learn_words(flows)

@@ -82,7 +82,7 @@ class LanguageDetector:
         model = load_model(name, device=device, threads=threads)
         card = checked_card(getattr(model, "card", {}), f"the card of {model.name}")
         if "labels" not in card and ("words" in card or not card):
-            return cls(model, tuple(LABELS), level="detailed", format=_plain(model))
+            return cls(model, tuple(LABELS), level="detailed", format=plain_format(model))
         if not {"labels", "temperature"} <= card.keys():
             raise ModelError(
                 f"{model.name}: its card.json names no labels and temperature, so it was not trained to judge. Train it with 'wirespeak train'."
@@ -122,7 +122,7 @@ class LanguageDetector:
         )
 
 
-def _plain(model: LanguageModel) -> str:
+def plain_format(model: LanguageModel) -> str:
     """The format in plain words that suits a model: turns, unless it is here and has no chat template."""
     words = getattr(model, "words", None)
     return "chat" if words is None or words.template else "instruction"

@@ -27,7 +27,7 @@ from wirespeak.detect.language import fit_temperature, softmax
 from wirespeak.detect.memory import Memory, forgetting
 from wirespeak.detect.priors import Prior
 from wirespeak.detect.tabular import Chances, Codes, TableDetector
-from wirespeak.errors import OptionError, unknown_name
+from wirespeak.errors import ModelError, OptionError, unknown_name
 from wirespeak.text import Example, Question, sentences
 from wirespeak.text.ask import FORMATS
 
@@ -179,6 +179,10 @@ class Spoken(Worded):
             return codes
         earlier = self._earlier = type(self).load(self.before, device=self.device)
         earlier.encoding.check(flows)
+        if not self.base and not earlier.base and not (self.before / _MODEL / "checkpoint").is_dir():
+            raise ModelError(
+                f"{self.before} holds no weights to go on with: it was exported. Continue what it was exported from."
+            )
         plain = type(self)()
         for name in _KEPT:
             if getattr(self, name) == getattr(plain, name):
@@ -437,7 +441,7 @@ class Spoken(Worded):
 
     def _restore(self, card: dict[str, Any]) -> None:
         super()._restore(card)
-        self.prior = Prior(tuple(card.get("shares", ())), tau=self.tau)
+        self.prior = Prior(tuple(card["shares"]), tau=self.tau)
         self.facts = card.get("training", {})
 
 

@@ -71,7 +71,8 @@ def export_folder(
     card: what is known of the model, by default what the card.json of `folder` says; how the model is asked is put to
     it. Raises as `export_onnx`.
     """
-    from wirespeak.lm.pretrained import backend_of, ends_of
+    from wirespeak.lm.loading import backend_of
+    from wirespeak.lm.pretrained import ends_of
 
     output.mkdir(parents=True, exist_ok=True)
     size = export_onnx(folder, output / "model.onnx", precision=precision)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from wirespeak.errors import ModelError, missing_extra, unknown_name
 from wirespeak.lm.checkpoint import Checkpoint, open_checkpoint
-from wirespeak.lm.pretrained import backend_of, ends_of
+from wirespeak.lm.loading import backend_of
+from wirespeak.lm.pretrained import ends_of
 from wirespeak.lm.prompts import Words
 from wirespeak.lm.rotary import kind_of, slowness
 

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from wirespeak.errors import ModelError, missing_extra, unknown_name
 from wirespeak.lm.devices import chosen_device
 from wirespeak.lm.loading import adapted, clearly, config_of, four_bits, network_of, tokenizer_of, words_of
-from wirespeak.lm.loading import backend_of as backend_of
 from wirespeak.lm.prompts import first_line
 from wirespeak.lm.scoring import LocalLanguageModel
 

@@ -22,7 +22,7 @@ _SPLIT = (
     r" ?[a-z]{2}[A-Z]\d| ?[a-z]{2}\d{1,2}(?!\d)| ?[a-z]{2}:[\w-]+|\.\d{1,2}| ?\d| ?[A-Za-z_]+|\s+|[^\w\s]"
 )
 
-_NUMBER = re.compile(r"([a-z]{2}-?[A-Z]\d)(\.\d{1,2})?")
+_NUMBER = re.compile(r"([a-z]{2,}-?[A-Z]\d)(\.\d{1,2})?")
 
 
 def train_tokenizer(texts: Iterable[str], *, words: Sequence[str] = (), vocabulary: int = 2048) -> Tokenizer:
