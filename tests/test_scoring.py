@@ -39,7 +39,11 @@ TURNS = (("system", "Judge."), ("user", "pr:tcp se:web"))
 Model = TransformersLanguageModel | OnnxLanguageModel
 
 
-@pytest.fixture(scope="module", params=FAMILIES, ids=lambda family: family.__name__)
+@pytest.fixture(
+    scope="module",
+    params=[FAMILIES[0], *(pytest.param(family, marks=pytest.mark.slow) for family in FAMILIES[1:])],
+    ids=lambda family: family.__name__,
+)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     torch.set_num_threads(1)
     return TransformersLanguageModel(str(request.param(tmp_path_factory.mktemp("model"))), device="cpu")
