@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -476,3 +477,30 @@ def test_nothing_is_asked_for_nothing(nano_at: str) -> None:
     assert model.choose(["p"], []).shape == (1, 0)
     assert model.generate([], max_tokens=3) == []
     assert model.usage.requests == 0
+
+
+def test_an_address_says_how_to_ask(nano_at: str, tmp_path: Path) -> None:
+    cache = tmp_path / "answers.jsonl"
+    address = nano_at.replace(
+        "/v1", f"/v1?at_once=2&retries=0&requests_a_minute=6000&price=1,2&cache={cache}"
+    )
+    model = load_model(address)
+    assert isinstance(model, EndpointLanguageModel)
+    model.choose(PLAIN[:2], ANSWERS)
+    assert cache.is_file() and model.usage.cost and "?" not in model.name
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("api_key=secret", "WIRESPEAK_API_KEY"),
+        ("at_once=0", "at_once=0 in the address of a model is not what it takes: expected 1 or more"),
+        ("price=1", "price=1 in the address"),
+        ("timeout_s=nan", "expected 0.001 or more"),
+        ("cache", "is no address"),
+    ],
+)
+def test_an_address_that_asks_for_what_is_not_there_is_refused(query: str, said: str) -> None:
+    with pytest.raises(OptionError, match=re.escape(said)) as error:
+        load_model(f"http://127.0.0.1:9/v1?{query}#m")
+    assert "secret" not in str(error.value)

@@ -49,6 +49,15 @@ class ZeroShot(Worded):
     written: bool = False
     name: str = field(default="zero-shot", init=False)
 
+    @classmethod
+    def beside(cls, other: Worded, base: str, *, device: str = "auto") -> ZeroShot:
+        """A model that is asked about the same rows, for the same labels, as one that learnt them."""
+        found = cls(base=base, device=device)
+        found.labels, found.encoding, found.said = other.labels, other.encoding, other.said
+        found.fields, found.source = other.fields, other.source
+        found._load()
+        return found
+
     @property
     def chosen_format(self) -> str:
         """A conversation where the model was taught to have one."""

@@ -187,9 +187,18 @@ class Cascade:
         }
         self._cache = Cache(remembered, len(self.labels))
         self._pace: dict[str, float] = {}
+        self._more: tuple[str, ...] = ()
         self.spent = 0.0
         self.report = Report()
         self.card: dict[str, Any] = {}
+
+    def ask_also(self, large: Detector, price: float = 0.0, columns: Sequence[str] = ()) -> None:
+        """From now on ask `large` where the detector is less sure than `doubt`, for `price` a row.
+
+        columns: what it reads beyond what the tree does; rows that differ in them are then different rows. Raises ModelError where it does not speak of the same labels.
+        """
+        self.large, self.price, self._into["large"] = large, price, _places(large, self.labels)
+        self._cache, self._more = Cache(self._cache.size, len(self.labels)), tuple(columns)
 
     @property
     def model(self) -> Any:
@@ -343,7 +352,7 @@ class Cascade:
 
     def _judged(self, flows: pl.DataFrame) -> pl.DataFrame:
         """The columns that a verdict follows from."""
-        names = [column.name for column in self.tree.columns]
+        names = list(dict.fromkeys([*(column.name for column in self.tree.columns), *self._more]))
         lacking = [name for name in names if name not in flows.columns]
         if lacking:
             raise InputError(

@@ -257,6 +257,20 @@ def detect(
         str | None,
         Option("--budget", metavar="N", help="Of a cascade: 30s, 20000/s (rows) or 2.50usd."),
     ] = None,
+    large: Annotated[
+        str | None,
+        Option(
+            "--large",
+            metavar="DIR|HUB_NAME|URL",
+            help="Of a cascade: a larger model to ask where its own is unsure.",
+        ),
+    ] = None,
+    price: Annotated[
+        float,
+        Option(
+            "--price", metavar="USD", help="What --large costs for a row, for a --budget in usd.", min=0.0
+        ),
+    ] = 0.0,
     idle: Idle = 60.0,
     active: Active = 300.0,
     progress: Say = quiet,
@@ -268,22 +282,25 @@ def detect(
     judges the rows of such files, in their order and in the dataset's own words.
     """
     from wirespeak.interfaces import findings, rows
+    from wirespeak.interfaces.spending import Spending
 
+    spending = Spending(budget_of(budget), large, price)
+    spent = {"budget": budget, "large": large, "price": price or None}
     saved = next((Path(name) for name in (model, detector) if name and rows.is_saved(name)), None)
     if saved and rows.judges_rows(saved, inputs):
         options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "device": device}
-        options |= {"abstain": abstain, "budget": budget}
-        run = Run("detect", options, [*inputs, saved], reproducible=budget is None)
+        options |= {"abstain": abstain, **spent}
+        run = Run("detect", options, [*inputs, saved], reproducible=spending.reproducible)
         with folder(output, run) as hidden:
             said = rows.write(
-                inputs, hidden, run, detector=saved, device=device, abstain=abstain, budget=budget_of(budget),
+                inputs, hidden, run, detector=saved, device=device, abstain=abstain, spending=spending,
                 progress=progress,
             )  # fmt: skip
         return run.done(output, said)
     options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "truth": truth}
-    options |= {"device": device, "abstain": abstain, "budget": budget, "idle": idle, "active": active}
+    options |= {"device": device, "abstain": abstain, **spent, "idle": idle, "active": active}
     files = [*inputs, *_given(truth, saved), *([] if saved else _model_folder(model))]
-    run = Run("detect", options, files, reproducible=budget is None)
+    run = Run("detect", options, files, reproducible=spending.reproducible)
     with folder(output, run) as hidden:
         summary = findings.write(
             inputs,
@@ -296,7 +313,7 @@ def detect(
             idle=idle,
             active=active,
             abstain=abstain,
-            budget=budget_of(budget),
+            spending=spending,
             progress=progress,
         )
     return run.done(output, _with_report(summary, output))

@@ -13,13 +13,13 @@ from rich.text import Text
 from wirespeak import explain
 from wirespeak.contracts import LanguageModel
 from wirespeak.detect import load_detector
-from wirespeak.detect.cascade import Budget
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.verdicts import answer_of, judge
 from wirespeak.evaluate.agreement import agreement
 from wirespeak.interfaces import reading, report
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
+from wirespeak.interfaces.spending import FREE, Spending
 from wirespeak.interfaces.sure import Sure, stages
 
 
@@ -35,18 +35,17 @@ def write(
     idle: float = 60.0,
     active: float = 300.0,
     abstain: float | None = None,
-    budget: Budget | None = None,
+    spending: Spending = FREE,
     progress: Say = quiet,
 ) -> Text:
     """Judge, explain and report into `folder`; count and score in `run`. Returns the summary for a terminal.
 
     The language model of a language detector also writes the explanations, and its card says how much
-    evidence makes an incident; other detectors get plain sentences. abstain, budget: as `rows.write` takes them. A
+    evidence makes an incident; other detectors get plain sentences. abstain, spending: as `rows.write` takes them. A
     detector that tells less apart than the truth does, such as attack from normal, is held to what it tells.
     """
     judging = load_detector(detector, model, device=device)
-    if budget is not None and hasattr(judging, "budget"):
-        judging.budget = budget
+    spending.allow(judging, device)
     sure = Sure(judging, abstain)
     # The model of a forest is another thing.
     inside = getattr(judging, "model", None)

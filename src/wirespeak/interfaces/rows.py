@@ -18,8 +18,6 @@ from wirespeak.data.sources import read_dataset
 from wirespeak.data.sources.cells import peek
 from wirespeak.data.sources.source import many
 from wirespeak.detect import drawer
-from wirespeak.detect.cascade import Budget
-from wirespeak.detect.cascaded import Cascaded
 from wirespeak.detect.learn import answers_of
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.tabular import TableDetector
@@ -30,6 +28,7 @@ from wirespeak.evaluate.judge import Judgement, judge
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.sentences import are_rows
+from wirespeak.interfaces.spending import FREE, Spending
 from wirespeak.interfaces.sure import Sure, stages
 from wirespeak.schema import category
 
@@ -65,7 +64,7 @@ def write(
     detector: Path,
     device: str = "auto",
     abstain: float | None = None,
-    budget: Budget | None = None,
+    spending: Spending = FREE,
     progress: Say = quiet,
 ) -> Text:
     """Judge every row of the files into `folder`; count and score in `run`. Returns a summary.
@@ -75,14 +74,13 @@ def write(
     gather, so incidents.json is `[]`. A labelled file also gets a report of how often the verdicts are right.
 
     abstain: the error rate at which a language model or a cascade is to say `unknown` rather than guess; what was
-    promised and what was got is noted where the truth is known. budget: of a cascade. Rows that no longer look like
+    promised and what was got is noted where the truth is known. spending: of a cascade. Rows that no longer look like
     those that calibrated the detector are warned of, with the first such row and the columns that moved.
     """
     card = read_card(detector)
     progress(f"loading {detector}")
     judging = drawer.load(detector, device=device)
-    if budget is not None and isinstance(judging, Cascaded):
-        judging.budget = budget
+    spending.allow(judging, device)
     sure = Sure(judging, abstain)
     tables: list[pl.DataFrame] = []
     parts: list[Dataset] = []

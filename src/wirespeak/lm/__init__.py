@@ -58,7 +58,7 @@ def load_model(
     from wirespeak.lm.onnx import OnnxLanguageModel
 
     if name and is_endpoint(name):
-        return EndpointLanguageModel(name)
+        return EndpointLanguageModel.at(name)
     folder = model_folder(Path(name)) if name else IN_THE_BOX
     if name and folder != Path(name):
         name = str(folder)

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import numpy as np
 from numpy.typing import NDArray
@@ -123,6 +123,34 @@ class EndpointLanguageModel:
         self.model, self.card = self._find(model)
         self.name = f"{self._address}#{self.model}"
         self._kept = Kept(cache) if cache else None
+
+    @classmethod
+    def at(cls, name: str) -> EndpointLanguageModel:
+        """The model at an address that may say how to ask: `http://host/v1?requests_a_minute=60&cache=answers.jsonl#MODEL`.
+
+        Known are `retries`, `timeout_s`, `requests_a_minute`, `at_once`, `cache` and `price` (two numbers with a comma
+        between). Raises OptionError for anything else.
+        """
+        try:
+            given = dict(parse_qsl(urlsplit(name).query, keep_blank_values=True, strict_parsing="?" in name))
+        except ValueError as error:
+            raise OptionError(
+                f"'{name}' is no address ({error}). Write http://HOST:PORT/v1?at_once=8#MODEL"
+            ) from error
+        options: dict[str, Any] = {}
+        for option, value in given.items():
+            if option not in _ASKED_AS:
+                raise OptionError(
+                    f"an address of a model knows no '{option:.40}': {', '.join(_ASKED_AS)} are what it may say. "
+                    "Put a key in WIRESPEAK_API_KEY, never here: it would be written into run.json."
+                )
+            try:
+                options[option] = _ASKED_AS[option](value)
+            except ValueError as error:
+                raise OptionError(
+                    f"{option}={value:.40} in the address of a model is not what it takes: {error}."
+                ) from error
+        return cls(urlunsplit(urlsplit(name)._replace(query="")), **options)
 
     @property
     def way(self) -> str | None:
@@ -367,6 +395,27 @@ class EndpointLanguageModel:
         """The first line of what went wrong, without the key."""
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         return (line.replace(self._key, "***") if self._key else line)[:_LONGEST_REASON]
+
+
+def _above(least: float, kind: Callable[[str], Any]) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        value = kind(text)
+        if not least <= value < 1e9:
+            raise ValueError(f"expected {least:g} or more")
+        return value
+
+    return read
+
+
+def _price(text: str) -> tuple[float, float]:
+    asked, written = (_above(0, float)(part) for part in text.split(","))
+    return asked, written
+
+
+_ASKED_AS: dict[str, Callable[[str], Any]] = {
+    "retries": _above(0, int), "timeout_s": _above(0.001, float), "requests_a_minute": _above(0.001, float),
+    "at_once": _above(1, int), "cache": Path, "price": _price,
+}  # fmt: skip
 
 
 def _parts(name: str) -> tuple[str, str | None]:
