@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from statistics import median
 
 import numpy as np
 import polars as pl
@@ -307,10 +308,14 @@ def test_the_model_in_the_box_writes_traffic_like_the_recordings(in_the_box: Pat
     from wirespeak.lm import load_model
 
     generator = LanguageGenerator(load_model(str(in_the_box), threads=1))
-    outcomes = [
-        compare(generator.sample("bulb", seconds=180, seed=seed), recorded_bulbs()) for seed in (7, 8, 9)
-    ]
-    assert sum(outcome.holds for outcome in outcomes) >= 2, outcomes
+    recorded = recorded_bulbs()
+    lives = [compare(generator.sample("bulb", seconds=180, seed=seed), recorded) for seed in range(7, 16)]
+    # One short life may be odd, as a recorded one may; what it is like in the middle may not.
+    middle = {
+        score.name: median(life.scores[place].value for life in lives)
+        for place, score in enumerate(lives[0].scores)
+    }
+    assert all(value <= lives[0].bounds[name] for name, value in middle.items()), (middle, lives[0].bounds)
 
 
 @pytest.mark.slow

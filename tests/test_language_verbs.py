@@ -91,7 +91,7 @@ def test_stages_grid_and_going_on_stand_on_the_card(pumps: tuple[Path, Path], tm
     (forgot,) = card["training"]["forgetting"]
     assert forgot["dataset"] == "pumps" and card["training"]["stages"][-1]["name"] == "all"
     with pytest.raises(OptionError, match="was made with --answer multiclass"):
-        train(data, described, tmp_path / "never", before=tmp_path / "first", answer="binary")
+        train(data, described, tmp_path / "never", before=tmp_path / "first", answer=commands.Answer.binary)
     with pytest.raises(OptionError, match="only a language model can be continued"):
         train(
             data,

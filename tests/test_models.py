@@ -86,8 +86,10 @@ def test_an_export_keeps_what_stands_beside_the_weights(tiny_model: Path, tmp_pa
     (model / "calibration.parquet").write_bytes(b"rows")
     commands.export_model(model, output=model / "small", precision="fp32")
     commands.export_model(model, output=model / "small", precision="int8")  # again, in place
-    names = sorted(path.name for path in (model / "small").iterdir())
-    assert names == ["calibration.parquet", "card.json", "model.onnx", "run.json", "tokenizer.json"]
+    names = {path.name for path in (model / "small").iterdir()} - {
+        "cascade"
+    }  # others may have made one beside it
+    assert names == {"calibration.parquet", "card.json", "model.onnx", "run.json", "tokenizer.json"}
     card = json.loads((model / "small" / "card.json").read_text())
     assert (card["name"], card["labels"][0], card["exported"]["precision"]) == ("tiny", "normal", "int8")
     assert LanguageDetector.load(str(model / "small"), threads=1).labels == tuple(card["labels"])
