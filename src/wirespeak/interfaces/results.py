@@ -35,6 +35,7 @@ def results_page() -> str:
         _section("explanations.json", "python bench/explanations.py out/recordings", _explanations),
         "## Speed",
         _section("bench.json", "wirespeak bench", _speed),
+        _section("asking.json", "python bench/asking.py out/model/checkpoint", _asking),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -172,6 +173,27 @@ def _speed(found: dict[str, Any]) -> str:
     machine = found["machine"]
     said = f"{machine['cores']} cores, {machine['machine']}, {machine['system']}, Python {machine['python']}, {machine['threads']} threads; best of a few rounds of one run."
     return said + "\n\n" + _table(("what", "rate", "of", "note"), rows)
+
+
+def _asking(found: dict[str, Any]) -> str:
+    rows = [
+        (
+            row["way"],
+            f"{row['flows_per_s']:,.0f}",
+            f"{row['scores_are_times_faster']:g}",
+            f"{row['as_they_come_is_times_faster']:g}",
+            "" if row["agree"] is None else f"{row['agree']:.0%}",
+        )
+        for row in found["rows"]
+    ]
+    head = (
+        "way to ask the model in the box",
+        "flows/s",
+        "scores are faster by",
+        "flows as they come are faster by",
+        "same label",
+    )
+    return _table(head, rows)
 
 
 def _counts(counts: dict[str, int]) -> str:
