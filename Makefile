@@ -83,7 +83,7 @@ check: setup-dev  ## format, types, imports and the fast tests, in under a minut
 	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q -m "not slow" --hypothesis-profile=fast
+	$(BIN)/python -m pytest -q -n auto -m "not slow" --hypothesis-profile=fast
 
 bench: setup-dev  ## this machine's numbers into bench/results
 	$(BIN)/wirespeak bench -o bench/results/machine
