@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ pytest.importorskip("torch", reason="training a language model needs wirespeak[t
 
 from wirespeak.errors import OptionError
 from wirespeak.interfaces import commands
-from wirespeak.interfaces.recipe import Recipe
+from wirespeak.interfaces.recipe import Recipe, make_model
 
 TINY = Path(commands.CAPTURES) / "tiny"
 
@@ -50,3 +51,29 @@ def test_options_of_recordings_are_refused_for_tables(option: dict[str, Any], tm
     (data := tmp_path / "rows.csv").write_text("a,label\n1,normal\n")
     with pytest.raises(OptionError, match="is for recordings alone"):
         commands.train([data], output=tmp_path / "model", **option)
+
+
+@pytest.mark.slow
+def test_a_training_on_recordings_goes_on_where_it_was_cut_off(tmp_path: Path) -> None:
+    recordings = [tmp_path / name for name in ("train", "validation")]
+    for folder in recordings:
+        shutil.copytree(Path(commands.CAPTURES) / "demo", folder)
+        scenario = (
+            (folder / "scenario.toml").read_text().replace('split = "demo"', f'split = "{folder.name}"')
+        )
+        (folder / "scenario.toml").write_text(scenario)
+    recipe = Recipe.of(
+        {"steps": 30, "keep": 10, "judgements": 500, "inventions": 100, "width": 32, "layers": 1, "heads": 2, "hidden": 32, "tokens": 1000, "threads": 1}
+    )  # fmt: skip
+
+    def cut(what: str, share: float | None = None) -> None:
+        if share and share > 0.5:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        make_model(recordings, tmp_path / "cut", recipe, cut, tmp_path / "state")
+    card = make_model(recordings, tmp_path / "cut", recipe, work=tmp_path / "state")
+    assert card["training"]["cpu_s"] > card["training"]["cpu_s_before_cut"] > 0
+    make_model(recordings, tmp_path / "whole", recipe)
+    cut_off, whole = (tmp_path / name / "model.onnx" for name in ("cut", "whole"))
+    assert cut_off.read_bytes() == whole.read_bytes()
