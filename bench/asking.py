@@ -36,7 +36,7 @@ def ways(
 ) -> dict[str, tuple[int, Callable[[Sequence[str]], list[str]]]]:
     """How many sentences each way is given, and what it answers to them."""
     torch.set_num_threads(THREADS)
-    model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, use_safetensors=True).eval()
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(checkpoint / "tokenizer.json"))
     answers = {label_answer(label): label for label in detector.labels}
 

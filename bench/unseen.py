@@ -1,7 +1,7 @@
 """What happens to a kind of attack the model never saw: each kind is left out of training once.
 
     python bench/unseen.py out/recordings -o bench/results/unseen.json
-    python bench/unseen.py out/recordings -o out/unseen-0.json --on validation --hide 0 --kinds brute_force recon.sweep spoof.arp
+    python bench/unseen.py out/recordings -o bench/results/hide-0.json --on validation --hide 0 --kinds brute_force recon.sweep spoof.arp
 
 The second line is how the recipe's share of hidden words was chosen: the one with which validation recordings' kinds
 are noticed most often. For each kind a model of the same shape as the one in the box learns judging alone, from the same train
