@@ -121,7 +121,7 @@ def test_whole_packets_before_a_cut_are_kept(tmp_path: Path) -> None:
         (b"# notes\n", "is not a pcap or pcapng capture"),
         (b"snoop\0\0\0\0\0\0\2", "editcap"),
         (b"\xd4\xc3\xb2\xa1\2\0", "cut off or broken"),
-        (gzip.compress(b"text"), "is not a pcap"),
+        (gzip.compress(b"text", mtime=0), "is not a pcap"),
         (b"\x1f\x8bnonsense", "damaged gzip"),
     ],
 )
