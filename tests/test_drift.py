@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from wirespeak.detect.drift import MOVED, STILL, Drift, stability
 from wirespeak.errors import InputError, OptionError
+from wirespeak.schema import COLUMNS
 
 
 def rows(count: int, seed: int, *, moved: float = 0.0) -> tuple[pl.DataFrame, NDArray[np.float64]]:
@@ -67,6 +68,14 @@ def test_it_says_when_and_which_column(at: int) -> None:
     assert table["column"][0] == "size" and table["index"][0] > MOVED
     assert (table["index"][1:] < STILL).all()
     assert f"From row {alarm:,} on" in drift.says() and "size" in drift.says() and "gaps" not in drift.says()
+
+
+def test_columns_of_flows_are_said_in_words() -> None:
+    usual = pl.DataFrame({"gap_grade": np.zeros(200, np.int64)})
+    drift = Drift(usual, np.zeros(200))
+    drift.see(usual + 9, np.ones(200))
+    assert drift.alarm is not None
+    assert f"gap_grade, {COLUMNS['gap_grade'].meaning} (" in drift.says()
 
 
 @given(st.lists(st.integers(0, 300), min_size=1, max_size=6))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wirespeak.errors import ModelError
+from wirespeak.errors import MissingPart, ModelError
 from wirespeak.lm import load_model
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
@@ -114,6 +114,14 @@ def test_numbers_keep_their_size_in_one_token() -> None:
 def test_a_wrong_name_says_what_to_do(name: str) -> None:
     with pytest.raises(ModelError, match="Give a folder written by 'wirespeak train'"):
         load_model(name)
+
+
+def test_a_wrong_name_is_the_first_thought_where_no_hub_model_can_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("wirespeak.lm.find_spec", lambda name: None)
+    with pytest.raises(MissingPart, match=r"no folder 'nowere'.*Check the path, or run: pip install"):
+        load_model("nowere")
 
 
 def test_a_broken_model_is_refused(folder: Path, tmp_path: Path) -> None:

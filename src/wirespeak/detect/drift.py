@@ -21,6 +21,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.errors import InputError, OptionError
+from wirespeak.schema import COLUMNS
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -132,8 +133,10 @@ class Drift:
             return (
                 f"Over {self.rows:,} rows nothing shows that traffic differs from what calibrated the model."
             )
-        names = [f"{column} ({index:.2f})" for column, index, moved in self.moved().iter_rows() if moved]
-        most = f" Moved most: {', '.join(names)}." if names else " No single column moved."
+        names = [
+            f"{_named(column)} ({index:.2f})" for column, index, moved in self.moved(3).iter_rows() if moved
+        ]
+        most = f" Moved most: {'; '.join(names)}." if names else " No single column moved."
         return f"From row {self.alarm:,} on, traffic differs from what calibrated the model (chance of a false alarm {self.false_alarm:g}).{most}"
 
     def _ranks(self, scores: Floats) -> Floats:
@@ -177,6 +180,11 @@ def stability(usual: Counts, counts: Counts) -> float:
         return 0.0
     p, q = ((one + 0.5) / (one + 0.5).sum() for one in (usual, counts))
     return float(((q - p) * np.log(q / p)).sum())
+
+
+def _named(column: str) -> str:
+    """A column as a person reads it; one that is no flow's keeps its name."""
+    return f"{column}, {COLUMNS[column].meaning}" if column in COLUMNS else column
 
 
 def _learn(series: pl.Series) -> _Usual:

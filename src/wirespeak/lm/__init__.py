@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wirespeak.contracts import LanguageModel
-from wirespeak.errors import ModelError
+from wirespeak.errors import MissingPart, ModelError
 
 if TYPE_CHECKING:
     from wirespeak.lm.pretrained import Attention, Precision
@@ -69,6 +70,11 @@ def load_model(
         raise ModelError(
             f"'{name}' is no model folder: it holds neither model.onnx nor config.json. Give a folder written by "
             "'wirespeak train', a hub name, or leave --model out."
+        )
+    if not is_here and not find_spec("transformers"):
+        raise MissingPart(
+            f"there is no folder '{name}', and to load a model of that name from the hub transformers is needed. "
+            "Check the path, or run: pip install 'wirespeak[train]'"
         )
     from wirespeak.lm.pretrained import TransformersLanguageModel
 
