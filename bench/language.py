@@ -4,8 +4,9 @@
 
 A small decoder is trained from scratch on each fold and judged on the same rows as the trees; around it the cascade is
 made, with thresholds from rows of the training side that trained nothing. The folds are dealt anew (DEAL): those of
-bench/datasets.py are where the decoder's settings were chosen. Each fold is a process of its own on one core, two at a time. What is finished stands
-in out/language, and a training that was cut off goes on where it was.
+bench/datasets.py are where the decoder's settings were chosen. Where folds leave names out, they are dealt several times (DEALS):
+one deal of two dozen names says little more than what becomes of the largest. Each fold is a process of its own on one core, two at a
+time. What is finished stands in out/language, and a training that was cut off goes on where it was.
 
 Models that need pretrained weights are compared by `wirespeak evaluate detector --detector zero-shot --detector few-shot
 --detector language --model NAME --data FILE`; where no weights are at hand their cells say `not run`: the chance score of
@@ -31,7 +32,7 @@ from datasets import COURSES, FOLDS, OPTIONS, SCORES, SEED, Course, write
 
 from wirespeak import __version__
 from wirespeak.data.sources import VIEWS, read_dataset
-from wirespeak.data.split import feature_groups, folds
+from wirespeak.data.split import Fold, feature_groups, folds
 from wirespeak.detect.cascaded import Cascaded
 from wirespeak.detect.drawer import make
 from wirespeak.detect.learn import fitted
@@ -57,8 +58,19 @@ MORE = (
 --recordings makes (out/language/farm-flow-lab.csv)."""
 LAB_ROWS = 60_000
 CORES = 2
-DEAL = 1
-"""Seed of the folds: none of them chose anything."""
+DEAL, DEALS = 1, 3
+"""Seed of the folds, the first of so many where names are left out: none of them chose anything."""
+
+
+def parts_of(course: Course) -> range:
+    """Numbers of the folds: those of the second deal follow those of the first."""
+    return range(FOLDS * (DEALS if course.protocol == "names-out" else 1))
+
+
+def fold_of(task: Task, course: Course, number: int) -> Fold:
+    """The fold of that number."""
+    deal, place = divmod(number, FOLDS)
+    return folds(task.dataset, protocol=course.protocol, k=FOLDS, seed=DEAL + deal)[place]
 
 
 def file_of(course: Course, work: Path) -> Path:
@@ -92,7 +104,7 @@ def task_of(course: Course, work: Path) -> Task:
 def one_fold(course: Course, number: int, folder: Path) -> None:
     """Train on one fold, ask the model alone, the cascade and the trees, and write what they said and cost."""
     task = task_of(course, folder.parent)
-    fold = folds(task.dataset, protocol=course.protocol, k=FOLDS, seed=DEAL)[number]
+    fold = fold_of(task, course, number)
     key = _key(course, number)
     for name in TREES:
         if Told.load(folder / f"{name}-{number}.npz", key) is None:
@@ -156,26 +168,38 @@ def _done(course: Course, number: int, folder: Path) -> dict[str, Any] | None:
 def gathered(course: Course, work: Path) -> dict[str, Any] | None:
     """The scores of one dataset, the language models' and the trees', with paired differences; None where nothing is done."""
     folder = work / course.name
-    found = {number: about for number in range(FOLDS) if (about := _done(course, number, folder))}
+    found = {number: about for number in parts_of(course) if (about := _done(course, number, folder))}
     if not found:
         return None
     task = task_of(course, work)
-    costs: dict[str, Told] = {}
-    for name in (*MODELS, *TREES):
-        parts = [Told.load(folder / f"{name}-{number}.npz", _key(course, number)) for number in found]
-        costs[name] = Told.merged([part for part in parts if part is not None])
-        assert len(costs[name].rows) == len(found), f"{folder}: folds of {name} are missing"
+    costs = {name: _told(course, folder, name, list(found)) for name in (*MODELS, *TREES)}
     judgements = {name: _judgement(task, told) for name, told in costs.items()}
     best = max(PLAIN, key=lambda name: judgements[name].score("macro-F1").value)
     pairs = compare(judgements, seed=SEED).to_dicts()
+    deals = sorted({number // FOLDS for number in found})
     return {
         "name": course.name, "title": task.dataset.title, "protocol": course.protocol, "folds": [n + 1 for n in found],
+        "deals": [_deal(task, course, folder, [n for n in found if n // FOLDS == deal]) for deal in deals] if len(deals) > 1 else [],
         "rows": judgements["language"].rows, "best_plain": best,
         "detectors": [_row(name, judgements[name], costs[name]) for name in judgements],
         "pairs": [pair for pair in pairs if {pair["better"], pair["worse"]} & set(MODELS)],
         "unseen_rows": int(np.concatenate(costs["language"].unseen).sum()),
         "training": list(found.values()),
     }  # fmt: skip
+
+
+def _told(course: Course, folder: Path, name: str, numbers: list[int]) -> Told:
+    """What a detector said of the rows of these folds."""
+    parts = [Told.load(folder / f"{name}-{number}.npz", _key(course, number)) for number in numbers]
+    whole = Told.merged([part for part in parts if part is not None])
+    assert len(whole.rows) == len(numbers), f"{folder}: folds of {name} are missing"
+    return whole
+
+
+def _deal(task: Task, course: Course, folder: Path, numbers: list[int]) -> dict[str, float]:
+    """Macro-F1 of each detector over the folds of one deal."""
+    said = {name: _judgement(task, _told(course, folder, name, numbers)) for name in (*MODELS, *TREES)}
+    return {name: one.score("macro-F1").value for name, one in said.items()}
 
 
 def _judgement(task: Task, told: Told) -> Judgement:
@@ -220,7 +244,7 @@ def main() -> None:
         show_lab_as_farm_flow(given.recordings, lab)
     here = [name for name in given.only if file_of(courses[name], given.work).is_file()]
     jobs = [
-        (courses[name], number) for name in here for number in range(FOLDS)
+        (courses[name], number) for name in here for number in parts_of(courses[name])
         if _done(courses[name], number, given.work / name) is None
     ]  # fmt: skip
     with ThreadPoolExecutor(CORES) as pool:

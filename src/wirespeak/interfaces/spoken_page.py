@@ -21,7 +21,8 @@ The small decoder is trained from scratch on each fold, on one core, and reads a
 thresholds from rows of the training side ([cascade.md](cascade.md)). Trees have their library's defaults; `tuned` stands
 beside them. All are judged on the same rows; protocols, intervals and words are those of [comparison.md](comparison.md). The
 decoder's settings were chosen on the folds of that page, above all on NSL-KDD's; here the rows are dealt into folds anew, and these
-folds chose nothing, although their rows are the same.
+folds chose nothing, although their rows are the same. Where names are left out, they are dealt into folds several times, and each row is
+judged once in each: who is left out beside whom decides much.
 *Rows/s* are rows judged in a second of one core's time, equal rows included. Cells that need pretrained weights say
 `not run` where none were at hand: `wirespeak evaluate detector --detector zero-shot --detector few-shot --detector language
 --model Qwen/Qwen2.5-1.5B-Instruct --data FILE` measures them on the same folds where the hub is. Edge-IIoTset and Farm-Flow
@@ -72,6 +73,7 @@ def _section(course: dict[str, Any]) -> Iterator[str]:
         rows,
     )  # fmt: skip
     yield from _differences(course)
+    yield from _deals(course)
     stages = [stage for one in course["training"] for stage in one["stages"]]
     total = sum(stage["rows"] for stage in stages)
     shares = {
@@ -110,6 +112,18 @@ def _differences(course: dict[str, Any]) -> Iterator[str]:
     best = course["best_plain"]
     if lines:
         yield f"Paired differences; the best of the plain trees is {best}:\n\n" + "\n".join(lines)
+
+
+def _deals(course: dict[str, Any]) -> Iterator[str]:
+    """Macro-F1 by deal, where names were dealt into folds several times."""
+    if len(deals := course["deals"]) < 2:
+        return
+    yield "Macro-F1 of each deal of names into folds:"
+    order = sorted(deals[0], key=lambda name: -sum(one[name] for one in deals))
+    yield _table(
+        ("detector", *(f"deal {number + 1}" for number in range(len(deals)))),
+        [(_NAMES.get(name, name), *(f"{one[name]:.3f}" for one in deals)) for name in order],
+    )
 
 
 def _cell(one: dict[str, Any], name: str, *, interval: bool = True) -> str:
