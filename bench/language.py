@@ -195,7 +195,7 @@ def gathered(course: Course, work: Path) -> dict[str, Any] | None:
     pairs = compare(judgements, seed=SEED).to_dicts()
     deals = sorted({number // FOLDS for number in found})
     return {
-        "name": course.name, "title": task.dataset.title, "protocol": course.protocol, "folds": [n + 1 for n in found],
+        "name": course.name, "title": task.dataset.title, "protocol": course.protocol, "options": options_of(course), "folds": [n + 1 for n in found],
         "deals": [_deal(task, course, folder, [n for n in found if n // FOLDS == deal]) for deal in deals] if len(deals) > 1 else [],
         "rows": judgements["language"].rows, "best_plain": best,
         "detectors": [_row(name, judgements[name], costs[name]) for name in judgements],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,3 +75,10 @@ def test_a_tokenizer_without_a_file_of_its_own_is_refused(tmp_path: Path) -> Non
     words = words_of(tokenizer_of(str(folder), "nowhere"), str(folder), closed=False)
     (ids,) = words.prompts([(("user", "x"),)])
     assert words.text(ids) == "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n"
+
+
+def test_an_adapter_loads_without_warnings_of_other_peoples_libraries(tmp_path: Path) -> None:
+    adapter = adapted(small_models.llama(tmp_path / "base"), tmp_path / "adapter")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", FutureWarning)
+        ask(adapter, tmp_path)

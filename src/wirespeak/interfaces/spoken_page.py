@@ -45,7 +45,11 @@ def language_page() -> str:
 def _section(course: dict[str, Any]) -> Iterator[str]:
     yield f"## {course['title']}"
     folds = ", ".join(str(number) for number in course["folds"])
-    yield f"{course['rows']:,} rows judged, protocol `{course['protocol']}`, fold{'s' if len(course['folds']) > 1 else ''} {folds}."
+    told = "".join(f" --set {name}={value}" for name, value in course["options"].items())
+    yield (
+        f"{course['rows']:,} rows judged, protocol `{course['protocol']}`, fold{'s' if len(course['folds']) > 1 else ''} {folds}."
+        + (f" Learnt with `{told.strip()}`, which was chosen on a fold of another deal." if told else "")
+    )
     rows = [(name, *["not run"] * 7) for name in _ASKED]
     facts = [one["facts"] for one in course["training"]]
     for one in sorted(course["detectors"], key=lambda one: -one["scores"]["macro-F1"][0]):

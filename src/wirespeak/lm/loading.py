@@ -5,6 +5,7 @@ Weights come from safetensors alone and no program of a stranger runs: a pickle 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,7 +100,10 @@ def adapted(network: Any, adapter: str, *, words: int = 0, trainable: bool = Fal
         hf_hub_download(adapter, _ADAPTER_WEIGHTS)
     if words > network.get_input_embeddings().weight.shape[0]:
         network.resize_token_embeddings(words)
-    return PeftModel.from_pretrained(network, adapter, is_trainable=trainable)
+    with warnings.catch_warnings():
+        # PEFT reads a property by a name that transformers has since replaced.
+        warnings.simplefilter("ignore", FutureWarning)
+        return PeftModel.from_pretrained(network, adapter, is_trainable=trainable)
 
 
 def four_bits(compute: Any) -> Any:
