@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev packages demo model models comparison language test test-extras check bench docs clean
+.PHONY: help setup setup-dev packages demo model model-large models comparison language test test-extras check bench docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -54,6 +54,9 @@ model: setup-dev  ## record the lab and train the language model in the box anew
 	    test -d $$folder || $(BIN)/wirespeak lab record --scenario $$scenario -o $$folder || exit 1; \
 	done
 	$(BIN)/wirespeak train out/recordings/* -o out/model
+
+model-large: setup-dev  ## a larger sibling of the model in the box, from the same recordings (an hour of a GPU)
+	$(BIN)/wirespeak train out/recordings/* --set width=512 --set layers=8 --set heads=8 --set hidden=1024 --device cuda -o out/model-large
 
 models: setup-dev  ## detectors for public datasets in WIRESPEAK_DATA, into out/models (minutes each)
 	@test -n "$(WIRESPEAK_DATA)" || { echo "make models: set WIRESPEAK_DATA to the folder of the datasets" >&2; exit 1; }

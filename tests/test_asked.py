@@ -17,6 +17,7 @@ from wirespeak import lab
 from wirespeak.contracts import Prompt
 from wirespeak.detect.drawer import make
 from wirespeak.detect.language import LanguageDetector
+from wirespeak.errors import OptionError
 from wirespeak.lab.labelled import read_recording
 from wirespeak.schema import LABELS
 
@@ -165,3 +166,35 @@ def test_our_own_models_are_asked_in_their_own_words(flows: pl.DataFrame, tiny_m
     detector = LanguageDetector.load(str(tiny_model), threads=1)
     assert detector.question.prompt("pr:tcp") == "judge pr:tcp label"
     assert detector.question.answers() == ["<normal>", "<flood.syn>", "<unknown>"]
+
+
+# --- attack or normal first
+
+
+@pytest.mark.parametrize("kind", ["zero-shot", "few-shot"])
+def test_attack_or_normal_may_be_asked_first(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(prompt: Prompt, answers: Sequence[str]) -> list[float]:
+        return [float(answer.strip() in ("attack", "scan")) * 2 for answer in answers]
+
+    model = Recorder(score)
+    found = asked(kind, model, monkeypatch, answer="binary-then-type", corrected=False)
+    chances = found.predict(rows(5, seed=2)[0])
+    two, three = np.exp([2.0, 0.0]), np.exp([0.0, 2.0])
+    normal = two[1] / two.sum()
+    expected = {
+        "normal": normal,
+        "flood": (1 - normal) * three[0] / three.sum(),
+        "scan": (1 - normal) * three[1] / three.sum(),
+    }
+    np.testing.assert_allclose(chances, [[expected[label] for label in found.labels]] * 5, rtol=1e-4)
+    first = [
+        str(prompt) for prompt in model.prompts if "labels and nothing else: attack, normal" in str(prompt)
+    ]
+    assert len(first) == 5
+    if kind == "few-shot":
+        assert all("'attack')" in prompt and "'scan')" not in prompt for prompt in first)
+
+
+def test_a_format_that_shows_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match="Ask in the format instruction or chat"):
+        asked("few-shot", Recorder(None), monkeypatch, format="prompt-completion")

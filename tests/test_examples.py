@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from wirespeak.data.sources import read_dataset
+from wirespeak.detect.drawer import make
+from wirespeak.detect.learn import answers_of
 from wirespeak.errors import OptionError
+from wirespeak.interfaces.sentences import of_dataset
 from wirespeak.schema import Column
-from wirespeak.text import Question
-from wirespeak.text.ask import FORMATS
+from wirespeak.text import NAMES, Question
+from wirespeak.text.ask import ANSWERS, FORMATS
 from wirespeak.text.examples import lines, write
 
 SAID = ["Service http.", 'Service "x\\u0022 \\u003cb\\u003e".']
@@ -30,7 +35,7 @@ def test_an_instruction_holds_the_sentence_and_the_label() -> None:
 
 
 def test_a_prompt_is_what_the_model_in_the_box_is_asked(tmp_path: Path) -> None:
-    write(["pr:tcp"], ["normal"], path := tmp_path / "x.jsonl", question=question("prompt-completion"))
+    write(["pr:tcp"], [(question("prompt-completion"), ["normal"])], path := tmp_path / "x.jsonl")
     assert json.loads(path.read_text()) == {"prompt": "judge pr:tcp label", "completion": "<normal>"}
 
 
@@ -66,3 +71,23 @@ def test_answers_are_read_strictly() -> None:
 def test_what_does_not_exist_names_the_nearest() -> None:
     with pytest.raises(OptionError, match="Did you mean 'instruction'"):
         question("instructions")
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("level", NAMES)
+def test_what_is_written_is_what_a_detector_is_asked(
+    answer: str, level: str, pumps: tuple[Path, Path], tmp_path: Path
+) -> None:
+    data, described = pumps
+    dataset = read_dataset([data], map=described)
+    rows = of_dataset(dataset, level=level, format="prompt-completion", answer=answer, addresses=False)
+    detector: Any = make("language", answer=answer, level=level)
+    detector.fields, detector.source = dataset.fields, dataset.name
+    detector.labels = tuple(sorted(answers_of(dataset, answer).unique()))
+    detector._learn_words(dataset.table.select(dataset.features()))
+    assert detector.question == rows.question
+    rows.write(path := tmp_path / "x.jsonl")
+    prompts = [json.loads(line)["prompt"] for line in path.read_text().splitlines()]
+    said = detector.sentences(dataset.table)
+    asked = [detector.binary, detector.question] if detector.first else [detector.question]
+    assert prompts == [question.prompt(sentence) for sentence in said for question in asked]

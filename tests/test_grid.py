@@ -47,7 +47,7 @@ def test_trials_ask_as_the_training_will_and_are_kept(
     with pytest.raises(InterruptedError):
         grid.choose(dataset, "language", "binary-then-type", {"rate": [1, 2, 3]}, **told)
     assert len(asked) == 2 * grid.FOLDS + 1
-    assert all(one["first"] is True and one["before"] == Path("earlier") for one in asked)
+    assert all(one["answer"] == "binary-then-type" and one["before"] == Path("earlier") for one in asked)
     asked.clear()
     best, tried = grid.choose(dataset, "language", "binary-then-type", {"rate": [1, 2]}, **told)
     assert not asked and best == {"rate": 2}

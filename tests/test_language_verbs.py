@@ -16,7 +16,7 @@ import small_models
 
 from wirespeak.detect import load_detector
 from wirespeak.detect.drawer import make
-from wirespeak.errors import InputError, OptionError
+from wirespeak.errors import InputError, ModelError, OptionError
 from wirespeak.interfaces import commands
 from wirespeak.interfaces.exporting import Target
 
@@ -110,14 +110,16 @@ def test_stages_grid_and_going_on_stand_on_the_card(pumps: tuple[Path, Path], tm
     assert not (tmp_path / "never").exists()
 
 
-def test_an_adapter_of_an_open_model_detects_by_the_same_line(
-    pumps: tuple[Path, Path], tmp_path: Path
+def test_an_adapter_of_an_open_model_detects_by_the_same_line_from_anywhere(
+    pumps: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, described = pumps
-    base = small_models.llama(tmp_path / "base")
+    small_models.llama(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
     card = train(
-        data, described, tmp_path / "model", base=str(base), epochs=0.05, set=["threads=1", "length=200"]
+        data, described, tmp_path / "model", base="base", epochs=0.05, set=["threads=1", "length=200"]
     )
+    monkeypatch.chdir("/")
     assert (
         card["training"]["method"] == "lora"
         and card["training"]["trainable"] < card["training"]["parameters"]
@@ -135,6 +137,9 @@ def test_an_adapter_of_an_open_model_detects_by_the_same_line(
     assert (card["labels"], card["canonical"]["Scan"]) == (["Normal", "Scan", "SynFlood"], "recon.port_scan")
     assert (tmp_path / "onnx" / "model" / "model.onnx").is_file()
     assert not (tmp_path / "onnx" / "model" / "adapter_config.json").exists()
+    (tmp_path / "base").rename(tmp_path / "moved")
+    with pytest.raises(ModelError, match=r"is not in .*/base any more"):
+        detect(data, tmp_path / "model", tmp_path / "lost")
 
 
 def test_a_trained_folder_is_a_base_by_its_own_name(pumps: tuple[Path, Path], tmp_path: Path) -> None:
@@ -158,6 +163,47 @@ def test_a_trained_folder_is_a_base_by_its_own_name(pumps: tuple[Path, Path], tm
         detect(data, tmp_path / name, tmp_path / f"found-{name}")[0] for name in ("small", "exported")
     )
     assert one.equals(other)
+
+
+def test_what_would_go_unheard_is_refused(
+    pumps: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, described = pumps
+    for name in ("method", "base", "epochs", "leave_out"):
+        with pytest.raises(OptionError, match=f"--set {name}: that has an option of its own"):
+            train(data, described, tmp_path / "never", set=[f"{name}=1"])
+    with pytest.raises(InputError, match=r"pumps.*only a detector that was made for its rows"):
+        commands.detect([data], output=tmp_path / "never")
+    train(data, described, tmp_path / "model", epochs=0.5)
+    for options, said in (
+        ({"detector": "cascade"}, "a detector of its own, a language"),
+        ({"truth": data}, "are for captures"),
+        ({"idle": 5.0}, "are for captures"),
+    ):
+        with pytest.raises(OptionError, match=said):
+            detect(data, tmp_path / "model", tmp_path / "never", **options)
+    with pytest.raises(OptionError, match="is a language. Leave --detector out"):
+        train(data, described, tmp_path / "never", set=None, detector="cascade", before=tmp_path / "model")
+    grid = tmp_path / "grid.toml"
+    grid.write_text("epochs = [0.5]\n")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(OptionError, match="--grid is for one process"):
+        train(data, described, tmp_path / "never", epochs=None, grid=grid)
+    assert not (tmp_path / "never").exists()
+
+
+def test_prompts_that_did_not_fit_are_told(pumps: tuple[Path, Path], tmp_path: Path) -> None:
+    data, described = pumps
+    base = str(small_models.llama(tmp_path / "base"))
+    done = commands.train(
+        [data],
+        output=tmp_path / "model",
+        map=described,
+        base=base,
+        epochs=0.01,
+        set=["threads=1", "length=40"],
+    )
+    assert any("prompts lost their middle" in warning for warning in done.warnings)
 
 
 def test_a_wrong_base_is_one_line(pumps: tuple[Path, Path], tmp_path: Path) -> None:

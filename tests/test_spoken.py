@@ -73,7 +73,7 @@ def test_every_stage_learns_each_question_and_what_is_to_be_remembered(
         raise InterruptedError
 
     monkeypatch.setattr("wirespeak.lm.tuning.tune", told)
-    detector: Any = make("language", base="any", first=True, stages=True, level="compact")
+    detector: Any = make("language", base="any", answer="binary-then-type", stages=True, level="compact")
     known = pl.DataFrame(
         {"sentence": ["old one", "old two"], "label": ["scan", "normal"], "weight": [1.0, 1.0]}
     )
@@ -99,13 +99,13 @@ def test_it_learns_in_stages_and_says_what_each_gained(monkeypatch: pytest.Monke
 
 @pytest.mark.slow
 def test_attack_or_normal_comes_first_where_that_is_asked() -> None:
-    detector: Any = make("language", first=True, **TINY).fit(*rows())
+    detector: Any = make("language", answer="binary-then-type", **TINY).fit(*rows())
     table, labels = rows(seed=1)
     chances = detector.predict(table)
     np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-5)
     assert right(detector, table, labels) > 0.9
     with pytest.raises(OptionError, match="label of ordinary traffic"):
-        make("language", first=True, **TINY).fit(
+        make("language", answer="binary-then-type", **TINY).fit(
             table, ["scan" if one == "normal" else one for one in labels]
         )
 
@@ -239,3 +239,48 @@ def test_memory_keeps_every_label_and_measures_what_did_not_train() -> None:
         {"a": 0.4737, "a 2": 1.0}, abs=1e-4
     )
     assert json.dumps(memory.held["label"].to_list()).count("rare") == 1
+
+
+def test_what_was_held_out_before_is_never_learnt_later(tmp_path: Path) -> None:
+    """The network grows: the later rows hold all the earlier ones."""
+    table, labels = rows(600)
+    make("language", **TINY | {"epochs": 5}).fit(table[:300], labels[:300]).save(tmp_path)
+    earlier = Memory.read(tmp_path)
+    detector: Any = make("language", epochs=5, rate=0.006, threads=1)
+    detector.before = tmp_path
+    detector.fit(table, labels)
+    assert len(earlier.held) > 20
+    assert not set(detector.memory.rows["sentence"]) & set(earlier.held["sentence"])
+    again = detector.memory.held.filter(pl.col("origin") != earlier.held["origin"][0])
+    assert not set(again["sentence"]) & set(earlier.rows["sentence"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rank": 4}, "rank is an option of --base"),
+        ({"method": "qlora"}, "method is an option of --base"),
+        ({"base": "any", "width": 64}, "width is an option of the small decoder"),
+        ({"batch": -1}, "batch is -1"),
+        ({"rate": -1.0}, "rate is -1.0"),
+        ({"width": 32.5}, "expected a whole number"),
+        ({"answer": "binry"}, "Did you mean 'binary'"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        make("language", **options).fit(*rows(60))
+
+
+def test_an_open_model_is_tuned_with_the_batch_that_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans: list[Any] = []
+
+    def told(learnt: Any, base: str, place: Path, *, plan: Any, **rest: Any) -> None:
+        plans.append(plan)
+        raise InterruptedError
+
+    monkeypatch.setattr("wirespeak.lm.tuning.tune", told)
+    for options in ({"batch": 6, "rows": 2, "dropout": 0.4}, {}):
+        with pytest.raises(InterruptedError):
+            make("language", base="any", **options).fit(*rows(60))
+    assert [(plan.batch, plan.rows, plan.dropout) for plan in plans] == [(6, 2, 0.4), (16, 8, None)]

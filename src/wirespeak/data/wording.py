@@ -27,11 +27,12 @@ _FIRST = {"basic": 8, "detailed": 20}
 class Wording:
     """The columns that each level says of one kind of table, in order.
 
-    compact: with the codes and defaults of compact sentences. English: of each level by name.
+    compact: with the codes and defaults of compact sentences. English: of each level by name. row: what a row is of.
     """
 
     compact: tuple[Column, ...]
     english: Mapping[str, tuple[Column, ...]]
+    row: str = "one network flow"
 
     @property
     def names(self) -> list[str]:
@@ -57,6 +58,7 @@ class Wording:
         return {
             "columns": [asdict(column) for column in columns.values()],
             "levels": {level: [column.name for column in of] for level, of in levels.items()},
+            "row": self.row,
         }
 
     @classmethod
@@ -71,7 +73,7 @@ class Wording:
             levels = {
                 level: tuple(columns[name] for name in names) for level, names in told["levels"].items()
             }
-            return cls(levels.pop("compact"), levels)
+            return cls(levels.pop("compact"), levels, str(told.get("row", cls.row)))
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"the model's card does not say how rows are put into words ({error}). Train it again."
@@ -104,7 +106,8 @@ def worded(table: pl.DataFrame, fields: Mapping[str, Field], source: str = "") -
     known = SOURCES.get(source)
     declared = dict(known.levels) if known else {}
     english = {level: _chosen(columns, declared.get(level), first) for level, first in _FIRST.items()}
-    return Wording(tuple(columns.values()), {**english, "rich": tuple(columns.values())})
+    row = known.row if known else "one row of a table"
+    return Wording(tuple(columns.values()), {**english, "rich": tuple(columns.values())}, row)
 
 
 def _guessed(values: pl.Series) -> Field:

@@ -54,7 +54,7 @@ class ZeroShot(Worded):
         """A model that is asked about the same rows, for the same labels, as one that learnt them."""
         found = cls(base=base, device=device)
         found.labels, found.encoding, found.said = other.labels, other.encoding, other.said
-        found.fields, found.source = other.fields, other.source
+        found.fields, found.source, found.answer = other.fields, other.source, other.answer
         found._load()
         return found
 
@@ -64,6 +64,11 @@ class ZeroShot(Worded):
         return self.format or (plain_format(self.model) if self.model else "instruction")
 
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: NDArray[np.str_]) -> None:
+        if self.format == "prompt-completion":
+            raise OptionError(
+                "the format prompt-completion tells no labels and shows no examples: it is for models that learnt them. "
+                "Ask in the format instruction or chat."
+            )
         self._learn_words(flows)
         self._load()
 
@@ -77,10 +82,21 @@ class ZeroShot(Worded):
     def _chances(self, flows: pl.DataFrame) -> Chances:
         assert self.model is not None
         said = self.sentences(flows)
-        question, shots = self.question, self._shots(flows, said)
+        shots = self._shots(flows, said)
+        whole = self._answers(self.question, said, shots)
+        if not self.first:
+            return whole
+        ordinary = self.labels[self.ordinary]
+        told = {label: "normal" if label == ordinary else "attack" for label in self.labels}
+        halves = [[(sentence, told[label]) for sentence, label in shown] for shown in shots]
+        return self._divided(whole, self._answers(self.binary, said, halves)[:, 0])
+
+    def _answers(self, question: Question, said: pl.Series, shots: Sequence[Shots]) -> Chances:
+        """Probabilities of a question's labels for each sentence; NaN where nothing usable was answered."""
+        assert self.model is not None
         prompts = [question.prompt(sentence, shown) for sentence, shown in zip(said, shots, strict=True)]
         if self.written:
-            return self._read_answers(self.model.generate(prompts, max_tokens=24, stop="\n"))
+            return _read(question, self.model.generate(prompts, max_tokens=24, stop="\n"))
         scores = self.model.choose(prompts, question.answers(), per_token=self.per_token)
         graded = getattr(self.model, "graded", None)  # a server may tell nothing but which label was written
         if self.corrected and (graded is None or graded(prompts[0], question.answers())):
@@ -100,17 +116,6 @@ class ZeroShot(Worded):
     def _shots(self, flows: pl.DataFrame, said: pl.Series) -> Sequence[Shots]:
         """The examples to show with each row."""
         return [[]] * len(said)
-
-    def _read_answers(self, texts: Sequence[str]) -> Chances:
-        """Written answers as probabilities; a row of NaN for one that names no label."""
-        found = np.full((len(texts), len(self.labels)), (1 - _SURE) / max(1, len(self.labels) - 1))
-        for row, text in enumerate(texts):
-            label = self.question.read(text)
-            if label is None:
-                found[row] = np.nan
-            else:
-                found[row, self.labels.index(label)] = _SURE
-        return found
 
     def _write(self, folder: Path) -> None:
         """Nothing was learnt but words, which stand on the card."""
@@ -173,6 +178,19 @@ class FewShot(ZeroShot):
     def _restore(self, card: dict[str, Any]) -> None:
         super()._restore(card)
         self.shown = [[(said, label) for said, label in of] for of in card.get("shots", [])]
+
+
+def _read(question: Question, texts: Sequence[str]) -> Chances:
+    """Written answers as probabilities; a row of NaN for one that names no label."""
+    labels = question.labels
+    found = np.full((len(texts), len(labels)), (1 - _SURE) / max(1, len(labels) - 1))
+    for row, text in enumerate(texts):
+        label = question.read(text)
+        if label is None:
+            found[row] = np.nan
+        else:
+            found[row, labels.index(label)] = _SURE
+    return found
 
 
 def _far_apart(places: NDArray[np.float32], count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -82,7 +82,7 @@ def choose(
     fine = dataset.names.to_numpy().astype(str)
     split = list(inner_folds(codes, fine, duplicate_groups(features), None, count=FOLDS, seed=seed))
     tried: list[dict[str, Any]] = []
-    every, options = combinations(grid), asking_options(answer) | options
+    every, options = combinations(grid), asking_options(detector, answer) | options
     rows = int(features.with_columns(label=labels, name=dataset.names).hash_rows(seed=seed).sum())
     kept = _Kept(work, repr([detector, answer, addresses, seed, before, sorted(options.items()), rows]))
     for number, values in enumerate(every):

@@ -10,6 +10,7 @@ import polars as pl
 from wirespeak.data.balance import WAYS, Way, evened
 from wirespeak.data.dataset import Dataset
 from wirespeak.detect.drawer import DETECTORS, make
+from wirespeak.detect.saved import read_card
 from wirespeak.detect.spoken import Progress, Spoken, Worded
 from wirespeak.detect.tabular import TableDetector
 from wirespeak.detect.verdicts import answer_of
@@ -42,7 +43,7 @@ def learn(
     if answer not in ANSWERS:
         raise unknown_name("answer", answer, ANSWERS)
     labels = answers_of(dataset, answer)
-    options = asking_options(answer) | options
+    options = asking_options(detector, answer) | options
     finer = dataset.names.n_unique() > dataset.labels.n_unique()
     return fitted(
         detector,
@@ -69,9 +70,15 @@ def answers_of(dataset: Dataset, answer: str) -> pl.Series:
     return dataset.labels
 
 
-def asking_options(answer: str) -> dict[str, Any]:
-    """What a language model is told of how it is asked."""
-    return {"first": True} if answer == "binary-then-type" else {}
+def asking_options(detector: str, answer: str) -> dict[str, Any]:
+    """What a language model is told of how it is asked. Raises OptionError where another detector cannot be."""
+    if issubclass(DETECTORS[kind_and_way(detector)[0]], Worded):  # type: ignore[arg-type]
+        return {"answer": answer}
+    if answer == "binary-then-type":
+        raise OptionError(
+            f"binary-then-type is a way to ask language models, and {detector} is none. Leave it out."
+        )
+    return {}
 
 
 def kind_and_way(detector: str) -> tuple[str, Literal["", "weights"] | Way]:
@@ -118,10 +125,13 @@ def fitted(
     made = make(kind, **options)
     if isinstance(made, Worded) and of is not None:
         made.fields, made.source = of.fields, of.name
-    if isinstance(made, Spoken):
+    base = Path(getattr(made, "base", "") or ".")
+    if base.name and base.is_dir():  # named from anywhere, later too
         # A folder that `train` wrote is a base like any other: its weights are what is tuned.
-        if made.base and Path(made.base).is_dir():
-            made.base = str(checkpoint_folder(Path(made.base)))
+        made.base = str((checkpoint_folder(base) if isinstance(made, Spoken) else base).resolve())  # type: ignore[attr-defined]
+    if isinstance(made, Spoken):
+        if before is not None and (earlier := read_card(before)["kind"]) != kind:
+            raise OptionError(f"{before} is a {earlier}. Leave --detector out to go on with it.")
         made.work, made.before, made.progress = work, before, progress
     elif before is not None:
         raise OptionError(f"{kind} learns from the start: only a language model can be continued.")

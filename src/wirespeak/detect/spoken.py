@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,15 @@ from numpy.typing import NDArray
 from wirespeak.contracts import LanguageModel
 from wirespeak.data.dataset import Field
 from wirespeak.data.split import STAGES, quotas
-from wirespeak.data.wording import Wording, worded
+from wirespeak.data.wording import FLOWS, Wording, worded
 from wirespeak.detect.calibration import Calibration
 from wirespeak.detect.language import fit_temperature, softmax
 from wirespeak.detect.memory import Memory, forgetting
 from wirespeak.detect.priors import Prior
 from wirespeak.detect.tabular import Chances, Codes, TableDetector
-from wirespeak.errors import ModelError, OptionError, unknown_name
+from wirespeak.errors import InputError, ModelError, OptionError, unknown_name
 from wirespeak.text import Example, Question, sentences
-from wirespeak.text.ask import FORMATS
+from wirespeak.text.ask import ANSWERS, FORMATS
 
 Progress = Callable[[str, float], None]
 """What is done, and the share of it that is."""
@@ -46,8 +46,8 @@ ORDINARY = ("normal", "benign", "benigntraffic")
 _OFTEN, _SELDOM, _ENOUGH, _MOST_SPARED = 8, 20, 500, 5_000
 _MODEL = "model"
 _CARD = {"name": "table"}
-# The small decoder makes this many passes over its rows, and this many steps at the least.
-_EPOCHS, _STEPS = 10, 200
+# The small decoder makes this many passes over its rows, so many at a time, and this many steps at the least.
+_EPOCHS, _BATCH, _STEPS, _DROPOUT = 10, 64, 200, 0.1
 # Where nobody says how many: at least and at most so many steps.
 _LEAST, _MOST = 2_000, 5_000
 # The share of words hidden where attacks may come under names never seen, and elsewhere.
@@ -55,17 +55,22 @@ _BLANK_NAMES, _BLANK_LABELS = 0.4, 0.1
 # So many of the rows that train nothing measure an open model while it is tuned.
 _HELD = 400
 # What cannot change when a model goes on learning.
-_KEPT = ("base", "method", "level", "format", "width", "layers", "heads", "hidden", "first")
+_KEPT = ("base", "method", "level", "format", "width", "layers", "heads", "hidden", "answer")
+# Options that only the small decoder has, and those that only open models have.
+_OF_SMALL = ("width", "layers", "heads", "hidden", "blank", "precision")
+_OF_OPEN = ("method", "rank", "alpha", "length", "packing", "rows", "keep", "patience")
 
 
 @dataclass(kw_only=True)
 class Worded(TableDetector):
     """What every language model on a table shares: how rows are said, and how labels are scored.
 
-    level, format: of the sentences and of the question; "" leaves it to what suits the model. fields, source: what
+    answer: what the labels tell apart (`text.ask.ANSWERS`); binary-then-type asks for attack or normal first, and
+    then for the label among attacks. level, format: of the sentences and of the question; "" leaves it to what suits the model. fields, source: what
     is known of the table's columns, set before `fit`. progress is called with what is done and the share of it.
     """
 
+    answer: str = "multiclass"
     level: str = ""
     format: str = ""
     calibrate: bool = False
@@ -78,8 +83,36 @@ class Worded(TableDetector):
     @property
     def question(self) -> Question:
         """What is asked of each row."""
-        columns = () if self.chosen_level == "compact" else self.said.columns(self.chosen_level)
-        return Question(self.labels, self.chosen_format, columns=tuple(columns))
+        answer = "multiclass" if self.first else self.answer
+        return question_of(
+            self.said, self.labels, level=self.chosen_level, format=self.chosen_format, answer=answer
+        )
+
+    @property
+    def first(self) -> bool:
+        """Whether attack or normal is asked before the label."""
+        return self.answer == "binary-then-type"
+
+    @property
+    def binary(self) -> Question:
+        """What is asked first."""
+        return binary_of(self.question)
+
+    @property
+    def ordinary(self) -> int:
+        """The place of the label of ordinary traffic. Raises OptionError where no label has such a name."""
+        found = [place for place, label in enumerate(self.labels) if label.casefold() in ORDINARY]
+        if not found:
+            raise unknown_name("label of ordinary traffic", "normal", self.labels)
+        return found[0]
+
+    def _divided(self, whole: Chances, attack: Chances) -> Chances:
+        """Probabilities of the labels [rows, labels] where attack [rows] was asked first."""
+        ordinary = self.ordinary
+        whole[:, ordinary] = 0.0
+        whole *= (attack / np.maximum(whole.sum(axis=1), 1e-12))[:, None]
+        whole[:, ordinary] = 1.0 - attack
+        return whole
 
     @property
     def chosen_level(self) -> str:
@@ -96,6 +129,8 @@ class Worded(TableDetector):
         return sentences(table, self.chosen_level, self.said.columns(self.chosen_level))
 
     def _learn_words(self, flows: pl.DataFrame) -> None:
+        if self.answer not in ANSWERS:
+            raise unknown_name("answer", self.answer, ANSWERS)
         if self.format and self.format not in FORMATS:
             raise unknown_name("format", self.format, FORMATS)
         self.said = worded(flows, self.fields, self.source)
@@ -115,14 +150,16 @@ class Spoken(Worded):
     base: hub name or folder of an open model, "" for none. method: full, lora or qlora. epochs: passes over the
     distinct rows; 0 leaves it to the model. balance: rows of a label weigh its count to the power of minus this. tau: the
     power of a label's share of these weights that its probability is divided by (logit adjustment; Menon et al. 2021).
-    first: ask for attack or normal first, and then for the label among attacks.
     stages: learn from 10k, 30k, ... all rows in turn, each stage from where the one before it ended.
 
-    Of the small decoder: width, layers, heads, hidden, dropout; blank, the share of a row's words hidden at a time, so that
+    rate, batch (rows of an update), dropout: 0, 0 and below 0 leave them to the model: 0.001, 64 and 0.1 for the small decoder,
+    what `lm.tuning.Plan` says for an open one.
+    Of the small decoder alone: width, layers, heads, hidden; blank, the share of a row's words hidden at a time, so that
     no answer hangs on one column (below 0: 0.4 where labels have finer names, some of which may never have been seen,
-    else 0.1); rate; batch (rows); precision of what is saved.
-    Of an open model: rank, alpha of the adapter (0: the base's own), length in tokens, packing, keep (updates between
-    checkpoints), patience (of them without a gain before it stops; 0: never).
+    else 0.1); precision of what is saved.
+    Of an open model alone: method ("": lora), rank, alpha of the adapter (0: the base's own), length in tokens, packing, rows (of
+    an update, computed at a time on each device), keep (updates between checkpoints), patience (of them without a
+    gain before it stops; 0: never).
 
     before: the folder of a saved one to go on with, set before `fit`; what it learnt is learnt again beside the new
     rows, and what it forgot is measured. work: a folder for the state of a training that may be cut off.
@@ -130,16 +167,17 @@ class Spoken(Worded):
 
     balance: float = 0.4
     base: str = ""
-    method: str = "lora"
+    method: str = ""
     epochs: float = 0.0
     width: int = 128
     layers: int = 3
     heads: int = 4
     hidden: int = 256
-    dropout: float = 0.1
+    dropout: float = -1.0
     blank: float = -1.0
     rate: float = 0.0
-    batch: int = 64
+    batch: int = 0
+    rows: int = 8
     precision: str = "int8"
     rank: int = 0
     alpha: int = 0
@@ -148,7 +186,6 @@ class Spoken(Worded):
     keep: int = 500
     patience: int = 0
     tau: float = 0.0
-    first: bool = False
     stages: bool = False
     name: str = field(default="language", init=False)
     before: Path | None = field(default=None, init=False, repr=False)
@@ -196,10 +233,7 @@ class Spoken(Worded):
         return np.array([self.labels.index(label) for label in said], np.int64)
 
     def _fit(self, flows: pl.DataFrame, codes: Codes, names: NDArray[np.str_]) -> None:
-        if self.batch < 1 or self.epochs < 0:
-            raise OptionError(
-                f"batch is {self.batch} and epochs {self.epochs}: give a batch from 1 and no fewer epochs than 0."
-            )
+        self._check()
         self._finer = len(np.unique(names)) > len(np.unique(codes))
         if self._earlier is None:
             self._learn_words(flows)
@@ -207,7 +241,9 @@ class Spoken(Worded):
             self.said, self.memory = self._earlier.said, self._earlier.memory
         said = self.sentences(flows)
         # What reads the same must not stand on both sides: the model knows a row by its sentence.
-        learn, spared = spared_rows(said.rank("dense").to_numpy(), codes, self.seed)
+        learn, spared = self._as_before(said, *spared_rows(said.rank("dense").to_numpy(), codes, self.seed))
+        # What says when to stop is not what says how sure the model is.
+        stops, spared = _halves(said, spared) if self.patience else (spared, spared)
         pairs = distinct(said[learn], codes[learn])
         weight = self.weights(codes)[learn][pairs["row"].to_numpy()] * pairs["weight"].to_numpy()
         pairs = self._labelled(pairs.with_columns(weight=weight))
@@ -218,7 +254,8 @@ class Spoken(Worded):
         self.prior = Prior(tuple(drawn.get(label, 0.0) / total for label in self.labels), tau=self.tau)
         self._place = tempfile.TemporaryDirectory(prefix="wirespeak-")
         folder = Path(self._place.name) / _MODEL
-        self.facts = (self._tune if self.base else self._train_small)(pairs, held, folder)
+        judged = self._labelled(distinct(said[stops], codes[stops]))
+        self.facts = (self._tune if self.base else self._train_small)(pairs, judged, folder)
         self._load(folder)
         self._temper(held)
         self._remember(pairs, held)
@@ -229,6 +266,32 @@ class Spoken(Worded):
         if len(spared):
             told = pl.Series([self.labels[code] for code in codes[spared]], dtype=pl.String)
             self.calibration = Calibration.of(self, flows[spared], told, seed=self.seed)
+
+    def _check(self) -> None:
+        """Raise OptionError for what is out of range, or would be without effect."""
+        for name in ("batch", "epochs", "rate"):
+            if (value := getattr(self, name)) < 0:
+                raise OptionError(f"{name} is {value}: give a number above 0, or 0 to leave it to the model.")
+        idle = _OF_SMALL if self.base else _OF_OPEN
+        usual = type(self)()
+        if unfit := [name for name in idle if getattr(self, name) != getattr(usual, name)]:
+            whose = "the small decoder, and --base names an open model" if self.base else "--base"
+            raise OptionError(f"{unfit[0]} is an option of {whose}. Leave it out.")
+
+    def _as_before(self, said: pl.Series, learn: Codes, spared: Codes) -> tuple[Codes, Codes]:
+        """The same division, but that what an earlier training learnt or held out stays on its side."""
+        if self._earlier is None:
+            return learn, spared
+        known, held = (part["sentence"].implode() for part in (self.memory.rows, self.memory.held))
+        apart = np.zeros(len(said), bool)
+        apart[spared] = True
+        apart &= ~said.is_in(known).to_numpy()
+        apart |= said.is_in(held).to_numpy()
+        if apart.all():
+            raise InputError(
+                "every row was held out when the model learnt before: there is nothing new to learn."
+            )
+        return np.flatnonzero(~apart), np.flatnonzero(apart)
 
     def _labelled(self, pairs: pl.DataFrame) -> pl.DataFrame:
         return pairs.with_columns(
@@ -264,31 +327,12 @@ class Spoken(Worded):
     def _asked(self, said: pl.Series) -> Chances:
         """Probabilities of the labels for each sentence, before any correction."""
         whole = self._scored(said, self.question)
-        if not self.first:
-            return whole
-        ordinary = self.ordinary
-        attack = self._scored(said, self._binary)[:, :1]
-        whole[:, ordinary] = 0.0
-        whole *= attack / np.maximum(whole.sum(axis=1, keepdims=True), 1e-12)
-        whole[:, ordinary] = 1.0 - attack[:, 0]
-        return whole
+        return self._divided(whole, self._scored(said, self.binary)[:, 0]) if self.first else whole
 
     def _scored(self, said: pl.Series, question: Question) -> Chances:
         assert self.model is not None
         prompts = [question.prompt(sentence) for sentence in said]
         return softmax(self.model.choose(prompts, question.answers())).astype(np.float64)
-
-    @property
-    def ordinary(self) -> int:
-        """The place of the label of ordinary traffic. Raises OptionError where no label has such a name."""
-        found = [place for place, label in enumerate(self.labels) if label.casefold() in ORDINARY]
-        if not found:
-            raise unknown_name("label of ordinary traffic", "normal", self.labels)
-        return found[0]
-
-    @property
-    def _binary(self) -> Question:
-        return Question(("attack", "normal"), self.chosen_format, "binary")
 
     def _examples(self, pairs: pl.DataFrame) -> list[Example]:
         """What is learnt from pairs of sentence and label."""
@@ -297,7 +341,7 @@ class Spoken(Worded):
             Example(question.prompt(said), question.written(label), weight) for said, label, weight in rows
         ]
         if self.first:
-            binary, ordinary = self._binary, self.labels[self.ordinary]
+            binary, ordinary = self.binary, self.labels[self.ordinary]
             found += [
                 Example(
                     binary.prompt(said), binary.written("normal" if label == ordinary else "attack"), weight
@@ -354,11 +398,12 @@ class Spoken(Worded):
         examples, again = self._examples(pairs), self._examples(self.memory.rows)
         some = [str(example.prompt) for example in examples[:2000]]
         length = float(np.mean([len(one.ids) for one in tokenizer.encode_batch_fast(some)])) + 2
-        wanted = (self.epochs or _EPOCHS) * len(examples) / self.batch
+        batch = self.batch or _BATCH
+        wanted = (self.epochs or _EPOCHS) * len(examples) / batch
         steps = round(max(_STEPS, wanted) if self.epochs else min(max(wanted, _LEAST), _MOST))
         schedule = Schedule(
-            steps=steps, tokens=round(self.batch * length), rate=self.rate or 1e-3, warmup=min(200, steps // 10),
-            keep=max(100, steps // 20), dropout=self.dropout, mean=0.999,
+            steps=steps, tokens=round(batch * length), rate=self.rate or 1e-3, warmup=min(200, steps // 10),
+            keep=max(100, steps // 20), dropout=_DROPOUT if self.dropout < 0 else self.dropout, mean=0.999,
         )  # fmt: skip
         tasks = [Task("judge", examples, 0.5 if again else 1.0, blank=self._hidden)]
         if again:
@@ -380,9 +425,10 @@ class Spoken(Worded):
         from wirespeak.lm.tokenizer import word_tokenizer
 
         counts = dict(pairs["sentence"].str.split(" ").explode().rename("word").value_counts().rows())
-        answers = self.question.answers() + (self._binary.answers() if self.first else [])
+        answers = self.question.answers() + (self.binary.answers() if self.first else [])
         known = Tokenizer.from_file(str(earlier / "tokenizer.json")) if earlier else None
-        return word_tokenizer(counts, answers=answers, words=("judge", " label", " binary"), known=known)
+        words = ["judge", " label", " binary", *([" family"] if self.answer == "family" else [])]
+        return word_tokenizer(counts, answers=answers, words=words, known=known)
 
     def _tune(self, pairs: pl.DataFrame, held: pl.DataFrame, folder: Path) -> dict[str, Any]:
         from wirespeak.lm.tuning import TUNED, Plan, tune
@@ -399,12 +445,13 @@ class Spoken(Worded):
         plan = Plan(
             epochs=self.epochs or 1.0, rate=self.rate or None, length=self.length, rank=self.rank or None,
             alpha=self.alpha or None, packing=self.packing, keep=self.keep, patience=self.patience,
+            batch=self.batch or Plan.batch, rows=self.rows, dropout=None if self.dropout < 0 else self.dropout,
             stages={name: [int(row) for row in rows] for name, rows in turns.items()} if self.stages else {},
         )  # fmt: skip
-        place = self.work or folder
+        place = self.work / "tuned" if self.work else folder
         base = str(self.before / _MODEL) if self.before else self.base
         facts = tune(
-            learnt + again, base, place, method=self.method,  # type: ignore[arg-type]
+            learnt + again, base, place, method=self.method or "lora",  # type: ignore[arg-type]
             validation=self._examples(held.sample(min(_HELD, len(held)), shuffle=True, seed=self.seed)), plan=plan, device=self.device, seed=self.seed,
             progress=self._told,
         )  # fmt: skip
@@ -445,6 +492,17 @@ class Spoken(Worded):
         self.facts = card.get("training", {})
 
 
+def question_of(said: Wording, labels: Sequence[str], *, level: str, format: str, answer: str) -> Question:
+    """What is asked of each row. What the columns of a dataset mean is told where its rows are said in English."""
+    columns = () if level == "compact" or said == FLOWS else said.columns(level)
+    return Question(tuple(labels), format, answer, said.row, tuple(columns))
+
+
+def binary_of(question: Question) -> Question:
+    """Whether a record is an attack, asked in the same way."""
+    return replace(question, labels=("attack", "normal"), answer="binary")
+
+
 def distinct(said: pl.Series, codes: Codes) -> pl.DataFrame:
     """Distinct pairs of sentence and label, in order: row (the first such), sentence, code, weight.
 
@@ -470,6 +528,12 @@ def spared_rows(groups: NDArray[Any], codes: Codes, seed: int) -> tuple[Codes, C
     lost = np.setdiff1d(codes[apart], codes[~apart])
     apart &= ~np.isin(number, number[np.isin(codes, lost)])
     return np.flatnonzero(~apart), np.flatnonzero(apart)
+
+
+def _halves(said: pl.Series, rows: Codes) -> tuple[Codes, Codes]:
+    """Two parts of the rows; what reads the same is in one of them."""
+    first = (said.hash(seed=1) % 2 == 0).to_numpy()[rows]
+    return rows[first], rows[~first]
 
 
 def _as_held(pairs: pl.DataFrame) -> pl.DataFrame:

@@ -28,7 +28,7 @@ _CALIBRATION_ROWS = 20_000
 _FLOOR = 1e-4
 # What an option must be, by what it usually is.
 _FORMS: tuple[tuple[Any, str], ...] = (
-    (int | float, "a number"), (str | int | float, "a text or a number"), (int | None, "a whole number or nothing"),
+    (int, "a whole number"), (int | float, "a number"), (str | int | float, "a text or a number"), (int | None, "a whole number or nothing"),
 )  # fmt: skip
 
 

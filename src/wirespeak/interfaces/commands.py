@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from wirespeak.errors import OptionError
+from wirespeak.errors import InputError, OptionError
 from wirespeak.interfaces import labelled
 from wirespeak.interfaces.exporting import export_model
 from wirespeak.interfaces.options import (
@@ -281,13 +281,25 @@ def detect(
     run.json. With --truth the report shows how often the verdicts are right. A detector trained on a dataset
     judges the rows of such files, in their order and in the dataset's own words.
     """
-    from wirespeak.interfaces import findings, rows
+    from wirespeak.detect.saved import read_card
+    from wirespeak.interfaces import findings, rows, sentences
     from wirespeak.interfaces.spending import Spending
 
     spending = Spending(budget_of(budget), large, price)
     spent = {"budget": budget, "large": large, "price": price or None}
     saved = next((Path(name) for name in (model, detector) if name and rows.is_saved(name)), None)
+    if saved and detector not in ("language", str(saved), kind := str(read_card(saved)["kind"])):
+        raise OptionError(f"{saved} is a detector of its own, a {kind}. Leave --detector {detector} out.")
+    if not saved and detector == "language" and (other := sentences.other_table(inputs)):
+        raise InputError(
+            f"{other} is neither a capture nor a table of flows that 'wirespeak flows' wrote, and only a detector that was made for "
+            "its rows can judge them. Make one with 'wirespeak train', of a model as it is with --detector zero-shot --base MODEL, and give it as --model DIR."
+        )
     if saved and rows.judges_rows(saved, inputs):
+        if truth or (idle, active) != (60.0, 300.0):
+            raise OptionError(
+                "--truth, --idle and --active are for captures: the rows of a dataset carry their labels."
+            )
         options = {"inputs": inputs, "output": output, "detector": detector, "model": model, "device": device}
         options |= {"abstain": abstain, **spent}
         run = Run("detect", options, [*inputs, saved], reproducible=spending.reproducible)
@@ -484,11 +496,18 @@ def train(
     from scratch; needs wirespeak[train]. A training that was cut off goes on when the same command is given again.
     Other detectors need wirespeak[baselines].
     """
+    from wirespeak.detect.saved import read_card
     from wirespeak.interfaces.recorded import are_recordings
 
+    more, recordings = options_of(set or ()), {"steps": steps, "leave_out": leave_out}
     asked: dict[str, Any] = {"level": level, "format": format, "epochs": epochs, "stages": stages or None}
-    asked |= {"device": device if device != Device.auto else None, **options_of(set or ())}
-    recordings = {"steps": steps, "leave_out": leave_out}
+    asked |= {"device": device if device != Device.auto else None}
+    own = {*asked, *recordings, "base", "method", "answer", "binary", "map", "seed"}
+    if twice := next((name for name in more if name in own), None):
+        raise OptionError(f"--set {twice}: that has an option of its own. Give --{twice.replace('_', '-')}.")
+    asked |= more
+    if before and detector == "language":
+        detector = str(read_card(before)["kind"])
     if detector == "language" and not (base or before or grid) and are_recordings(inputs):
         from wirespeak.interfaces.recipe import train_recordings
 

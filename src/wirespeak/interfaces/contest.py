@@ -30,8 +30,10 @@ from wirespeak.evaluate.comparison import Result
 from wirespeak.evaluate.cost import Cost, measured
 from wirespeak.evaluate.failures import analyse
 from wirespeak.evaluate.judge import Judgement, judge
+from wirespeak.interfaces.output import identity
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.told import Chances, Told
+from wirespeak.lm import model_folder
 
 APART = ("autogluon", "language", "cascade", "zero-shot", "few-shot")
 """Detectors that are never among `all`: they pin others' versions, learn for the better part of an hour, or need a
@@ -196,15 +198,22 @@ def _told(
         return fold_by_fold(task, name, split, options, seed, progress)
     asked = [task.identity, name, [fold.name for fold in split], dict(options), seed, __version__]
     if _is_ready(task, name):
-        asked += [task.model, str(task.rules)]
+        asked += [task.model, str(task.rules), _weights(task.model)]
     if base := _base(task, name):
-        asked += [base]
+        asked += [base, _weights(task.model)]
     key, path = json.dumps(asked), keep / f"{name}-{split[0].name.rpartition('-')[0] or split[0].name}.npz"
     found = Told.load(path, key)
     if found is None:
         found = fold_by_fold(task, name, split, options, seed, progress)
         found.save(path, key)
     return found
+
+
+def _weights(model: str | None) -> list[Any]:
+    """What the folder of a model holds; nothing where it lies elsewhere."""
+    folder = Path(model or "")
+    places = dict.fromkeys((folder, model_folder(folder))) if model and folder.is_dir() else ()
+    return [identity(place) for place in places]
 
 
 def fold_by_fold(

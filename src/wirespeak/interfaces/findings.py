@@ -16,7 +16,7 @@ from wirespeak.detect import load_detector
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.verdicts import answer_of, judge
 from wirespeak.evaluate.agreement import agreement
-from wirespeak.interfaces import reading, report
+from wirespeak.interfaces import reading, remote, report
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.spending import FREE, Spending
@@ -73,6 +73,7 @@ def write(
         labels = [canonical.get(label, label) for label in meant]
         run.scores = agreement(labels, verdicts["canonical"].to_list())
     sure.note(run)
+    remote.noted(run, judging)
 
     overview = report.survey(
         flows,

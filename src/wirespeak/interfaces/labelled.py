@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from wirespeak.errors import InputError, OptionError
+from wirespeak.interfaces import remote
 from wirespeak.interfaces.options import Folder, Model, Seed, output_option
 from wirespeak.interfaces.output import Outcome, Run, as_json, folder
 from wirespeak.interfaces.progress import Say, quiet
@@ -445,6 +447,10 @@ def train_detector(
                 raise OptionError(f"{before} was made with --answer {earlier}. Give that to go on with it.")
             dataset = read(run, files, None, map, on_bad_row, progress)
             tried: list[dict[str, Any]] = []
+            if grid and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+                raise OptionError(
+                    "--grid is for one process. Choose with it first, then start several with what was chosen."
+                )
             if grid:
                 best, tried = choose(dataset, detector, answer, read_grid(grid), addresses=addresses, seed=seed,
                                      work=work, before=before, progress=progress, **chosen)  # fmt: skip
@@ -455,6 +461,8 @@ def train_detector(
                 before=before, progress=progress, **chosen,
             )  # fmt: skip
             fitted.save(hidden)
+            run.warnings += _shortened(fitted)
+            remote.noted(run, fitted)
             known: dict[str, Any] = {"grid": tried} if tried else {}
             known |= {
                 "dataset": dataset.name,
@@ -470,6 +478,20 @@ def train_detector(
         return Outcome(run.card(), "trained beside the process of rank 0, which writes")
     shutil.rmtree(work, ignore_errors=True)
     return run.done(output, f"{detector} fitted to {dataset.title}: {output}")
+
+
+def _shortened(detector: Any) -> list[str]:
+    """What a person must know of prompts that did not fit the length."""
+    facts = getattr(detector, "facts", {})
+    said = []
+    if cut := facts.get("cut", 0):
+        said.append(
+            f"{cut:,} of {facts['examples']:,} prompts lost their middle: with their answers they are longer than the length "
+            f"of {facts['plan']['length']} tokens, and when judging they are asked whole. Give more with --set length=N."
+        )
+    if isinstance(lost := facts.get("too_long", 0), int) and lost:
+        said.append(f"{lost:,} examples were set aside: their answers alone do not fit the length.")
+    return said
 
 
 def state_of(output: Path) -> Path:

@@ -107,7 +107,7 @@ class Run:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "command": command_line(self.verb, self.options),
             "options": {name: _plain(value) for name, value in self.options.items()},
-            "inputs": [_identity(path) for path in self.inputs],
+            "inputs": [identity(path) for path in self.inputs],
             "versions": _versions(),
             "seed": self.seed,
             "reproducible": self.reproducible,
@@ -274,11 +274,12 @@ def _flush_entries(path: Path) -> None:
         os.close(descriptor)
 
 
-def _identity(path: Path) -> dict[str, Any]:
+def identity(path: Path) -> dict[str, Any]:
+    """What a file holds, or the files of a folder: sizes and hashes."""
     if path.is_dir():
         return {
             "path": str(path),
-            "files": [_identity(child) for child in sorted(path.iterdir()) if child.is_file()],
+            "files": [identity(child) for child in sorted(path.iterdir()) if child.is_file()],
         }
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -190,7 +190,7 @@ def _asking(found: dict[str, Any]) -> str:
         "way to ask the model in the box",
         "flows/s",
         "scores are faster by",
-        "flows as they come are faster by",
+        "with copies judged once, by",
         "same label",
     )
     return _table(head, rows)

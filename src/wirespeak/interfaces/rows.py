@@ -25,6 +25,7 @@ from wirespeak.detect.verdicts import SHOWN, tabled
 from wirespeak.evaluate.comparison import Result, write_report
 from wirespeak.evaluate.cost import measured
 from wirespeak.evaluate.judge import Judgement, judge
+from wirespeak.interfaces import remote
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.sentences import are_rows
@@ -111,6 +112,7 @@ def write(
     if not any(part.labels.null_count() for part in parts):
         sure.measure(np.concatenate(said), _truth(card, parts))
     sure.note(run)
+    remote.noted(run, judging)
     more = [*sure.said, *([told] if (told := stages(judging, run)) else [])]
     counts = ", ".join(
         f"{label} {n:,}" for label, n in verdicts["label"].drop_nulls().value_counts(sort=True).rows()

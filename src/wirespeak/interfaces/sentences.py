@@ -11,9 +11,9 @@ import polars as pl
 from wirespeak.data.dataset import Dataset
 from wirespeak.data.fingerprint import fingerprints
 from wirespeak.data.loss import Loss, losses
-from wirespeak.data.sources import SOURCES
 from wirespeak.data.wording import FLOWS, Wording, wording
 from wirespeak.detect.learn import answers_of
+from wirespeak.detect.spoken import binary_of, question_of
 from wirespeak.errors import InputError
 from wirespeak.interfaces import reading
 from wirespeak.interfaces.output import Run
@@ -27,7 +27,7 @@ from wirespeak.text import NAMES, Question, examples, sentences
 class Rows:
     """What is put into words: the rows, how, the label of each where it is known, and what is asked of them.
 
-    unit: what the rows were read from.
+    unit: what the rows were read from. before: whether each is an attack, where that is asked first.
     """
 
     table: pl.DataFrame
@@ -36,12 +36,17 @@ class Rows:
     question: Question
     level: str
     unit: str
+    before: pl.Series | None = None
 
     def write(self, path: Path) -> None:
-        """Write a JSONL line for each row."""
-        told = sentences(self.table, self.level, self.said.columns(self.level))
-        answers = None if self.labels is None else self.labels.to_list()
-        examples.write(told.to_list(), answers, path, question=self.question)
+        """Write a JSONL line for each row; two where attack or normal is asked first, that line before the other."""
+        told = sentences(self.table, self.level, self.said.columns(self.level)).to_list()
+        asked = [(self.question, self.labels)]
+        if self.before is not None:
+            asked.insert(0, (binary_of(self.question), self.before))
+        examples.write(
+            told, [(question, None if of is None else of.to_list()) for question, of in asked], path
+        )
 
     def losses(self) -> list[Loss]:
         """What each level loses of these rows, which differ where a column does that some level says."""
@@ -57,15 +62,11 @@ def of_dataset(dataset: Dataset, *, level: str, format: str, answer: str, addres
     """The rows of a dataset."""
     said = wording(dataset, addresses=addresses)
     labels = answers_of(dataset, answer)
-    asked = question(
-        sorted(labels.drop_nulls().unique()),
-        said,
-        level=level,
-        format=format,
-        answer=answer,
-        source=dataset.name,
-    )
-    return Rows(dataset.table, said, labels, asked, level, "rows")
+    names = sorted(labels.drop_nulls().unique())
+    first = answer == "binary-then-type"
+    asked = question_of(said, names, level=level, format=format, answer="multiclass" if first else answer)
+    before = dataset.binary() if first else None
+    return Rows(dataset.table, said, labels, asked, level, "rows", before)
 
 
 def of_flows(
@@ -87,16 +88,6 @@ def of_flows(
     return Rows(flows, FLOWS, labels, Question(tuple(LABELS), format), level, "packets")
 
 
-def question(
-    labels: Sequence[str], said: Wording, *, level: str, format: str, answer: str, source: str
-) -> Question:
-    """What is asked of each row of a dataset. What its columns mean is told where rows are said in English."""
-    known = SOURCES.get(source)
-    columns = () if level == "compact" or said is FLOWS else said.columns(level)
-    row = known.row if known else "one row of a table"
-    return Question(tuple(labels), format, answer, row, tuple(columns))
-
-
 def shown(found: Sequence[Loss]) -> str:
     """The losses as a table a person reads."""
     lines = [
@@ -115,19 +106,33 @@ def are_rows(inputs: Sequence[Path]) -> bool:
     """Whether these are files of a dataset or recordings, rather than captures or flow tables of ours."""
     if are_recordings(inputs):
         return True
-    if not all(path.name.removesuffix(".gz").endswith((".csv", ".txt", ".parquet")) for path in inputs):
+    if not all(_is_table(path) for path in inputs):
         return False
-    return not all(_is_flow_table(path) for path in inputs)
+    return not all(_is_flow_table(path) and "label" not in _columns(path) for path in inputs)
+
+
+def other_table(inputs: Sequence[Path]) -> Path | None:
+    """The first of these files that is a table, and none of flows."""
+    return next((path for path in inputs if _is_table(path) and not _is_flow_table(path)), None)
+
+
+def _is_table(path: Path) -> bool:
+    return path.is_file() and path.name.removesuffix(".gz").endswith((".csv", ".txt", ".parquet"))
 
 
 def _is_flow_table(path: Path) -> bool:
-    """Whether a table holds unlabelled flows as `wirespeak flows` writes them."""
+    """Whether a table holds flows as `wirespeak flows` writes them; one that cannot be read is taken for one, and reading
+    it says what is wrong with it."""
+    names = _columns(path)
+    return not names or {"flow_id", "first_seen"} <= names
+
+
+def _columns(path: Path) -> set[str]:
+    """The names of a table's columns; none where it cannot be read."""
     try:
         if path.suffix == ".parquet":
-            names = list(pl.read_parquet_schema(path))
-        else:
-            with path.open(encoding="utf-8", errors="replace") as file:
-                names = file.readline(65536).strip().split(",")
+            return set(pl.read_parquet_schema(path))
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return set(file.readline(65536).strip().split(","))
     except (OSError, pl.exceptions.PolarsError):
-        return True  # reading it as a flow table says what is wrong with it
-    return {"flow_id", "first_seen"} <= set(names) and "label" not in names
+        return set()

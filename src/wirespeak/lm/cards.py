@@ -38,13 +38,17 @@ class Card:
 
 
 def cards(places: Iterable[Path] = ()) -> list[Card]:
-    """The model in the box, then the models in `places`: each a model's folder or a folder of such folders."""
+    """The model in the box, then the models in `places`: each a model's folder or a folder of such folders.
+
+    What asks a model that lies elsewhere holds no weights, and is none.
+    """
     folders = [IN_THE_BOX]
     for place in places:
         folders += (
             [place] if (place / CARD).is_file() else sorted(child.parent for child in place.glob(f"*/{CARD}"))
         )
-    return [read_card(folder) for folder in folders if (folder / CARD).is_file()]
+    found = [read_card(folder) for folder in folders if (folder / CARD).is_file()]
+    return [card for card in found if card.parameters]
 
 
 def find_card(name: str | None = None) -> Card:

@@ -298,7 +298,7 @@ class EndpointLanguageModel:
         return self._kept.get(key)
 
     def _key_of(self, what: str, asked: Any) -> str:
-        return hashlib.sha256(json.dumps([self.model, what, asked]).encode()).hexdigest()
+        return hashlib.sha256(json.dumps([self._address, self.model, what, asked]).encode()).hexdigest()
 
     def _each(self, work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         """`work` on every item, `at_once` of them at a time. The first failure ends it."""

@@ -5,6 +5,7 @@ Weights come from safetensors alone and no program of a stranger runs: a pickle 
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,6 +32,14 @@ def clearly(name: str, advice: str) -> Iterator[None]:
             else f"no model '{name}': it is no folder with a model, and loading it from the hub failed"
         )
         raise ModelError(f"{what} ({first_line(error)}). {advice}") from error
+
+
+def quiet() -> None:
+    """No bars and no advice of other people's libraries between our lines."""
+    from transformers.utils import logging as bars
+
+    bars.disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def config_of(base: str) -> Any:
@@ -75,9 +84,8 @@ def network_of(base: str, config: Any, **options: Any) -> Any:
     Raises ModelError for a folder without safetensors, and whatever the loader raises for anything else.
     """
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
+    quiet()
     _check_safe(base, "*.safetensors")
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     return kind.from_pretrained(base, use_safetensors=True, trust_remote_code=False, **options)

@@ -104,6 +104,10 @@ def base_of(name: str) -> str:
         raise ModelError(
             f"{path} does not say which model the adapter stands on ({first_line(error)}). Train it again."
         ) from error
+    if str(base).startswith(("/", ".")) and not Path(base).is_dir():
+        raise ModelError(
+            f"{path}: the model that the adapter stands on is not in {base} any more. Put it back, or write its new place there."
+        )
     return str(base)
 
 

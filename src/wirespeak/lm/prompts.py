@@ -28,6 +28,7 @@ FIXED = {"add_generation_prompt": True, "enable_thinking": False, "date_string":
 _BORDERS = ("x", " x ", "\nx\n", ".1.", "\u0338x")
 """Contents that show what a tokenizer makes of a control token's neighbours: words, blanks, signs, accents."""
 
+_THOUGHT, _CLOSED = "<think>", "\n</think>\n\n"
 _WORTH_SHARING = 64  # characters
 
 
@@ -158,7 +159,9 @@ class Words:
     def _render(self, turns: tuple[Turn, ...]) -> str:
         assert self.template is not None
         try:
-            return self.template([{"role": role, "content": content} for role, content in turns])
+            said = self.template([{"role": role, "content": content} for role, content in turns])
+            # Some templates open a thought whatever they are told, and the answer is to follow at once.
+            return said + _CLOSED if said.rstrip().endswith(_THOUGHT) else said
         except Exception as error:  # a template is the model's own program and raises what it likes
             raise ModelError(
                 f"the model's chat template refuses turns of {', '.join(role for role, _ in turns)} ({first_line(error)}). "

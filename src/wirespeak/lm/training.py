@@ -28,6 +28,7 @@ from tokenizers import Tokenizer
 from wirespeak.contracts import Prompt
 from wirespeak.errors import InputError, OptionError, missing_extra
 from wirespeak.lm.devices import chosen_device
+from wirespeak.lm.loading import quiet
 from wirespeak.lm.states import load_state, save_state
 from wirespeak.lm.tokenizer import BLANK, END, PAD, UNKNOWN
 
@@ -245,6 +246,7 @@ def _begun(folder: Path, tokens: int) -> Any:
     """The decoder in `folder`, with rows for the tokens that came since behind those it knows."""
     from transformers import LlamaForCausalLM
 
+    quiet()
     model = LlamaForCausalLM.from_pretrained(folder)
     if tokens > model.config.vocab_size:
         model.resize_token_embeddings(tokens, mean_resizing=False)
@@ -282,9 +284,7 @@ def untrained(tokenizer: Tokenizer, shape: Shape = Shape(), *, seed: int | None 
 
 def save(model: Any, tokenizer: Tokenizer, output: Path) -> None:
     """Write a checkpoint that transformers loads by folder name, tokenizer included."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
+    quiet()
     output.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(output)
     tokenizer.save(str(output / "tokenizer.json"))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gc
 import json
-import logging
 import math
 import os
 import shutil
@@ -24,7 +23,16 @@ from wirespeak.errors import InputError, ModelError, OptionError, missing_extra,
 from wirespeak.lm import bases
 from wirespeak.lm.answers import Encoded, Row, encode
 from wirespeak.lm.devices import chosen_device
-from wirespeak.lm.loading import adapted, clearly, config_of, four_bits, network_of, tokenizer_of, words_of
+from wirespeak.lm.loading import (
+    adapted,
+    clearly,
+    config_of,
+    four_bits,
+    network_of,
+    quiet,
+    tokenizer_of,
+    words_of,
+)
 from wirespeak.lm.pretrained import ADAPTER, base_of, find
 from wirespeak.lm.trainer import (
     Progress,
@@ -453,9 +461,12 @@ def _check(plan: Plan, method: str, count: int, validated: bool) -> None:
         raise unknown_name("method", method, METHODS)
     if plan.patience and not validated:
         raise OptionError("patience needs validation examples to judge by. Give some, or leave it out.")
-    for name in ("batch", "rows", "keep", "epochs"):
-        if getattr(plan, name) <= 0:
-            raise OptionError(f"{name} is {getattr(plan, name)}, expected more than 0.")
+    for name in ("batch", "rows", "keep", "epochs", "steps", "rank", "alpha"):
+        if (value := getattr(plan, name)) is not None and value <= 0:
+            raise OptionError(f"{name} is {value}, expected more than 0.")
+    for name in ("rate", "dropout"):
+        if (value := getattr(plan, name)) is not None and not 0 <= value < 1:
+            raise OptionError(f"{name} is {value}, expected at least 0 and less than 1.")
     if plan.length < 3:
         raise OptionError(f"length is {plan.length}: a prompt, an answer and its end take at least 3 tokens.")
     for stage, places in plan.stages.items():
@@ -475,9 +486,8 @@ def _processes() -> int:
 
 def _needed(method: str) -> None:
     """Raise MissingPart where a package is not there."""
-    # Its advice about a faster kernel is no matter of the person who tunes.
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
+        quiet()
         import peft  # noqa: F401
         import torch  # noqa: F401
         import trl  # noqa: F401

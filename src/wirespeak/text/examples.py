@@ -30,9 +30,10 @@ def lines(
 
 
 def write(
-    said: Sequence[str], labels: Sequence[str | None] | None, path: Path, *, question: Question
+    said: Sequence[str], asked: Sequence[tuple[Question, Sequence[str | None] | None]], path: Path
 ) -> None:
-    """Write `lines` into a JSONL file."""
+    """Write `lines` into a JSONL file. asked: questions with each row's answer; a row's lines follow each other."""
     with path.open("w", encoding="utf-8") as file:
-        for line in lines(said, labels, question):
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        for of_row in zip(*(lines(said, labels, question) for question, labels in asked), strict=True):
+            for line in of_row:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
