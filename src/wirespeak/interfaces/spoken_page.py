@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from wirespeak.interfaces.results import RESULTS, _table
+from wirespeak.lm.cards import find_card
 
 _FILE, _LAB, _CASCADE = RESULTS / "language.json", RESULTS / "detection.json", RESULTS / "cascade.json"
 _ASKED = ("zero-shot", "few-shot", "open model, tuned")
@@ -139,29 +140,34 @@ def _cell(one: dict[str, Any], name: str, *, interval: bool = True) -> str:
 
 def _lab() -> Iterator[str]:
     """The lab's own recordings: the model in the box and its cascade."""
-    if not _LAB.is_file():
+    if not (_LAB.is_file() and _CASCADE.is_file()):
         return
-    found = json.loads(_LAB.read_text("utf-8"))
+    found, cascade = (json.loads(path.read_text("utf-8")) for path in (_LAB, _CASCADE))
     yield "## The lab's recordings"
-    rows = [(name, *["not run"] * 3) for name in _ASKED]
+    rows = [(name, *["not run"] * 5) for name in _ASKED]
     said = {
         "language": "the model in the box",
         "forest": "forest",
         "suricata": "Suricata, our rules",
         "random_weights": "random weights",
     }
+    size = f"{find_card().parameters:,}"
+    fast = cascade["speed"]
     for name, title in said.items():
         if name in found:
             flows, distinct = found[name]["flows"], found[name]["distinct"]
-            rows.append(
-                (
-                    title,
-                    *(
-                        f"{one['macro_f1']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
-                        for one in (flows, distinct)
-                    ),
-                    f"{flows['accuracy']:.3f}",
-                )
-            )
-    yield f"{found['language']['flows']['n']:,} flows of recordings that chose nothing ([results.md](results.md)). The cascade's row is in [cascade.md](cascade.md#measured)."
-    yield _table(("detector", "macro-F1", "over distinct flows", "accuracy"), rows)
+            told = (size, f"{fast['model']['flows_per_s_of_a_core']:,}") if name == "language" else ("", "")
+            rows.append((title, _interval(flows), _interval(distinct), f"{flows['accuracy']:.3f}", *told))
+    pace = f"{fast['cascade']['flows_per_s_of_a_core']:,}"
+    rows.append(("the cascade around it", _interval(cascade["agreement"]["cascade"]), "", "", size, pace))
+    yield (
+        f"{found['language']['flows']['n']:,} flows of recordings that chose nothing ([results.md](results.md)); "
+        f"[cascade.md](cascade.md#measured) says who answers what in the cascade, and how its speed was measured."
+    )
+    yield _table(
+        ("detector", "macro-F1", "over distinct flows", "accuracy", "parameters", "flows/s of a core"), rows
+    )
+
+
+def _interval(one: dict[str, Any]) -> str:
+    return f"{one['macro_f1']:.3f} ({one['low']:.3f} to {one['high']:.3f})"
