@@ -334,6 +334,15 @@ def words_like(kind: str) -> Words:
     return Words(inner, jinja_template(small_models.CHAT, {}))
 
 
+def test_a_thought_that_a_template_opens_is_closed() -> None:
+    """As of DeepSeek-R1's distillations, which open one whatever they are told."""
+    template = small_models.CHAT.replace("assistant\n", "assistant\n<think>\n")
+    assert template != small_models.CHAT
+    words = Words(words_like("qwen").tokenizer, jinja_template(template, {}))
+    (ids,) = words.prompts([(("user", "Judge."),)])
+    assert words.text(ids).replace(" ", "").endswith("<think>ĊĊ</think>ĊĊ")
+
+
 def whole_ids(words: Words, prompt: Prompt) -> list[int]:
     """A prompt by itself, its text encoded as a whole; turns that spell a control token in parts."""
     if isinstance(prompt, str):

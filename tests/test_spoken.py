@@ -265,6 +265,8 @@ def test_what_was_held_out_before_is_never_learnt_later(tmp_path: Path) -> None:
         ({"rate": -1.0}, "rate is -1.0"),
         ({"width": 32.5}, "expected a whole number"),
         ({"answer": "binry"}, "Did you mean 'binary'"),
+        ({"precision": "int2"}, "unknown precision 'int2'"),
+        ({"base": "any", "precision": "int3"}, "unknown precision 'int3'"),
     ],
 )
 def test_an_option_that_would_do_nothing_is_refused(options: dict[str, Any], said: str) -> None:

@@ -77,7 +77,8 @@ class ZeroShot(Worded):
 
         if not self.base:
             raise OptionError(f"{self.name} asks a model as it is. Name one with --model.")
-        self.model = load_model(self.base, device=self.device, threads=self.cores)
+        precision: Any = self.precision or "auto"
+        self.model = load_model(self.base, device=self.device, threads=self.cores, precision=precision)
 
     def _chances(self, flows: pl.DataFrame) -> Chances:
         assert self.model is not None

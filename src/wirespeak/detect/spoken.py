@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import polars as pl
@@ -57,7 +57,7 @@ _HELD = 400
 # What cannot change when a model goes on learning.
 _KEPT = ("base", "method", "level", "format", "width", "layers", "heads", "hidden", "answer")
 # Options that only the small decoder has, and those that only open models have.
-_OF_SMALL = ("width", "layers", "heads", "hidden", "blank", "precision")
+_OF_SMALL = ("width", "layers", "heads", "hidden", "blank")
 _OF_OPEN = ("method", "rank", "alpha", "length", "packing", "rows", "keep", "patience")
 
 
@@ -67,13 +67,15 @@ class Worded(TableDetector):
 
     answer: what the labels tell apart (`text.ask.ANSWERS`); binary-then-type asks for attack or normal first, and
     then for the label among attacks. level, format: of the sentences and of the question; "" leaves it to what suits the model. fields, source: what
-    is known of the table's columns, set before `fit`. progress is called with what is done and the share of it.
+    is known of the table's columns, set before `fit`. precision: of the weights when asked; "": int8 of the small decoder,
+    and what suits the device of an open model (`lm.pretrained.Precision`). progress is called with what is done and the share of it.
     """
 
     answer: str = "multiclass"
     level: str = ""
     format: str = ""
     calibrate: bool = False
+    precision: str = ""
     device: str = "auto"
     fields: Mapping[str, Field] = field(default_factory=dict, init=False, repr=False)
     source: str = field(default="", init=False, repr=False)
@@ -156,7 +158,7 @@ class Spoken(Worded):
     what `lm.tuning.Plan` says for an open one.
     Of the small decoder alone: width, layers, heads, hidden; blank, the share of a row's words hidden at a time, so that
     no answer hangs on one column (below 0: 0.4 where labels have finer names, some of which may never have been seen,
-    else 0.1); precision of what is saved.
+    else 0.1).
     Of an open model alone: method ("": lora), rank, alpha of the adapter (0: the base's own), length in tokens, packing, rows (of
     an update, computed at a time on each device), keep (updates between checkpoints), patience (of them without a
     gain before it stops; 0: never).
@@ -178,7 +180,6 @@ class Spoken(Worded):
     rate: float = 0.0
     batch: int = 0
     rows: int = 8
-    precision: str = "int8"
     rank: int = 0
     alpha: int = 0
     length: int = 1024
@@ -272,6 +273,11 @@ class Spoken(Worded):
         for name in ("batch", "epochs", "rate"):
             if (value := getattr(self, name)) < 0:
                 raise OptionError(f"{name} is {value}: give a number above 0, or 0 to leave it to the model.")
+        from wirespeak.lm import export, pretrained
+
+        known = get_args(pretrained.Precision if self.base else export.Precision)
+        if self.precision and self.precision not in known:
+            raise unknown_name("precision", self.precision, known)
         idle = _OF_SMALL if self.base else _OF_OPEN
         usual = type(self)()
         if unfit := [name for name in idle if getattr(self, name) != getattr(usual, name)]:
@@ -380,7 +386,7 @@ class Spoken(Worded):
         facts: dict[str, Any] = {}
         for number, (name, rows) in enumerate(self._turns(pairs).items()):
             facts = self._stage(pairs[rows], tokenizer, checkpoint, number, checkpoint if number else earlier)
-            export_onnx(checkpoint, folder / "model.onnx", precision=self.precision)  # type: ignore[arg-type]
+            export_onnx(checkpoint, folder / "model.onnx", precision=self.precision or "int8")  # type: ignore[arg-type]
             if self.stages:
                 self._load(folder)
                 score = Memory(held=_as_held(held)).scores(self.named)
@@ -470,7 +476,9 @@ class Spoken(Worded):
     def _load(self, folder: Path) -> None:
         from wirespeak.lm import load_model
 
-        self.model, self._home = load_model(str(folder), device=self.device, threads=self.cores), folder
+        precision: Any = (self.base and self.precision) or "auto"
+        self.model = load_model(str(folder), device=self.device, threads=self.cores, precision=precision)
+        self._home = folder
 
     def _write(self, folder: Path) -> None:
         assert self._home is not None
