@@ -75,7 +75,7 @@ language: setup-dev  ## language models on the same folds, into docs/language.md
 	$(BIN)/python -m wirespeak.interfaces.documents language.md
 
 test: setup-dev packages  ## every test; WIRESPEAK_DATA names the folder of real captures, if there is one
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-extras:  ## what pins others' versions, in an environment of its own: AutoGluon
 	$(MAKE) VENV=out/venv-autogluon EXTRAS=autogluon,dev CONSTRAINTS= setup-dev

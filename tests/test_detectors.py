@@ -170,7 +170,7 @@ def test_an_unknown_name_or_option_names_the_nearest() -> None:
         make("florest")
     with pytest.raises(OptionError, match="Did you mean 'trees'"):
         make("forest", tree=3)
-    with pytest.raises(OptionError, match="expected a number"):
+    with pytest.raises(OptionError, match="expected a whole number"):
         make("forest", trees="many")
     with pytest.raises(OptionError, match="'stack' cannot be a member of 'vote'"):
         make("vote", members=("stack",)).fit(*rows(30))
@@ -222,7 +222,7 @@ def test_a_card_of_another_form_says_which_part(name: str, fitted: Any, tmp_path
         ({"shares": [0.5, 0.5]}, "'shares' holds 2 numbers, expected one for each"),
         ({"kind": "florest"}, "unknown detector 'florest'. Did you mean 'forest'.* Train the detector again"),
         ({"options": {"tree": 3}}, "Did you mean 'trees'.* Train the detector again"),
-        ({"options": {"trees": "many"}}, "'trees' .* is 'many', expected a number"),
+        ({"options": {"trees": "many"}}, "'trees' .* is 'many', expected a whole number"),
         ({"options": {"threads": "two"}}, "'threads' .* is 'two', expected a whole number or nothing"),
     ],
 )

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from served import served
 
@@ -135,6 +135,7 @@ def unfinished() -> None:
 
 
 @settings(max_examples=25, deadline=None)
+@example([([4], 0), ([4, 4], 0)])
 @given(
     st.lists(st.tuples(st.lists(st.integers(4, 7), min_size=1, max_size=12), st.integers(0, 13)), max_size=6)
 )

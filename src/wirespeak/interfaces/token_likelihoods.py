@@ -50,10 +50,15 @@ def count_scored(texts: Sequence[Text]) -> int:
 
     >>> count_scored([Text([5, 6, 7]), Text([5, 6, 8, 9]), Text([5, 6, 7], start=2)])
     3
+    >>> count_scored([Text([4]), Text([4, 4])])
+    1
     """
     total, before = 0, Text([])
     for text in sorted(texts, key=lambda text: text.ids):
-        total += max(0, len(text.ids) - max(text.first, _alike(before.ids, text.ids) + 1))
+        known = min(
+            _alike(before.ids, text.ids), len(before.ids) - 1
+        )  # a last token is told, and none behind it
+        total += max(0, len(text.ids) - max(text.first, known + 1))
         before = text
     return total
 
