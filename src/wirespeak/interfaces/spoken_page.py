@@ -44,7 +44,8 @@ def language_page() -> str:
 
 
 def _section(course: dict[str, Any]) -> Iterator[str]:
-    yield f"## {course['title']}"
+    own = ": the lab's own flows in its columns" if course["name"].endswith("-lab") else ""
+    yield f"## {course['title']}{own}"
     folds = ", ".join(str(number) for number in course["folds"])
     told = "".join(f" --set {name}={value}" for name, value in course["options"].items())
     yield (
