@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the train extra")
-for part in ("transformers", "peft", "trl", "bitsandbytes"):
-    pytest.importorskip(part, reason="needs the train extra")
+if not all(
+    map(importlib.util.find_spec, ("transformers", "peft", "trl", "bitsandbytes"))
+):  # to import them takes long
+    pytest.skip("needs the train extra", allow_module_level=True)
 
 SCRIPT = Path(__file__).parent.parent / "bench" / "gpu.py"
 FIGURES = {
@@ -154,6 +156,7 @@ def test_the_model_has_the_shape_and_the_tokenizer_cuts_digits(bench: ModuleType
     assert max(len(words(label)["input_ids"]) for label in bench.LABELS) <= 4
 
 
+@pytest.mark.slow
 def test_the_work_of_tuning_is_what_torch_counts(bench: ModuleType, tmp_path: Path) -> None:
     """4 a frozen weight and token, 6 an adapter's: against PyTorch's own count of multiplications, attention aside."""
     from torch.utils.flop_counter import FlopCounterMode
