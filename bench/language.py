@@ -188,12 +188,15 @@ def gathered(course: Course, work: Path) -> dict[str, Any] | None:
     found = {number: about for number in parts_of(course) if (about := _done(course, number, folder))}
     if not found:
         return None
+    deals = sorted({number // FOLDS for number in found})
+    whole = [deal for deal in deals if all(deal * FOLDS + place in found for place in range(FOLDS))]
+    if whole:  # a part of a deal would weigh some names more than others
+        deals, found = whole, {n: about for n, about in found.items() if n // FOLDS in whole}
     task = task_of(course, work)
     costs = {name: _told(course, folder, name, list(found)) for name in (*MODELS, *TREES)}
     judgements = {name: _judgement(task, told) for name, told in costs.items()}
     best = max(PLAIN, key=lambda name: judgements[name].score("macro-F1").value)
     pairs = compare(judgements, seed=SEED).to_dicts()
-    deals = sorted({number // FOLDS for number in found})
     return {
         "name": course.name, "title": task.dataset.title, "protocol": course.protocol, "options": options_of(course), "folds": [n + 1 for n in found],
         "deals": [_deal(task, course, folder, [n for n in found if n // FOLDS == deal]) for deal in deals] if len(deals) > 1 else [],
