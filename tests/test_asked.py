@@ -124,6 +124,7 @@ def flows() -> pl.DataFrame:
     return read_recording(CAPTURE).flows[:6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "template"), [("qwen2", True), ("phi", False), ("t5", False)])
 def test_a_model_without_our_card_is_asked_in_plain_words(
     kind: str, template: bool, flows: pl.DataFrame, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -84,6 +84,7 @@ def test_a_family_answers_as_transformers_does(folder: Path, tmp_path: Path) -> 
         assert np.corrcoef(small.ravel(), logits(slow).ravel())[0, 1] > alike
 
 
+@pytest.mark.slow
 def test_turns_are_written_the_same_in_both_runtimes(tmp_path: Path) -> None:
     folder = small_models.qwen2(tmp_path / "checkpoint")
     export_folder(folder, tmp_path / "exported")
@@ -112,6 +113,7 @@ def test_an_adapter_is_merged_first(tmp_path: Path) -> None:
     assert np.abs(logits(base) - logits(slow)).max() > 0.1
 
 
+@pytest.mark.slow
 def test_weights_in_several_files_and_beside_the_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +136,7 @@ def test_weights_in_several_files_and_beside_the_graph(
     np.testing.assert_array_equal(logits(inside), logits(beside))
 
 
+@pytest.mark.slow
 def test_a_card_is_kept_and_told_how_to_ask(tmp_path: Path) -> None:
     folder = small_models.llama(tmp_path / "checkpoint")
     (folder / "card.json").write_text('{"name": "mine", "labels": ["normal"], "temperature": 1.5}')

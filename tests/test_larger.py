@@ -50,6 +50,7 @@ def test_an_open_model_or_a_trained_folder_is_asked_about_rows(tmp_path: Path) -
     np.testing.assert_allclose(cascade.predict(table), same.predict(table), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_open_model_is_asked_about_flows(tmp_path: Path) -> None:
     cascade: Any = load_detector("cascade")
     flows = read_flows([CAPTURE]).flows[:20]

@@ -20,6 +20,8 @@ from wirespeak.lm.pretrained import TransformersLanguageModel  # noqa: E402
 from wirespeak.lm.tuning import Plan, merge, tune  # noqa: E402
 from wirespeak.text import Example  # noqa: E402
 
+pytestmark = pytest.mark.slow  # every test builds a checkpoint and loads transformers
+
 PLAN = Plan(steps=1, batch=1, length=32)
 
 

@@ -241,6 +241,7 @@ def test_memory_keeps_every_label_and_measures_what_did_not_train() -> None:
     assert json.dumps(memory.held["label"].to_list()).count("rare") == 1
 
 
+@pytest.mark.slow
 def test_what_was_held_out_before_is_never_learnt_later(tmp_path: Path) -> None:
     """The network grows: the later rows hold all the earlier ones."""
     table, labels = rows(600)
