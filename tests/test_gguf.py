@@ -17,7 +17,6 @@ import small_models  # noqa: E402
 
 from wirespeak.lm.gguf import export_gguf, neighbours  # noqa: E402
 
-
 pytestmark = pytest.mark.slow  # every test builds a checkpoint and loads transformers
 
 

@@ -52,12 +52,14 @@ _EPOCHS, _BATCH, _STEPS, _DROPOUT = 10, 64, 200, 0.1
 _LEAST, _MOST = 2_000, 5_000
 # The share of words hidden where attacks may come under names never seen, and elsewhere.
 _BLANK_NAMES, _BLANK_LABELS = 0.4, 0.1
+# How far numbers are taught alike there, and elsewhere, where exact sizes tell more.
+_ORDER_NAMES, _ORDER_LABELS = 0.6, 0.0
 # So many of the rows that train nothing measure an open model while it is tuned.
 _HELD = 400
 # What cannot change when a model goes on learning.
 _KEPT = ("base", "method", "level", "format", "width", "layers", "heads", "hidden", "answer")
 # Options that only the small decoder has, and those that only open models have.
-_OF_SMALL = ("width", "layers", "heads", "hidden", "blank")
+_OF_SMALL = ("width", "layers", "heads", "hidden", "blank", "order")
 _OF_OPEN = ("method", "rank", "alpha", "length", "packing", "rows", "keep", "patience")
 
 
@@ -158,7 +160,7 @@ class Spoken(Worded):
     what `lm.tuning.Plan` says for an open one.
     Of the small decoder alone: width, layers, heads, hidden; blank, the share of a row's words hidden at a time, so that
     no answer hangs on one column (below 0: 0.4 where labels have finer names, some of which may never have been seen,
-    else 0.1).
+    else 0.1); order, how far the numbers of a column are taught alike, in decades (`lm.order`; below 0: 0.6 there, else 0).
     Of an open model alone: method ("": lora), rank, alpha of the adapter (0: the base's own), length in tokens, packing, rows (of
     an update, computed at a time on each device), keep (updates between checkpoints), patience (of them without a
     gain before it stops; 0: never).
@@ -177,6 +179,7 @@ class Spoken(Worded):
     hidden: int = 256
     dropout: float = -1.0
     blank: float = -1.0
+    order: float = -1.0
     rate: float = 0.0
     batch: int = 0
     rows: int = 8
@@ -410,6 +413,7 @@ class Spoken(Worded):
         schedule = Schedule(
             steps=steps, tokens=round(batch * length), rate=self.rate or 1e-3, warmup=min(200, steps // 10),
             keep=max(100, steps // 20), dropout=_DROPOUT if self.dropout < 0 else self.dropout, mean=0.999,
+            order=self._order,
         )  # fmt: skip
         tasks = [Task("judge", examples, 0.5 if again else 1.0, blank=self._hidden)]
         if again:
@@ -424,6 +428,11 @@ class Spoken(Worded):
     def _hidden(self) -> float:
         """The share of words to hide."""
         return self.blank if self.blank >= 0 else _BLANK_NAMES if self._finer else _BLANK_LABELS
+
+    @property
+    def _order(self) -> float:
+        """How far numbers are taught alike."""
+        return self.order if self.order >= 0 else _ORDER_NAMES if self._finer else _ORDER_LABELS
 
     def _tokenizer(self, pairs: pl.DataFrame, earlier: Path | None) -> Any:
         from tokenizers import Tokenizer

@@ -4,7 +4,7 @@ The architecture is transformers' LlamaForCausalLM, so the result loads anywhere
 answer's tokens; the prompt's own tokens count a little too, which teaches how rows look. A one-token answer
 (a label) weighs as much as sixteen tokens of prose. AdamW, warm-up, cosine; where the schedule asks for it,
 dropout behind every block (Srivastava et al. 2014) and an exponential mean of the weights as what is kept
-(Polyak and Juditsky 1992).
+(Polyak and Juditsky 1992), and numbers in order (`lm.order`).
 
 With the same examples, seed, thread count and torch build the weights come out the same on a CPU, whether or not
 the run was cut off and went on (`lm.states`).
@@ -29,6 +29,7 @@ from wirespeak.contracts import Prompt
 from wirespeak.errors import InputError, OptionError, missing_extra
 from wirespeak.lm.devices import chosen_device
 from wirespeak.lm.loading import quiet
+from wirespeak.lm.order import keep_order, numbers_of, put_in_order
 from wirespeak.lm.states import load_state, save_state
 from wirespeak.lm.tokenizer import BLANK, END, PAD, UNKNOWN
 
@@ -71,7 +72,8 @@ class Schedule:
     """How long and how fast. steps: updates; tokens: tokens (padding included) in a batch; keep: save so often.
 
     dropout: share of each block's output that is left out at a time. mean: of the weights, how much of it stays at
-    each update; 0 keeps the last weights.
+    each update; 0 keeps the last weights. order: how far numbers of a column are taught alike, in decades (`lm.order`);
+    0 teaches each for itself.
     """
 
     steps: int = 3500
@@ -82,10 +84,11 @@ class Schedule:
     keep: int = 500
     dropout: float = 0.0
     mean: float = 0.0
+    order: float = 0.0
 
     def __post_init__(self) -> None:
         _whole(self, "steps", "tokens", "keep")
-        for name, most in (("rate", 1.0), ("dropout", 0.9), ("mean", 0.9999)):
+        for name, most in (("rate", 1.0), ("dropout", 0.9), ("mean", 0.9999), ("order", 10)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value <= most:
                 raise OptionError(f"{name} is {value}, expected 0 to {most:g}.")
@@ -143,11 +146,14 @@ def train_decoder(
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     place = chosen_device(device)
-    model = (untrained(tokenizer, shape) if begin is None else _begun(begin, tokenizer.get_vocab_size())).to(
-        place
-    )
-    model.train()
+    model = untrained(tokenizer, shape) if begin is None else _begun(begin, tokenizer.get_vocab_size())
+    model.to(place).train()
     hooks = _drop(model, schedule.dropout)
+    if schedule.order:
+        embeddings, numbers = model.model.embed_tokens.weight, numbers_of(tokenizer)
+        if begin is None:
+            put_in_order(embeddings, numbers, schedule.order, seed=seed)
+        hooks.append(keep_order(embeddings, numbers, schedule.order))
     groups = [_Encoded(task, tokenizer) for task in tasks if len(task.examples)]
     run = _Run(model, _optimiser(model, schedule), schedule, seed)
     identity = _identity(groups, shape, schedule, seed, begin)
