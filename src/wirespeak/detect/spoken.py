@@ -48,12 +48,8 @@ _MODEL = "model"
 _CARD = {"name": "table"}
 # The small decoder makes this many passes over its rows, so many at a time, and this many steps at the least.
 _EPOCHS, _BATCH, _STEPS, _DROPOUT = 10, 64, 200, 0.1
-# Where nobody says how many: at least and at most so many steps.
-_LEAST, _MOST = 2_000, 5_000
-# The share of words hidden where attacks may come under names never seen, and elsewhere.
-_BLANK_NAMES, _BLANK_LABELS = 0.4, 0.1
-# How far numbers are taught alike there, and elsewhere, where exact sizes tell more.
-_ORDER_NAMES, _ORDER_LABELS = 0.6, 0.0
+# Where nobody says how many: at least so many steps.
+_LEAST = 2_000
 # So many of the rows that train nothing measure an open model while it is tuned.
 _HELD = 400
 # What cannot change when a model goes on learning.
@@ -61,6 +57,22 @@ _KEPT = ("base", "method", "level", "format", "width", "layers", "heads", "hidde
 # Options that only the small decoder has, and those that only open models have.
 _OF_SMALL = ("width", "layers", "heads", "hidden", "blank", "order")
 _OF_OPEN = ("method", "rank", "alpha", "length", "packing", "rows", "keep", "patience")
+
+
+@dataclass(frozen=True)
+class _Habits:
+    """How the small decoder learns where nobody says otherwise: the share of words hidden, how far numbers are taught
+    alike, in decades, and steps at most."""
+
+    blank: float
+    order: float
+    most: int
+
+
+_NEW_NAMES = _Habits(blank=0.4, order=0.6, most=20_000)
+"""Where labels have finer names: attacks may come under names never seen."""
+_KNOWN_NAMES = _Habits(blank=0.1, order=0.0, most=5_000)
+"""Elsewhere, where exact sizes tell more."""
 
 
 @dataclass(kw_only=True)
@@ -409,7 +421,7 @@ class Spoken(Worded):
         length = float(np.mean([len(one.ids) for one in tokenizer.encode_batch_fast(some)])) + 2
         batch = self.batch or _BATCH
         wanted = (self.epochs or _EPOCHS) * len(examples) / batch
-        steps = round(max(_STEPS, wanted) if self.epochs else min(max(wanted, _LEAST), _MOST))
+        steps = round(max(_STEPS, wanted) if self.epochs else min(max(wanted, _LEAST), self._habits.most))
         schedule = Schedule(
             steps=steps, tokens=round(batch * length), rate=self.rate or 1e-3, warmup=min(200, steps // 10),
             keep=max(100, steps // 20), dropout=_DROPOUT if self.dropout < 0 else self.dropout, mean=0.999,
@@ -427,12 +439,16 @@ class Spoken(Worded):
     @property
     def _hidden(self) -> float:
         """The share of words to hide."""
-        return self.blank if self.blank >= 0 else _BLANK_NAMES if self._finer else _BLANK_LABELS
+        return self.blank if self.blank >= 0 else self._habits.blank
 
     @property
     def _order(self) -> float:
         """How far numbers are taught alike."""
-        return self.order if self.order >= 0 else _ORDER_NAMES if self._finer else _ORDER_LABELS
+        return self.order if self.order >= 0 else self._habits.order
+
+    @property
+    def _habits(self) -> _Habits:
+        return _NEW_NAMES if self._finer else _KNOWN_NAMES
 
     def _tokenizer(self, pairs: pl.DataFrame, earlier: Path | None) -> Any:
         from tokenizers import Tokenizer
