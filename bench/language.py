@@ -6,7 +6,8 @@ A small decoder is trained from scratch on each fold and judged on the same rows
 made, with thresholds from rows of the training side that trained nothing. The folds are dealt anew (DEAL): those of
 bench/datasets.py are where the decoder's settings were chosen. Where folds leave names out, they are dealt several times (DEALS):
 one deal of two dozen names says little more than what becomes of the largest. Each fold is a process of its own on one core, two at a
-time. What is finished stands in out/language, and a training that was cut off goes on where it was.
+time. What is finished stands in out/language, and a training that was cut off goes on where it was. Of a dataset with nothing there,
+what the output said before stays.
 
 Models that need pretrained weights are compared by `wirespeak evaluate detector --detector zero-shot --detector few-shot
 --detector language --model NAME --data FILE`; where no weights are at hand their cells say `not run`: the chance score of
@@ -265,11 +266,21 @@ def main() -> None:
         for done in as_completed(going):
             print(f"{going[done]}: {done.result()}", flush=True)
     if given.output:
-        found = [one for name in here if (one := gathered(courses[name], given.work))]
+        stood = {one["name"]: one for one in _earlier(given.output)}
+        new = {name: one for name in here if (one := gathered(courses[name], given.work))}
+        found = [one for name in known if (one := new.get(name) or stood.get(name))]
         write(
             given.output,
             {"machine": machine(), "folds": FOLDS, "deal": DEAL, "seed": SEED, "datasets": found},
         )
+
+
+def _earlier(output: Path) -> list[dict[str, Any]]:
+    """Datasets that the output tells of already."""
+    found: list[dict[str, Any]] = (
+        json.loads(output.read_text("utf-8"))["datasets"] if output.is_file() else []
+    )
+    return found
 
 
 def _attempt(course: Course, number: int, work: Path) -> str:
