@@ -49,7 +49,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "does not exist"),
     "a folder": (lambda path: path.mkdir(), "folder"),
     "empty": (lambda path: path.touch(), "empty"),
-    "text": (lambda path: path.write_text("Dear Sir or Madam, this is no capture"), "not a pcap or pcapng capture"),
+    "text": (lambda path: path.write_text("Dear Sir or Madam, this is no capture"), "not a pcap, pcapng or snoop capture"),
     "without packets": (lambda path: path.write_bytes(capture(packets=0)), "no packets"),
     "of an unknown link type": (lambda path: path.write_bytes(capture(link_type=UNKNOWN_LINK)), f"link type.*{UNKNOWN_LINK}|{UNKNOWN_LINK}.*link type"),
 }  # fmt: skip

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import struct
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +20,8 @@ from hypothesis import strategies as st
 from made_frames import ACK, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
 
 from wirespeak.errors import InputError, OptionError, WirespeakError
-from wirespeak.wire import Frames, Packets, decode, read_frames, write_pcap
+from wirespeak.wire import Frames, Packets, capture_files, containers, decode, read_frames, write_pcap
+from wirespeak.wire.stream import Stream, zstd
 
 TIMES = st.integers(0, (1_000_000_000 << 32) - 1)
 PING = ethernet(ip("10.0.0.1", "10.0.0.2", 1, icmp(8, identifier=7)))
@@ -104,6 +111,95 @@ def test_gzip_is_unpacked(tmp_path: Path) -> None:
     )
 
 
+def packed(*times: int) -> bytes:
+    plain = io.BytesIO()
+    write_pcap(plain, Frames.of(times, [PING] * len(times)))
+    return plain.getvalue()
+
+
+def test_zstd_and_gzip_in_pieces_are_unpacked(tmp_path: Path) -> None:
+    whole = packed(1, 2, 3)
+    for pack in (zstd.compress, gzip.compress):
+        capture = read_frames(saved(tmp_path, pack(whole[:50]) + pack(whole[50:]), "made"))
+        assert (capture.frames.time_ns.tolist(), capture.cut) == ([1, 2, 3], None)
+
+
+@pytest.mark.parametrize("pack", [zstd.compress, gzip.compress])
+def test_what_was_unpacked_before_the_damage_is_kept(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    one, two = packed(1), packed(1, 2)[len(packed(1)) :]
+    capture = read_frames(saved(tmp_path, pack(one) + pack(two)[:-9], "made"))
+    assert capture.frames.time_ns.tolist()[:1] == [1]
+    assert capture.cut is not None and "damaged" in capture.cut
+
+
+@pytest.mark.parametrize(("kind", "link_type"), [(0, 1), (4, 1), (8, 10), (99, 65535)])
+def test_snoop(tmp_path: Path, kind: int, link_type: int) -> None:
+    """RFC 1761: big-endian, records padded to any length."""
+    head = b"snoop\0\0\0" + struct.pack(">II", 2, kind)
+    record = struct.pack(">IIIIII", 90, len(PING), 24 + len(PING) + 3, 7, 5, 6) + PING + bytes(3)
+    capture = read_frames(saved(tmp_path, head + 2 * record))
+    assert capture.cut is None
+    assert capture.frames.time_ns.tolist() == [5_000_006_000] * 2
+    assert (capture.frames.length[1], capture.frames.link_type[0]) == (90, link_type)
+    assert capture.frames.bytes_of(1) == PING
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_kuznetzovs_records_are_longer(tmp_path: Path, order: str) -> None:
+    head = struct.pack(order + "IHHiIII", 0xA1B2CD34, 2, 4, 0, 0, 65535, 1)
+    record = struct.pack(order + "IIIIIHBB", 5, 7, len(PING), len(PING), 1, 8, 0, 0) + PING
+    frames = read_frames(saved(tmp_path, head + 2 * record)).frames
+    assert [frames.bytes_of(row) for row in range(2)] == [PING, PING]
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=30), st.integers(28, 500), st.booleans())
+def test_however_the_window_moves_the_frames_are_the_same(
+    made: list[bytes], window: int, piped: bool
+) -> None:
+    """A record may be larger than the window, and a pipe gives what it has."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        plain = io.BytesIO()
+        write_pcap(plain, Frames.of(range(len(made)), made))
+        path = saved(Path(folder), plain.getvalue())
+        patch.setattr(containers, "_WINDOW", window)
+        if piped:
+            whole = Stream.readinto
+            patch.setattr(Stream, "readinto", lambda self, room: whole(self, room[:7]))
+        capture = read_frames(path)
+    assert capture.cut is None
+    assert [capture.frames.bytes_of(row) for row in range(len(capture.frames))] == made
+
+
+def test_a_record_that_claims_too_much_ends_the_reading(tmp_path: Path) -> None:
+    whole = packed(1) + struct.pack("<IIII", 1, 1, 1 << 31, 60) + PING
+    capture = read_frames(saved(tmp_path, whole))
+    assert len(capture.frames) == 1
+    assert capture.cut is not None and "damaged at byte" in capture.cut
+
+
+def test_a_pipe_and_standard_input_are_read(tmp_path: Path) -> None:
+    script = "from wirespeak.wire import read_frames; print(len(read_frames('-').frames))"
+    for data in (packed(1, 2), gzip.compress(packed(1, 2))):
+        done = subprocess.run([sys.executable, "-c", script], input=data, capture_output=True, check=True)
+        assert done.stdout == b"2\n"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(packed(1, 2, 3)))
+    writer.start()
+    assert len(read_frames(pipe).frames) == 3
+    writer.join()
+
+
+def test_a_folder_stands_for_its_captures(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    first, notes = saved(tmp_path, packed(1)), saved(tmp_path, b"notes", "notes.txt")
+    second = saved(tmp_path / "deep", gzip.compress(packed(2)), "no-suffix")
+    assert capture_files([tmp_path]) == ([second, first], [notes])
+    (empty := tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="folder without a capture"):
+        capture_files([first, empty])
+
+
 def test_whole_packets_before_a_cut_are_kept(tmp_path: Path) -> None:
     whole = io.BytesIO()
     write_pcap(whole, Frames.of([1, 2, 3], [PING] * 3))
@@ -118,8 +214,9 @@ def test_whole_packets_before_a_cut_are_kept(tmp_path: Path) -> None:
     ("data", "words"),
     [
         (b"", "is empty"),
-        (b"# notes\n", "is not a pcap or pcapng capture"),
-        (b"snoop\0\0\0\0\0\0\2", "editcap"),
+        (b"# notes\n", "is not a pcap, pcapng or snoop capture"),
+        (b"snoop\0\0\0\0\0\0\2", "cut off or broken"),
+        (b"\xfd7zXZ\0", "packed with xz"),
         (b"\xd4\xc3\xb2\xa1\2\0", "cut off or broken"),
         (gzip.compress(b"text", mtime=0), "is not a pcap"),
         (b"\x1f\x8bnonsense", "damaged gzip"),
@@ -138,11 +235,11 @@ def test_missing_and_folder_are_refused(tmp_path: Path) -> None:
 
 
 def test_unreadable_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     path = saved(tmp_path, b"x")
-    monkeypatch.setattr(Path, "open", refuse)  # root may read every file, so the system cannot be asked
+    monkeypatch.setattr(io, "FileIO", refuse)  # root may read every file, so the system cannot be asked
     with pytest.raises(InputError, match="may not be read"):
         read_frames(path)
 

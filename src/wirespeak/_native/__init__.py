@@ -34,19 +34,24 @@ class FrameColumns(ctypes.Structure):
     ]
 
 
+class Reached(ctypes.Structure):
+    """`struct reached`: where in a window reading goes on, how many bytes the record there has, whether it is none."""
+
+    _fields_ = [("position", c_uint64), ("wanted", c_uint64), ("damaged", c_bool)]
+
+
 _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "field": (c_char_p, [c_char, c_size_t, POINTER(c_char_p), POINTER(c_size_t)]),
     "row_size": (c_size_t, [c_char]),
-    "scan_start": (c_void_p, [c_void_p, c_size_t]),
-    "scan_next": (None, [c_void_p, POINTER(FrameColumns)]),
-    "scan_position": (c_int64, [c_void_p]),
-    "scan_cut": (c_int64, [c_void_p]),
+    "scan_start": (c_void_p, [c_void_p, c_size_t, POINTER(Reached)]),
+    "scan_next": (None, [c_void_p, c_void_p, c_size_t, POINTER(FrameColumns), POINTER(Reached)]),
     "scan_end": (None, [c_void_p]),
     "write_records": (c_size_t, [c_void_p, c_size_t, POINTER(FrameColumns), c_int64, c_void_p]),
     "decode": (c_int64, [c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_void_p, c_void_p]),
     "meter_start": (c_void_p, [c_int64, c_int64, c_uint64]),
     "meter_push": (c_bool, [c_void_p, c_void_p, c_int64, c_void_p, c_size_t]),
     "meter_flush": (c_bool, [c_void_p, c_int64]),
+    "meter_waiting": (c_int64, [c_void_p]),
     "meter_ended": (c_void_p, [c_void_p, POINTER(c_int64)]),
     "meter_end": (None, [c_void_p]),
 }

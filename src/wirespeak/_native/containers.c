@@ -1,14 +1,17 @@
-/* Finding the packets of a capture file: pcap and pcapng.
+/* Finding the packets of a capture: pcap, pcapng and snoop, through a window that moves over its bytes.
  *
- * Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, and libpcap's savefile manual page.
+ * The caller keeps the window: what is not yet read of it, followed by what came since. A record that is not whole
+ * in it is left for the next call, or is where reading stops if nothing comes any more.
+ *
+ * Sources: draft-ietf-opsawg-pcap, draft-ietf-opsawg-pcapng, RFC 1761, and libpcap's savefile manual page.
  */
 #include "native.h"
 
 #include <stdlib.h>
 
-enum container { PCAP_MICRO, PCAP_NANO, PCAPNG };
+enum container { PCAP, PCAPNG, SNOOP };
 enum { BLOCK_INTERFACE = 1, BLOCK_OLD_PACKET = 2, BLOCK_SIMPLE = 3, BLOCK_ENHANCED = 6, BLOCK_SECTION = 0x0A0D0D0A };
-enum { MAXIMUM_BLOCK = 1 << 28 };
+enum { MAXIMUM_RECORD = 1 << 28, BEGINNING = 28 };
 
 struct interface {
     int64_t offset_s;
@@ -18,14 +21,14 @@ struct interface {
 };
 
 struct scan {
-    struct view file;
-    size_t position;
+    struct view window;
+    size_t position, wanted; /* where to go on in the window, and how much of it the record there needs */
     enum container container;
-    bool big_endian;
+    bool big_endian, damaged;
     uint16_t link_type;
+    uint32_t unit_ns, record_head; /* of pcap: what the lower half of a time counts, and bytes before a packet */
     struct interface *interfaces;
     uint32_t interface_count, interface_capacity;
-    int64_t cut_at; /* byte at which reading had to stop, or -1 */
     int64_t last_time;
 };
 
@@ -37,17 +40,28 @@ struct frames {
     int64_t count, room;
 };
 
+/* Where in the window reading goes on, how many bytes are needed there, and whether what stands there is no record. */
+struct reached {
+    uint64_t position, wanted;
+    uint8_t damaged;
+};
+
 static uint32_t word(const struct scan *scan, size_t offset) {
-    uint32_t big = read32(scan->file, offset);
+    uint32_t big = read32(scan->window, offset);
     return scan->big_endian ? big : __builtin_bswap32(big);
 }
 
 static uint16_t half(const struct scan *scan, size_t offset) {
-    uint16_t big = read16(scan->file, offset);
+    uint16_t big = read16(scan->window, offset);
     return scan->big_endian ? big : __builtin_bswap16(big);
 }
 
-static size_t left(const struct scan *scan) { return scan->file.size - scan->position; }
+/* Whether the next `size` bytes are in the window. No record is larger than MAXIMUM_RECORD. */
+static bool has(struct scan *scan, uint64_t size) {
+    scan->wanted = size;
+    scan->damaged = size > MAXIMUM_RECORD;
+    return size <= scan->window.size - scan->position;
+}
 
 static void add(struct frames *frames, int64_t time_ns, size_t offset, uint32_t captured, uint32_t length,
                 uint16_t link_type) {
@@ -59,19 +73,29 @@ static void add(struct frames *frames, int64_t time_ns, size_t offset, uint32_t 
     frames->link_type[at] = link_type;
 }
 
-static void scan_pcap(struct scan *scan, struct frames *frames) {
-    int64_t unit = scan->container == PCAP_NANO ? 1 : 1000;
-    while (frames->count < frames->room && left(scan) > 0) {
-        size_t at = scan->position;
-        uint32_t captured = word(scan, at + 8);
-        if (left(scan) < 16 || captured > left(scan) - 16) {
-            scan->cut_at = (int64_t)at;
-            return;
-        }
-        int64_t time_ns = word(scan, at) * SECOND + (int64_t)word(scan, at + 4) * unit;
-        add(frames, time_ns, at + 16, captured, word(scan, at + 12), scan->link_type);
-        scan->position = at + 16 + captured;
-    }
+static bool read_pcap_record(struct scan *scan, struct frames *frames) {
+    size_t at = scan->position, head = scan->record_head;
+    if (!has(scan, head)) return false;
+    uint32_t captured = word(scan, at + 8);
+    if (!has(scan, (uint64_t)head + captured)) return false;
+    int64_t time_ns = word(scan, at) * SECOND + (int64_t)word(scan, at + 4) * scan->unit_ns;
+    add(frames, time_ns, at + head, captured, word(scan, at + 12), scan->link_type);
+    scan->position = at + head + captured;
+    return true;
+}
+
+static bool read_snoop_record(struct scan *scan, struct frames *frames) {
+    enum { HEAD = 24 };
+    size_t at = scan->position;
+    if (!has(scan, HEAD)) return false;
+    uint32_t captured = word(scan, at + 4), size = word(scan, at + 8);
+    if (!has(scan, size)) return false;
+    scan->damaged = size < HEAD || captured > size - HEAD;
+    if (scan->damaged) return false;
+    int64_t time_ns = word(scan, at + 16) * SECOND + (int64_t)word(scan, at + 20) * 1000;
+    add(frames, time_ns, at + HEAD, captured, word(scan, at), scan->link_type);
+    scan->position = at + size;
+    return true;
 }
 
 /* From 1970 to 2116, so that the difference of two times cannot overflow. */
@@ -103,7 +127,7 @@ static bool read_interface(struct scan *scan, size_t body, size_t end) {
     for (size_t at = body + 8; at + 4 <= end;) {
         uint16_t code = half(scan, at), size = half(scan, at + 2);
         if (code == 0 || at + 4 + size > end) break;
-        if (code == 9 && size == 1) interface.resolution = read8(scan->file, at + 4);
+        if (code == 9 && size == 1) interface.resolution = read8(scan->window, at + 4);
         if (code == 14 && size == 8) {
             uint32_t first = word(scan, at + 4), second = word(scan, at + 8);
             uint64_t offset = scan->big_endian ? (uint64_t)first << 32 | second : (uint64_t)second << 32 | first;
@@ -138,55 +162,67 @@ static bool read_packet(struct scan *scan, struct frames *frames, uint32_t type,
 
 static bool read_block(struct scan *scan, struct frames *frames) {
     size_t at = scan->position;
-    if (left(scan) < 12) return false;
-    if (read32(scan->file, at) == BLOCK_SECTION) { /* the same in both byte orders */
-        uint32_t magic = read32(scan->file, at + 8);
-        if (magic != 0x1A2B3C4D && magic != 0x4D3C2B1A) return false;
+    if (!has(scan, 12)) return false;
+    if (read32(scan->window, at) == BLOCK_SECTION) { /* the same in both byte orders */
+        uint32_t magic = read32(scan->window, at + 8);
+        scan->damaged = magic != 0x1A2B3C4D && magic != 0x4D3C2B1A;
+        if (scan->damaged) return false;
         scan->big_endian = magic == 0x1A2B3C4D;
         scan->interface_count = 0;
     }
     uint32_t type = word(scan, at), size = word(scan, at + 4);
-    if (size < 12 || size % 4 || size > MAXIMUM_BLOCK || size > left(scan)) return false;
+    bool whole = has(scan, size);
+    scan->damaged |= size < 12 || size % 4;
+    if (!whole || scan->damaged) return false;
     size_t body = at + 8, end = at + size - 4;
-    bool whole = true;
-    if (type == BLOCK_INTERFACE) whole = end - body >= 8 && read_interface(scan, body, end);
+    if (type == BLOCK_INTERFACE) scan->damaged = end - body < 8 || !read_interface(scan, body, end);
     if (type == BLOCK_ENHANCED || type == BLOCK_SIMPLE || type == BLOCK_OLD_PACKET) {
-        whole = read_packet(scan, frames, type, body, end);
+        scan->damaged = !read_packet(scan, frames, type, body, end);
     }
-    if (whole) scan->position = at + size;
-    return whole;
+    if (!scan->damaged) scan->position = at + size;
+    return !scan->damaged;
 }
 
-static void scan_pcapng(struct scan *scan, struct frames *frames) {
-    while (frames->count < frames->room && left(scan) > 0) {
-        if (!read_block(scan, frames)) {
-            scan->cut_at = (int64_t)scan->position;
-            return;
-        }
+static uint16_t link_type_of_snoop(uint32_t number) {
+    switch (number) {
+        case 0: case 4: return 1; /* 802.3 and Ethernet */
+        case 2: return 6;         /* 802.5 */
+        case 8: return 10;        /* FDDI */
+        default: return UINT16_MAX;
     }
 }
 
-/* A scan of `size` bytes at `bytes`, or NULL when they do not begin as a capture does. */
-EXPORT struct scan *wirespeak_scan_start(const uint8_t *bytes, size_t size) {
-    struct scan scan = {.file = {bytes, size}, .cut_at = -1};
-    uint32_t magic = read32(scan.file, 0);
-    switch (magic) {
-        case 0xA1B2C3D4: case 0xA1B23C4D: scan.big_endian = true; break;
-        case 0xD4C3B2A1: case 0x4D3CB2A1: case BLOCK_SECTION: break;
-        default: return NULL;
+/* A scan of a capture that begins with these bytes (BEGINNING of them, or all there are), its records from where `reached`
+ * says; NULL when no capture begins so. */
+EXPORT struct scan *wirespeak_scan_start(const uint8_t *bytes, size_t size, struct reached *reached) {
+    struct scan scan = {.window = {bytes, size}, .unit_ns = 1000, .record_head = 16};
+    uint32_t magic = read32(scan.window, 0);
+    scan.big_endian = magic == 0xA1B2C3D4 || magic == 0xA1B23C4D || magic == 0xA1B2CD34;
+    switch (scan.big_endian ? magic : __builtin_bswap32(magic)) {
+        case 0xA1B2C3D4: break;
+        case 0xA1B23C4D: scan.unit_ns = 1; break;
+        case 0xA1B2CD34: scan.record_head = 24; break; /* Kuznetzov's: eight more bytes a packet */
+        case BLOCK_SECTION: scan.container = PCAPNG; break;
+        default:
+            if (!starts_with(scan.window, "snoop") || read16(scan.window, 6) != 0) return NULL;
+            scan.container = SNOOP;
+            scan.big_endian = true;
     }
-    if (magic == BLOCK_SECTION) {
-        uint32_t order = read32(scan.file, 8);
-        if (size < 28 || (order != 0x1A2B3C4D && order != 0x4D3C2B1A)) return NULL;
-        scan.container = PCAPNG;
+    if (scan.container == PCAPNG) {
+        uint32_t order = read32(scan.window, 8);
+        if (size < BEGINNING || (order != 0x1A2B3C4D && order != 0x4D3C2B1A)) return NULL;
+    } else if (scan.container == SNOOP) {
+        if (size < 16 || word(&scan, 8) != 2) return NULL;
+        scan.link_type = link_type_of_snoop(word(&scan, 12));
+        scan.position = 16;
     } else {
         if (size < 24) return NULL;
-        scan.container = magic == 0xA1B23C4D || magic == 0x4D3CB2A1 ? PCAP_NANO : PCAP_MICRO;
         scan.link_type = (uint16_t)word(&scan, 20); /* the upper half tells of frame check sequences */
         scan.position = 24;
     }
     struct scan *kept = malloc(sizeof *kept);
     if (kept) *kept = scan;
+    *reached = (struct reached){.position = scan.position};
     return kept;
 }
 
@@ -195,16 +231,15 @@ EXPORT void wirespeak_scan_end(struct scan *scan) {
     free(scan);
 }
 
-/* Fills the columns with up to `room` frames; `count` tells how many. Fewer than `room`: the end. */
-EXPORT void wirespeak_scan_next(struct scan *scan, struct frames *frames) {
+/* Fills the columns with up to `room` frames of a window, from the position in `reached` on; `count` tells how many. */
+EXPORT void wirespeak_scan_next(struct scan *scan, const uint8_t *window, size_t size, struct frames *frames, struct reached *reached) {
+    static bool (*const readers[])(struct scan *, struct frames *) = {read_pcap_record, read_block, read_snoop_record};
+    scan->window = (struct view){window, size};
+    scan->position = reached->position;
     frames->count = 0;
-    if (scan->cut_at >= 0) return;
-    if (scan->container == PCAPNG) scan_pcapng(scan, frames);
-    else scan_pcap(scan, frames);
+    while (frames->count < frames->room && readers[scan->container](scan, frames)) {}
+    *reached = (struct reached){scan->position, scan->wanted, scan->damaged};
 }
-
-EXPORT int64_t wirespeak_scan_position(const struct scan *scan) { return (int64_t)scan->position; }
-EXPORT int64_t wirespeak_scan_cut(const struct scan *scan) { return scan->cut_at; }
 
 /* Writes little-endian pcap records of the frames to `out`; returns the bytes written. The caller made room. */
 EXPORT size_t wirespeak_write_records(const uint8_t *data, size_t size, const struct frames *frames, int64_t unit_ns,

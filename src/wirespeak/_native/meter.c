@@ -470,6 +470,9 @@ EXPORT bool wirespeak_meter_flush(struct meter *m, int64_t most) {
     return !m->out_of_memory;
 }
 
+/* How many flows ended since the last call of the next function. */
+EXPORT int64_t wirespeak_meter_waiting(const struct meter *m) { return (int64_t)m->ended_count; }
+
 /* The rows of flows that ended since the last call; valid until the next push or flush. */
 EXPORT const struct flow_row *wirespeak_meter_ended(struct meter *m, int64_t *count) {
     *count = (int64_t)m->ended_count;

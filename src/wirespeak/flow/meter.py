@@ -48,33 +48,44 @@ class Meter:
 
     def push(self, packets: Packets) -> pl.DataFrame:
         """Take packets in capture order; the flows that have ended by now."""
+        self.take(packets)
+        return self.ended()
+
+    def take(self, packets: Packets) -> int:
+        """Take packets in capture order; how many flows that have ended wait for `ended`."""
         rows = np.ascontiguousarray(packets.rows)
         data = packets.data
-        taken = _native.library().wirespeak_meter_push(
+        native = _native.library()
+        if not native.wirespeak_meter_push(
             self._meter, _native.address(rows), len(rows), _native.address(data), len(data)
-        )
-        return self._ended(taken)
+        ):
+            raise _no_memory()
+        return int(native.wirespeak_meter_waiting(self._meter))
 
     def flush(self) -> pl.DataFrame:
         """End every flow that is still alive; their rows, not sorted."""
         # Bit by bit, so that many flows at once need the memory of their table and little more.
         pieces: list[pl.DataFrame] = []
         while not pieces or len(pieces[-1]):
-            pieces.append(self._ended(_native.library().wirespeak_meter_flush(self._meter, PIECE)))
+            if not _native.library().wirespeak_meter_flush(self._meter, PIECE):
+                raise _no_memory()
+            pieces.append(self.ended())
         return pl.concat(pieces)
 
-    def _ended(self, worked: bool) -> pl.DataFrame:
-        """The table of the flows that ended since the last call."""
-        if not worked:
-            raise MemoryError("no memory for more flows; measure the capture in parts")
+    def ended(self) -> pl.DataFrame:
+        """The flows that ended since the last call."""
         count = ctypes.c_int64()
         at = _native.library().wirespeak_meter_ended(self._meter, ctypes.byref(count))
         kind = _native.row_type("flows")
         if not count.value:
-            return _no_flows()
+            return _no_flows().clone()  # `in_order` takes columns out of what it is given
         buffer = (ctypes.c_uint8 * (count.value * kind.itemsize)).from_address(at)
         ended = np.frombuffer(memoryview(buffer), kind)
         return flow_table(ended[np.argsort(ended["flow_id"])])
+
+
+def _no_memory() -> MemoryError:
+    return MemoryError("no memory for more flows; measure the capture in parts")
 
 
 @cache

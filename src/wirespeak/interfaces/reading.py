@@ -29,6 +29,11 @@ def read(inputs: Sequence[Path], run: Run, *, idle: float, active: float, progre
     run.notes["cut"] = found.cut
     if found.cut:
         run.warnings.append(found.cut)
+    if found.others:
+        names = ", ".join(path.name for path in found.others[:3])
+        more = f" and {len(found.others) - 3} more" if len(found.others) > 3 else ""
+        run.notes["no_captures"] = [str(path) for path in found.others]
+        run.warnings.append(f"no captures, left out: {names}{more}.")
     return found.flows
 
 

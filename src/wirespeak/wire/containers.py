@@ -1,18 +1,15 @@
-"""Capture files: pcap (micro- and nanoseconds) and pcapng, both byte orders, plain or gzip; written as pcap.
+"""Captures: pcap (micro- and nanoseconds), pcapng and snoop, in both byte orders; written as pcap.
 
-The bytes are mapped, not copied: a frame is a row that says where its bytes are.
+They are read through a window that moves over their bytes: a frame is a row that says where in it its bytes are.
 """
 
 from __future__ import annotations
 
 import ctypes
-import gzip
-import mmap
 import os
 import struct
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -22,9 +19,9 @@ from numpy.typing import NDArray
 
 from wirespeak import _native
 from wirespeak.errors import InputError, OptionError, OutputError
+from wirespeak.wire.stream import Stream, name_of, open_stream
 
 ETHERNET = 1
-MAXIMUM_UNPACKED = 4 << 30
 _COLUMNS = {
     "time_ns": np.int64,
     "offset": np.int64,
@@ -33,12 +30,18 @@ _COLUMNS = {
     "link_type": np.uint16,
 }
 _NOT_CAPTURES = {
-    b"\x1f\x8b": "gzip",
-    b"\x28\xb5\x2f\xfd": "zstd: unpack it first",
-    b"snoop\0\0\0": "a snoop capture: convert it with `editcap -F pcap`",
     b"PK\x03\x04": "a zip archive: unpack it first",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"\xfd7zXZ": "packed with xz: unpack it first",
+    b"BZh": "packed with bzip2: unpack it first",
     b"PAR1": "a Parquet table, not a capture",
 }
+_MAGICS = (
+    b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x34\xcd\xb2\xa1",
+    b"\xa1\xb2\xcd\x34", b"\n\r\r\n", b"snoo",
+)  # fmt: skip
+# Bytes held at a time, which fit a core's cache beside their packets, and those that a head of a file needs.
+_WINDOW, _BEGINNING = 1 << 20, 28
 
 
 @dataclass(frozen=True)
@@ -104,15 +107,22 @@ class Capture:
     cut: str | None
 
 
-@dataclass
 class OpenCapture:
-    """A capture being read in pieces. `cut` and `position` are final once `chunks` is exhausted."""
+    """A capture being read in pieces (a context manager). `cut` and `position` are final once `chunks` is exhausted.
 
-    path: Path
-    data: NDArray[np.uint8]
-    cut: str | None = None
-    position: int = 0
-    _scan: int | None = field(default=None, repr=False)
+    cut: where and why reading stopped before the end, None where it did not. position: bytes read on disk; size:
+    bytes there, None where nobody knows.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self.path = stream.path
+        self.cut: str | None = None
+        self._stream = stream
+        self._window = np.empty(_WINDOW, np.uint8)
+        self._filled = 0
+        self._before = 0  # bytes that the window has left behind
+        self._reached = _native.Reached()
+        self._scan: int | None = None
 
     def __enter__(self) -> OpenCapture:
         return self
@@ -120,112 +130,154 @@ class OpenCapture:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
         if self._scan is not None:
             _native.library().wirespeak_scan_end(self._scan)
             self._scan = None
+        self._stream.close()
 
-    def chunks(self, rows: int = 1 << 17) -> Iterator[Frames]:
-        """Up to `rows` frames at a time, in the order of the file."""
+    @property
+    def position(self) -> int:
+        """Bytes read so far, as they are on disk."""
+        return self._stream.position
+
+    @property
+    def size(self) -> int | None:
+        """Bytes on disk."""
+        return self._stream.size
+
+    def chunks(self, rows: int = 1 << 14) -> Iterator[Frames]:
+        """Up to `rows` frames at a time, in the order of the file. Their bytes are good until the next are asked for."""
         native = _native.library()
         while True:
             columns = {name: np.empty(rows, kind) for name, kind in _COLUMNS.items()}
-            frames = Frames(**columns, data=self.data)
+            frames = Frames(**columns, data=self._window[: self._filled])
             found = frames.native(room=rows)
-            native.wirespeak_scan_next(self._scan, ctypes.byref(found))
-            self.position = native.wirespeak_scan_position(self._scan)
+            native.wirespeak_scan_next(
+                self._scan, _native.address(self._window), self._filled, ctypes.byref(found), ctypes.byref(self._reached)
+            )  # fmt: skip
             if found.count:
                 yield frames[: found.count]
-            if found.count < rows:
+            if self._reached.damaged or (found.count < rows and not self._read_on()):
                 break
-        cut_at = native.wirespeak_scan_cut(self._scan)
-        if cut_at >= 0:
-            rest = len(self.data) - cut_at
-            self.cut = (
-                f"{self.path}: cut off or damaged at byte {cut_at:,}; the last {rest:,} bytes were not read."
+        at = self._reached.position
+        if self._reached.damaged or at < self._filled or self._stream.broken:
+            self.cut = self._why_cut(self._before + at, self._filled - at)
+
+    def begin(self) -> None:
+        """Read the head of the file. Raises InputError when it is none of a capture."""
+        while self._filled < _BEGINNING and self._read_on():
+            pass
+        start = self._window[: min(self._filled, _BEGINNING)].tobytes()
+        if not start and not self._stream.broken:
+            raise InputError(f"{name_of(self.path)} is empty; expected a pcap, pcapng or snoop capture.")
+        self._scan = _native.library().wirespeak_scan_start(
+            _native.address(self._window), self._filled, ctypes.byref(self._reached)
+        )
+        if not self._scan:
+            raise InputError(_why_no_capture(self.path, start, self._filled, self._stream.broken))
+
+    def _read_on(self) -> bool:
+        """Move what is not yet read to the front of the window, and fill the rest; whether anything came."""
+        at, left = self._reached.position, self._filled - self._reached.position
+        window = self._window
+        if left == len(window):  # one record is larger than the window
+            window = np.empty(2 * len(window), np.uint8)
+        window[:left] = self._window[at : self._filled].copy()
+        self._before += at
+        self._window, self._filled, self._reached.position = window, left, 0
+        came = self._stream.readinto(window[left:].data)
+        self._filled += came
+        return came > 0
+
+    def _why_cut(self, at: int, left: int) -> str:
+        name = name_of(self.path)
+        if self._stream.broken:
+            return f"{name}: {self._stream.broken}; what was unpacked before was read, {at:,} bytes."
+        if self._reached.damaged:
+            return (
+                f"{name}: damaged at byte {at:,}: no packet record begins there. What follows was not read."
             )
+        return (
+            f"{name}: cut off inside the packet record at byte {at:,}; the last {left:,} bytes were not read."
+        )
 
 
 def open_capture(path: str | os.PathLike[str]) -> OpenCapture:
-    """Open a pcap or pcapng file, gzipped or not, to read it in pieces (a context manager).
+    """Open a pcap, pcapng or snoop capture to read it in pieces (a context manager); `-` is standard input.
 
-    Raises InputError when it is missing, a folder, unreadable, empty or no capture.
+    It may be packed with gzip or zstd. Memory holds a window of it, however large it is. Raises InputError when it is
+    missing, a folder, unreadable, empty or no capture.
     """
-    path = Path(path)
-    data = _bytes_of(path)
-    scan = _native.library().wirespeak_scan_start(_native.address(data), len(data))
-    if not scan:
-        raise InputError(_why_no_capture(path, data[:8].tobytes(), len(data)))
-    return OpenCapture(path, data, _scan=scan)
+    capture = OpenCapture(open_stream(path))
+    try:
+        capture.begin()
+    except BaseException:
+        capture.close()
+        raise
+    return capture
+
+
+def capture_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
+    """The captures that these are: files as they stand, of a folder what is a capture at any depth, by name.
+
+    The second list has the files of folders that are none. Raises InputError when nothing was given, or a folder holds
+    no capture.
+    """
+    found: list[Path] = []
+    others: list[Path] = []
+    for path in map(Path, paths):
+        if not path.is_dir():
+            found.append(path)
+            continue
+        before = len(found)
+        for file in sorted(child for child in path.rglob("*") if child.is_file()):
+            try:
+                open_capture(file).close()
+                found.append(file)
+            except InputError:
+                others.append(file)
+        if len(found) == before:
+            raise InputError(
+                f"{path} is a folder without a capture. Give captures, or a folder that holds some."
+            )
+    if not found:
+        raise InputError("no capture was given. Give at least one pcap, pcapng or snoop file.")
+    return found, others
 
 
 def read_frames(path: str | os.PathLike[str]) -> Capture:
-    """All frames of a capture file. Whole packets before a cut are kept. Raises InputError as `open_capture`."""
+    """All frames of a capture, in memory. Whole packets before a cut are kept. Raises InputError as `open_capture`."""
+    pieces: list[Frames] = []
+    data: list[NDArray[np.uint8]] = []
+    size = 0
     with open_capture(path) as capture:
-        pieces = list(capture.chunks())
+        for piece in capture.chunks():
+            first = int(piece.offset[0])
+            end = int(piece.offset[-1]) + int(piece.captured[-1])
+            pieces.append(replace(piece, offset=piece.offset - first + size))
+            data.append(piece.data[first:end].copy())
+            size += end - first
     columns = {
         name: np.concatenate([np.empty(0, kind), *(getattr(piece, name) for piece in pieces)])
         for name, kind in _COLUMNS.items()
     }
-    return Capture(Frames(**columns, data=capture.data), capture.cut)
+    return Capture(Frames(**columns, data=np.concatenate([np.empty(0, np.uint8), *data])), capture.cut)
 
 
-def _bytes_of(path: Path) -> NDArray[np.uint8]:
-    """The file's bytes: mapped, or unpacked when it is gzip."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size == 0:
-                raise InputError(f"{path} is empty; expected a pcap or pcapng capture.")
-            if file.read(2) == b"\x1f\x8b":
-                file.seek(0)
-                return _unpack(path, file)
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist. Give the path of a pcap or pcapng capture.") from None
-    except IsADirectoryError:
-        raise InputError(
-            f"{path} is a folder. Give the capture files in it, such as {path}/*.pcap."
-        ) from None
-    except PermissionError:
-        raise InputError(
-            f"{path} may not be read by this user. Change its permissions or run as its owner."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}. Give a regular capture file.") from None
-
-
-def _unpack(path: Path, file: BinaryIO) -> NDArray[np.uint8]:
-    """The unpacked bytes of a gzip file; what can be unpacked of a damaged one."""
-    unpacked = bytearray()
-    try:
-        with gzip.GzipFile(fileobj=file) as stream:
-            while piece := stream.read1(1 << 20):
-                unpacked += piece
-                if len(unpacked) > MAXIMUM_UNPACKED:
-                    raise InputError(
-                        f"{path} unpacks to more than {MAXIMUM_UNPACKED >> 30} GiB. Unpack it with gunzip and give the result."
-                    )
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        if not unpacked:
-            raise InputError(f"{path} is a damaged gzip file: {error}. Fetch it again.") from None
-    return np.frombuffer(bytes(unpacked), np.uint8)
-
-
-def _why_no_capture(path: Path, start: bytes, size: int) -> str:
+def _why_no_capture(path: Path, start: bytes, size: int, broken: str | None) -> str:
+    name = name_of(path)
+    if broken:
+        return f"{name} is a {broken}, and no capture begins in it. Fetch it again."
+    if start[:4] in _MAGICS:
+        return f"{name} begins as a capture but its file header is cut off or broken ({size:,} bytes). Record or copy it again."
     found = next((what for magic, what in _NOT_CAPTURES.items() if start.startswith(magic)), None)
     if found is None:
         found = f"its first bytes are {start[:4].hex(' ')}"
-    if start[:4] in (
-        b"\xd4\xc3\xb2\xa1",
-        b"\xa1\xb2\xc3\xd4",
-        b"\x4d\x3c\xb2\xa1",
-        b"\xa1\xb2\x3c\x4d",
-        b"\n\r\r\n",
-    ):
-        return f"{path} begins as a capture but its file header is cut off or broken ({size:,} bytes). Record or copy it again."
-    return (
-        f"{path} is not a pcap or pcapng capture ({found}). Give a capture that tcpdump or Wireshark wrote."
-    )
+    return f"{name} is not a pcap, pcapng or snoop capture ({found}). Give a capture that tcpdump or Wireshark wrote."
 
 
 def write_pcap(

@@ -1,0 +1,129 @@
+"""The bytes of a file, a pipe or standard input, unpacked while they are read.
+
+gzip (RFC 1952, several members too) and Zstandard (RFC 8878) are known by their first bytes, not by the file's name.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import stat
+import sys
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from wirespeak.errors import InputError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+STANDARD_INPUT = Path("-")
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+
+def _ungzip(file: BinaryIO) -> gzip.GzipFile:
+    return gzip.GzipFile(fileobj=file)
+
+
+_KINDS: dict[bytes, tuple[str, Any]] = {GZIP: ("gzip", _ungzip), ZSTD: ("zstd", zstd.ZstdFile)}
+_DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError)
+_AHEAD = 1 << 16
+
+
+class _Counted(io.RawIOBase):
+    """A raw file that counts what was read of it."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.read_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, room: Any) -> int:
+        size: int = self._file.readinto(room) or 0
+        self.read_bytes += size
+        return size
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+@dataclass
+class Stream:
+    """Bytes in their order, unpacked.
+
+    path: `-` is standard input. size: bytes on disk, None where nobody knows. broken: why unpacking stopped before
+    the end, if it did; what came before it was read.
+    """
+
+    path: Path
+    size: int | None
+    broken: str | None = None
+    _raw: _Counted = field(repr=False, kw_only=True)
+    _file: Any = field(repr=False, kw_only=True)
+    _packed: str = field(default="", repr=False, kw_only=True)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+        self._raw.close()
+
+    @property
+    def position(self) -> int:
+        """Bytes read so far, as they are on disk."""
+        return self._raw.read_bytes
+
+    def readinto(self, room: memoryview) -> int:
+        """Fill some of `room`; how much, 0 at the end. Raises InputError when the file cannot be read any further."""
+        try:
+            return int(self._file.readinto1(room))
+        except _DAMAGED as error:
+            self.broken = f"damaged {self._packed} ({str(error).rstrip('.')})"
+            return 0
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+
+
+def open_stream(path: str | os.PathLike[str]) -> Stream:
+    """Open a file, or standard input for `-`. Raises InputError when it is missing, a folder or not to be read."""
+    path = Path(path)
+    try:
+        standard = path == STANDARD_INPUT
+        opened = io.FileIO(0 if standard else path, closefd=not standard)
+        about = os.fstat(opened.fileno())
+        size = about.st_size if stat.S_ISREG(about.st_mode) else None
+        raw = _Counted(opened)
+        file = io.BufferedReader(raw, _AHEAD)
+        start = file.peek(4)[:4]
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    packed, unpack = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), ("", None))
+    return Stream(path, size, _raw=raw, _file=unpack(file) if unpack else file, _packed=packed)
+
+
+def name_of(path: Path) -> str:
+    """What a stream is called in words."""
+    return "standard input" if path == STANDARD_INPUT else str(path)
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    match error:
+        case FileNotFoundError():
+            return InputError(f"{path} does not exist. Give the path of a capture.")
+        case IsADirectoryError():
+            return InputError(f"{path} is a folder. Give the capture files in it, such as {path}/*.pcap.")
+        case PermissionError():
+            return InputError(
+                f"{path} may not be read by this user. Change its permissions or run as its owner."
+            )
+        case _:
+            return InputError(
+                f"{path} cannot be read: {error.strerror or error}. Give a capture file, a pipe, or - for standard input."
+            )
