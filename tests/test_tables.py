@@ -17,6 +17,7 @@ VALUES = {
         st.none(), st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=6)
     ),
     pl.UInt16: st.one_of(st.none(), st.integers(0, 65535)),
+    pl.UInt32: st.one_of(st.none(), st.integers(0, (1 << 24) - 1)),
     pl.Float64: st.floats(0, 1e12, allow_nan=False),
     pl.Int64: st.integers(0, 2**62),
 }

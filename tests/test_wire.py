@@ -20,11 +20,19 @@ from hypothesis import strategies as st
 from made_frames import ACK, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
 
 from wirespeak.errors import InputError, OptionError, WirespeakError
+from wirespeak.flow import Meter, measure
 from wirespeak.wire import Frames, Packets, capture_files, containers, decode, read_frames, write_pcap
 from wirespeak.wire.stream import Stream, zstd
 
+SNAP = b"\xaa\xaa\3\0\0\0\x08\0"
 TIMES = st.integers(0, (1_000_000_000 << 32) - 1)
 PING = ethernet(ip("10.0.0.1", "10.0.0.2", 1, icmp(8, identifier=7)))
+
+
+def wifi(kind: int, flags: int) -> bytes:
+    """The first 24 bytes of an 802.11 frame whose source is `mac(3)`, as the flags place it."""
+    places = {0: (2, 3, 9), 1: (9, 3, 2), 2: (2, 9, 3), 3: (9, 9, 2)}[flags & 3]
+    return bytes([kind, flags, 0, 0]) + b"".join(map(mac, places)) + b"\0\0"
 
 
 def read(*frames: bytes, link_type: int = 1) -> Packets:
@@ -288,12 +296,136 @@ def test_fields_of_a_tcp_packet() -> None:
         (101, b""), (12, b""), (228, b""), (0, b"\2\0\0\0"), (108, b"\0\0\0\2"),
         (113, struct.pack("!HHH8sH", 0, 1, 6, mac(3) + b"\0\0", 0x0800)),
         (276, struct.pack("!HHIHBB8s", 0x0800, 0, 1, 1, 0, 6, mac(3) + b"\0\0")),
+        (9, b"\xff\3\0\x21"), (9, b"\x21"), (50, b"\0\x21"), (51, struct.pack("!BBHHH", 0x11, 0, 7, 33, 0x21)), (104, b"\x0f\0\x08\0"),
+        (1, ethernet(struct.pack("!BBHHH", 0x11, 0, 7, 33, 0x21), kind=0x8864)),
+        (1, ethernet(struct.pack("!II", 17 << 12, 18 << 12 | 0x100), kind=0x8847)),
+        (1, ethernet(SNAP, kind=39)),
+        (105, wifi(8, 1) + SNAP), (105, wifi(8, 2) + SNAP), (105, wifi(8, 3) + mac(3) + SNAP), (105, wifi(0x88, 1) + b"\0\0" + SNAP),
+        (127, b"\0\0\x09\0\2\0\0\0\x20" + wifi(0x88, 1) + b"\0\0\0\0" + SNAP),
+        (127, struct.pack("<BBHII4xQB", 0, 0, 25, 0x80000003, 0, 9, 0) + wifi(8, 1) + SNAP),
     ],
 )  # fmt: skip
 def test_link_types(link_type: int, head: bytes) -> None:
     packets = read(head + ip("10.0.0.1", "10.0.0.2", 17, udp(1, 2, b"abc")), link_type=link_type)
     assert packets["payload_bytes"].tolist() == [3]
-    assert packets["has_src_mac"].tolist() == [int(link_type in (113, 276))]
+    assert packets["has_src_mac"].tolist() == [int(link_type in (1, 105, 113, 127, 276))]
+    if link_type in (105, 127):
+        assert packets["src_mac"][0].tobytes() == mac(3)
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [
+        (wifi(0x80, 0), "802.11 management frame"), (wifi(0xB4, 0), "802.11 control frame"), (wifi(0x48, 1), "802.11 frame without data"),
+        (wifi(8, 0x41) + SNAP, "802.11 encrypted frame"), (wifi(0x88, 1) + b"\x80\0" + SNAP, "802.11 fragment or aggregate"),
+        (wifi(8, 1) + b"\x42\x42\3" + bytes(9), "802.3 LLC frame"), (wifi(8, 1)[:20], "link header cut short"),
+    ],
+)  # fmt: skip
+def test_what_802_11_carries_beside_packets_is_counted(frame: bytes, reason: str) -> None:
+    assert read(frame, link_type=105).set_aside == {reason: 1}
+
+
+INNER = ip("10.9.0.1", "10.9.0.2", 17, udp(7, 8, b"abc"))
+INNER6 = ip("fd00::1", "fd00::2", 17, udp(7, 8, b"abc"))
+
+
+@pytest.mark.parametrize(
+    ("outer", "tunnel", "number"),
+    [
+        (ip("10.0.0.1", "10.0.0.2", 4, INNER), 1, 0), (ip("fe80::1", "fe80::2", 4, INNER), 2, 0),
+        (ip("10.0.0.1", "10.0.0.2", 41, INNER6), 3, 0), (ip("fe80::1", "fe80::2", 41, INNER6), 4, 0),
+        (ip("10.0.0.1", "10.0.0.2", 47, b"\0\0\x08\0" + INNER), 5, 0),
+        (ip("10.0.0.1", "10.0.0.2", 47, struct.pack("!HHIII", 0xB000, 0x0800, 1, 2, 3) + INNER), 5, 0),
+        (ip("10.0.0.1", "10.0.0.2", 47, struct.pack("!HHHHII", 0x3081, 0x880B, 0, 9, 1, 2) + b"\xff\3\0\x21" + INNER), 5, 0),
+        (ip("10.0.0.1", "10.0.0.2", 47, b"\0\0\x65\x58" + ethernet(INNER)), 5, 0),
+        (ip("10.0.0.1", "10.0.0.2", 17, udp(999, 4789, struct.pack("!II", 8 << 24, 77 << 8) + ethernet(INNER))), 6, 77),
+        (ip("10.0.0.1", "10.0.0.2", 17, udp(2152, 2152, struct.pack("!BBHI", 0x30, 255, len(INNER), 5) + INNER)), 7, 0),
+        (ip("10.0.0.1", "10.0.0.2", 17, udp(2152, 2152, struct.pack("!BBHIHBB", 0x34, 255, 0, 5, 0, 0, 0x85) + b"\1\0\0\0" + INNER)), 7, 0),
+        (ip("10.0.0.1", "10.0.0.2", 4, ip("10.0.0.3", "10.0.0.4", 47, b"\0\0\x08\0" + INNER)), 5, 0),
+    ],
+)  # fmt: skip
+def test_what_a_tunnel_carries_stands_for_it(outer: bytes, tunnel: int, number: int) -> None:
+    kind = 0x86DD if outer[0] >> 4 == 6 else 0x0800
+    packets = read(ethernet(outer, kind=kind))
+    fields = ("tunnel", "tunnel_id", "src_port", "dst_port", "payload_bytes")
+    assert [int(packets[name][0]) for name in fields] == [tunnel, number, 7, 8, 3]
+
+
+@pytest.mark.parametrize(
+    "outer",
+    [
+        ip("10.0.0.1", "10.0.0.2", 17, udp(999, 4789, b"\x08 not a frame")),
+        ip("10.0.0.1", "10.0.0.2", 17, udp(2152, 2152, b"\x34\xff\0\x09\0\0\0\1\0\0\0\x85\0")),
+        ip("10.0.0.1", "10.0.0.2", 4, INNER[:-2]),
+        ip("10.0.0.1", "10.0.0.2", 47, b"\0\0\x99\x99" + INNER),
+    ],
+)  # fmt: skip
+def test_a_tunnel_whose_inside_cannot_be_read_stands_for_itself(outer: bytes) -> None:
+    packets = read(ethernet(outer))
+    assert (packets["tunnel"].tolist(), packets["src"][0][12:].tolist()) == ([0], [10, 0, 0, 1])
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        lambda inside: ip("10.0.0.1", "10.0.0.2", 4, inside), lambda inside: ip("10.0.0.1", "10.0.0.2", 47, b"\0\0\x65\x58" + ethernet(inside)),
+    ],
+)  # fmt: skip
+def test_tunnels_in_tunnels_end_somewhere(again: Callable[[bytes], bytes]) -> None:
+    whole = INNER
+    for _ in range(50):
+        whole = again(whole)
+    assert len(read(ethernet(whole))) == 1
+    stack = b"".join(bytes(2) + b"\1\0" + bytes(4) + ethernet(b"", kind=0x8847) for _ in range(50_000))
+    assert read(ethernet(stack, kind=0x8847)).set_aside == {"too many tags, labels or tunnels": 1}
+
+
+@pytest.mark.parametrize(
+    ("frame", "link_type", "src", "dst"),
+    [
+        (struct.pack("<HBHHH", 0x8841, 7, 0x1AAA, 0xFFFF, 0x0001) + b"data\0\0", 195, "1aaa/0001", "1aaa/ffff"),
+        (struct.pack("<HBHHHQ", 0xC801, 7, 0x1AAA, 2, 0x1BBB, 0x00124B0001020304) + b"data", 230, "1bbb/00124b0001020304", "1aaa/0002"),
+        (struct.pack("<HBHH", 0x8000, 7, 0x1AAA, 2) + b"beac\0\0", 195, "1aaa/0002", "0000/-"),
+        (struct.pack("<HBHHH", 0xA841, 7, 0x1AAA, 1, 2) + b"data\0\0", 195, "1aaa/0002", "1aaa/0001"),
+        (struct.pack("<HQQ", 0xED01 | 0x40, 1, 2) + b"data\0\0", 195, "0000/0000000000000002", "0000/0000000000000001"),
+        (b"\0\0\0\0\xa7\x20" + struct.pack("<HBHHH", 0x8841, 7, 0x1AAA, 3, 1) + b"data\0\0", 215, "1aaa/0001", "1aaa/0003"),
+        (struct.pack("<BBHHHI", 0, 0, 12, 0, 1, 1) + struct.pack("<HBHHH", 0x8841, 7, 0x1AAA, 3, 1) + b"data\0\0", 283, "1aaa/0001", "1aaa/0003"),
+    ],
+)  # fmt: skip
+def test_802_15_4_says_who_speaks_to_whom(frame: bytes, link_type: int, src: str, dst: str) -> None:
+    packets = read(frame, link_type=link_type)
+    row = measure(packets).row(0, named=True)
+    assert (row["protocol"], row["src"], row["dst"], row["fwd_payload_bytes"]) == ("802.15.4", src, dst, 4)
+    assert row["cast"] == ("broadcast" if dst.endswith("ffff") else "unicast")
+
+
+@pytest.mark.parametrize(
+    ("frame", "reason"),
+    [(b"\2\0\7\0\0", "802.15.4 acknowledgement"), (b"\5\x88\7" + bytes(9), "802.15.4 frame of a reserved kind")],
+)  # fmt: skip
+def test_802_15_4_frames_without_addresses_are_counted(frame: bytes, reason: str) -> None:
+    assert read(frame, link_type=195).set_aside == {reason: 1}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_fragments_belong_to_the_flow_of_their_first(version: int) -> None:
+    """Later ones have no ports; one whose first was not seen is in no flow, and counted."""
+    whole = udp(7, 8, bytes(40))
+
+    def piece(start: int, end: int, more: bool, number: int) -> bytes:
+        if version == 4:
+            head = ip("10.0.0.1", "10.0.0.2", 17, whole[start:end], fragment=(more << 13) | start // 8)
+            return ethernet(head[:4] + struct.pack("!H", number) + head[6:])
+        head = struct.pack("!BBHI", 17, 0, start | more, number) + whole[start:end]
+        return ethernet(ip("fd00::1", "fd00::2", 44, head), kind=0x86DD)
+
+    meter = Meter()
+    meter.push(
+        read(piece(0, 16, True, 5), piece(16, 32, True, 5), piece(32, 48, False, 5), piece(32, 48, False, 6))
+    )
+    row = meter.flush().row(0, named=True)
+    assert (row["src_port"], row["dst_port"], row["fwd_packets"], row["fwd_payload_bytes"]) == (7, 8, 3, 40)
+    assert meter.set_aside == {"fragment whose first one is missing": 1}
 
 
 def test_ipv6_extension_headers_are_walked() -> None:
@@ -320,13 +452,13 @@ def test_arp_and_quoted_packets() -> None:
     ("frame", "reason"),
     [
         (b"\0" * 9, "link header cut short"),
-        (ethernet(b"", kind=0x888E), "ethertype 0x888e"),
+        (ethernet(b"", kind=0x888E), "ethertype 0x888e (EAPOL)"),
+        (ethernet(b"", kind=0x9999), "ethertype 0x9999"),
         (ethernet(b"\x42\x42\3", kind=3), "802.3 LLC frame"),
-        (ethernet(b"", tags=(1,) * 9), "more than 8 VLAN tags"),
+        (ethernet(b"", tags=(1,) * 9), "too many tags, labels or tunnels"),
         (ethernet(b"\x55" * 20), "IP version is neither 4 nor 6"),
         (ethernet(b"\x44" + ip("1.1.1.1", "2.2.2.2", 17, b"")[1:]), "IPv4 header malformed"),
         (ethernet(ip("1.1.1.1", "2.2.2.2", 17, udp(1, 2, b"abc"))[:-1]), "IPv4 length beyond the frame"),
-        (ethernet(ip("1.1.1.1", "2.2.2.2", 17, udp(1, 2), fragment=5)), "fragment"),
         (ethernet(ip("1.1.1.1", "2.2.2.2", 6, tcp(1, 2, 0)[:12] + b"\x40" + bytes(7))), "TCP header malformed"),
         (ethernet(ip("1.1.1.1", "2.2.2.2", 17, struct.pack("!HHHH", 1, 2, 99, 0))), "UDP length malformed"),
         (ethernet(ip("1.1.1.1", "2.2.2.2", 1, b"\x08")), "ICMP header malformed"),

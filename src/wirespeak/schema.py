@@ -73,6 +73,7 @@ IDENTITY = (
     Column("src_mac", "identity", "link-layer address the first packet came from, or null", default=None),
     Column("dst_mac", "identity", "link-layer address the first packet went to, or null", default=None),
     Column("vlan", "identity", "VLAN identifier, or null", default=None),
+    Column("tunnel_id", "identity", "VXLAN network identifier, or null", default=None),
 )
 
 OWN = (
@@ -123,6 +124,14 @@ OWN = (
         "ARP: request, reply, announce (sender = target) or probe (sender 0.0.0.0); ICMP: echo, unreachable, exceeded, redirect, neighbour, router, group, other; else empty",
         "the operation is {}",
         "op",
+        "",
+    ),
+    Column(
+        "tunnel",
+        "category",
+        "what the packets were inside of: 4in4, 4in6, 6in4, 6in6, gre, vxlan, gtp-u (the innermost), else empty",
+        "it ran in a tunnel ({})",
+        "",
         "",
     ),
     Column("duration_s", "seconds", "last packet minus first packet", "it lasted {}"),

@@ -51,6 +51,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "meter_start": (c_void_p, [c_int64, c_int64, c_uint64]),
     "meter_push": (c_bool, [c_void_p, c_void_p, c_int64, c_void_p, c_size_t]),
     "meter_flush": (c_bool, [c_void_p, c_int64]),
+    "meter_orphans": (c_int64, [c_void_p]),
     "meter_waiting": (c_int64, [c_void_p]),
     "meter_ended": (c_void_p, [c_void_p, POINTER(c_int64)]),
     "meter_end": (None, [c_void_p]),

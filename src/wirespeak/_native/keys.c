@@ -18,7 +18,8 @@ struct ends {
     const uint8_t *src, *dst;
     uint16_t src_port, dst_port; /* of TCP and UDP; for ICMP identifier and type */
     uint16_t protocol, vlan;
-    uint8_t family;
+    uint8_t family, tunnel;
+    uint32_t tunnel_id;
 };
 
 /* The key of a conversation, the same whoever speaks; tells whether `src` is its low end. */
@@ -35,35 +36,41 @@ static bool make_key(struct flow_key *key, const struct ends *ends) {
     key->vlan = ends->vlan;
     key->protocol = ends->protocol;
     key->family = ends->family;
+    key->tunnel = ends->tunnel;
+    key->tunnel_id = ends->tunnel_id;
     return src_is_low;
 }
 
-static void make_arp_key(struct flow_key *key, const uint8_t *sender, const uint8_t *target, const uint8_t *mac, uint16_t vlan) {
+static void make_arp_key(struct flow_key *key, const uint8_t *sender, const uint8_t *target, const uint8_t *mac,
+                         const struct packet *p) {
     memset(key, 0, sizeof *key);
     memcpy(key->low, sender, 16);
     memcpy(key->high, target, 16);
     memcpy(key->mac, mac, 6);
-    key->vlan = vlan;
+    key->vlan = p->vlan;
+    key->tunnel = p->tunnel;
+    key->tunnel_id = p->tunnel_id;
     key->protocol = ARP;
     key->family = 4;
 }
 
 bool key_of_packet(struct flow_key *key, const struct packet *p) {
     if (p->protocol == ARP) {
-        make_arp_key(key, p->src, p->dst, p->arp_sender_mac, p->vlan);
+        make_arp_key(key, p->src, p->dst, p->arp_sender_mac, p);
         return true;
     }
     bool icmp = p->protocol == ICMP || p->protocol == ICMP6;
     struct ends ends = {p->src, p->dst, icmp ? p->icmp_id : p->src_port, icmp ? p->icmp_type : p->dst_port,
-                        p->protocol, p->vlan, p->family};
+                        p->protocol, p->vlan, p->family, p->tunnel, p->tunnel_id};
     return make_key(key, &ends);
 }
 
 void key_of_quoted(struct flow_key *key, const struct packet *p) {
-    struct ends ends = {p->quoted_src, p->quoted_dst, p->quoted_src_port, p->quoted_dst_port, p->quoted_protocol, p->vlan, p->family};
+    struct ends ends = {p->quoted_src, p->quoted_dst, p->quoted_src_port, p->quoted_dst_port, p->quoted_protocol, p->vlan, p->family,
+                        p->tunnel, p->tunnel_id};
     make_key(key, &ends);
 }
 
 void key_of_answered(struct flow_key *key, const struct packet *p) {
-    make_arp_key(key, p->dst, p->src, p->arp_target_mac, p->vlan);
+    make_arp_key(key, p->dst, p->src, p->arp_target_mac, p);
 }

@@ -9,7 +9,16 @@
 #include <math.h>
 #include <stdlib.h>
 
-enum { CLOSED_STAYS_S = 5 };
+enum { CLOSED_STAYS_S = 5, FRAGMENTS = 4096, FRAGMENT_STAYS_S = 30 };
+
+/* A datagram whose first fragment was seen: what the later ones lack (RFC 791: they belong together by addresses,
+ * protocol and identification). A newer one may take its place. */
+struct fragmented {
+    uint64_t hash;
+    int64_t clock;
+    uint16_t src_port, dst_port, icmp_id;
+    uint8_t icmp_type;
+};
 
 struct flow {
     uint32_t before, after; /* neighbours in the list of idle or of closed flows */
@@ -37,7 +46,8 @@ struct meter {
     struct list idle, closed;
     struct flow_row *ended;
     size_t ended_count, ended_room;
-    int64_t clock, idle_ns, active_ns, next_id;
+    struct fragmented *fragmented;
+    int64_t clock, idle_ns, active_ns, next_id, orphans;
     uint64_t seed;
     bool out_of_memory;
 };
@@ -176,6 +186,7 @@ static enum cast cast_of(const struct packet *p) {
     static const uint8_t everyone[6] = {255, 255, 255, 255, 255, 255};
     bool broadcast = p->has_dst_mac && memcmp(p->dst_mac, everyone, 6) == 0;
     bool multicast = p->has_dst_mac && p->dst_mac[0] & 1;
+    if (p->family == 15) return p->dst[14] == 255 && p->dst[15] == 255 ? BROADCAST : UNICAST;
     if (p->protocol != ARP) {
         broadcast |= p->family == 4 && memcmp(p->dst + 12, everyone, 4) == 0;
         multicast |= p->family == 4 ? p->dst[12] >> 4 == 14 : p->dst[0] == 255;
@@ -191,7 +202,9 @@ static uint8_t first_bits(const struct flow *flow, const struct packet *p) {
     return bits;
 }
 
+/* Inside a tunnel link-layer addresses belong to other links. */
 static const uint8_t *claimed_mac(const struct packet *p) {
+    if (p->tunnel) return NULL;
     return p->protocol == ARP ? p->arp_sender_mac : p->has_src_mac ? p->src_mac : NULL;
 }
 
@@ -229,6 +242,8 @@ static uint32_t begin_flow(struct meter *m, const struct flow_key *key, bool src
     row->vlan = p->vlan;
     row->protocol = p->protocol;
     row->family = p->family;
+    row->tunnel = p->tunnel;
+    row->tunnel_id = p->tunnel_id;
     row->has_src_mac = p->has_src_mac;
     row->has_dst_mac = p->has_dst_mac;
     row->cast = (uint8_t)cast_of(p);
@@ -253,6 +268,8 @@ static bool split_flow(struct meter *m, struct flow *flow, const struct packet *
     row->vlan = former.vlan;
     row->protocol = former.protocol;
     row->family = former.family;
+    row->tunnel = former.tunnel;
+    row->tunnel_id = former.tunnel_id;
     row->has_src_mac = former.has_src_mac;
     row->has_dst_mac = former.has_dst_mac;
     row->cast = former.cast;
@@ -329,6 +346,7 @@ static bool is_repeated(struct flow *flow, const struct packet *p, int side) {
 }
 
 static void note_payload(struct flow *flow, const struct packet *p, struct view data, int side) {
+    if (p->fragment == LATER_FRAGMENT) return;
     if (p->protocol == TCP ? is_repeated(flow, p, side) : p->protocol != UDP) return;
     if (p->payload_bytes == 0 || p->payload_offset < 0) return;
     struct speech speech = {
@@ -403,9 +421,7 @@ static bool learn(struct meter *m, uint32_t index, const struct packet *p, int s
     return !mac || binding_see(&m->context, p->src, p->family, mac, m->clock, &flow_at(m, index)->binding[side]);
 }
 
-static bool meter_packet(struct meter *m, const struct packet *p, struct view data) {
-    if (p->time_ns > m->clock) m->clock = p->time_ns;
-    end_what_ran_out(m);
+static bool add_to_flow(struct meter *m, const struct packet *p, struct view data) {
     struct flow_key key;
     bool src_is_low = key_of_packet(&key, p);
     uint32_t index = find_flow(m, &key);
@@ -422,6 +438,51 @@ static bool meter_packet(struct meter *m, const struct packet *p, struct view da
     return learn(m, index, p, side) && !m->out_of_memory;
 }
 
+static struct fragmented *fragmented_of(struct meter *m, const struct packet *p, uint64_t *hash) {
+    struct flow_key key; /* of this direction: the ports are not known yet */
+    memset(&key, 0, sizeof key);
+    memcpy(key.low, p->src, 16);
+    memcpy(key.high, p->dst, 16);
+    key.low_port = (uint16_t)p->fragment_id;
+    key.high_port = (uint16_t)(p->fragment_id >> 16);
+    key.vlan = p->vlan;
+    key.protocol = p->protocol;
+    key.family = p->family;
+    key.tunnel = p->tunnel;
+    key.tunnel_id = p->tunnel_id;
+    *hash = hash_bytes(&key, sizeof key, m->seed);
+    return &m->fragmented[*hash % FRAGMENTS];
+}
+
+static void keep_fragmented(struct meter *m, const struct packet *p) {
+    uint64_t hash;
+    struct fragmented *first = fragmented_of(m, p, &hash);
+    *first = (struct fragmented){hash, m->clock, p->src_port, p->dst_port, p->icmp_id, p->icmp_type};
+}
+
+/* Gives a later fragment the ports of its first; false when that was not seen. */
+static bool complete_fragment(struct meter *m, struct packet *p) {
+    uint64_t hash;
+    const struct fragmented *first = fragmented_of(m, p, &hash);
+    if (first->hash != hash || m->clock - first->clock > FRAGMENT_STAYS_S * SECOND) return false;
+    p->src_port = first->src_port;
+    p->dst_port = first->dst_port;
+    p->icmp_id = first->icmp_id;
+    p->icmp_type = first->icmp_type;
+    return true;
+}
+
+static bool meter_packet(struct meter *m, const struct packet *p, struct view data) {
+    if (p->time_ns > m->clock) m->clock = p->time_ns;
+    end_what_ran_out(m);
+    if (p->fragment == FIRST_FRAGMENT) keep_fragmented(m, p);
+    if (p->fragment != LATER_FRAGMENT) return add_to_flow(m, p, data);
+    struct packet completed = *p;
+    if (complete_fragment(m, &completed)) return add_to_flow(m, &completed, data);
+    m->orphans++;
+    return true;
+}
+
 /* ---- what Python calls ---------------------------------------------------------------------------------- */
 
 EXPORT void wirespeak_meter_end(struct meter *m) {
@@ -435,6 +496,7 @@ EXPORT void wirespeak_meter_end(struct meter *m) {
     pool_end(&m->flows);
     table_end(&m->table);
     free(m->ended);
+    free(m->fragmented);
     free(m);
 }
 
@@ -447,7 +509,8 @@ EXPORT struct meter *wirespeak_meter_start(int64_t idle_ns, int64_t active_ns, u
     m->clock = INT64_MIN / 2;
     m->idle = m->closed = (struct list){NONE, NONE};
     pool_start(&m->flows, sizeof(struct flow));
-    bool started = table_start(&m->table);
+    m->fragmented = calloc(FRAGMENTS, sizeof *m->fragmented);
+    bool started = m->fragmented && table_start(&m->table);
     started &= context_start(&m->context, seed);
     if (started) return m;
     wirespeak_meter_end(m);
@@ -469,6 +532,9 @@ EXPORT bool wirespeak_meter_flush(struct meter *m, int64_t most) {
     for (; most > 0 && m->closed.first != NONE; most--) end_flow(m, m->closed.first);
     return !m->out_of_memory;
 }
+
+/* How many fragments belong to no datagram whose first fragment was seen. */
+EXPORT int64_t wirespeak_meter_orphans(const struct meter *m) { return m->orphans; }
 
 /* How many flows ended since the last call of the next function. */
 EXPORT int64_t wirespeak_meter_waiting(const struct meter *m) { return (int64_t)m->ended_count; }

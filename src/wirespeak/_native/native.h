@@ -61,7 +61,9 @@ static inline bool starts_with(struct view v, const char *text) {
 /* Each is declared once, here: FIELD(C type, NumPy format, name, array suffix). Python builds its dtype from
  * what `wirespeak_field` answers. */
 
-enum protocol { ICMP = 1, IGMP = 2, TCP = 6, UDP = 17, ICMP6 = 58, ARP = 256, NO_PROTOCOL = UINT16_MAX };
+enum protocol { ICMP = 1, IGMP = 2, IN_IPV4 = 4, TCP = 6, UDP = 17, IN_IPV6 = 41, IN_GRE = 47, ICMP6 = 58, ARP = 256, IEEE_802_15_4 = 257, NO_PROTOCOL = UINT16_MAX };
+enum fragment { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
+enum tunnel { NO_TUNNEL, IPV4_IN_IPV4, IPV4_IN_IPV6, IPV6_IN_IPV4, IPV6_IN_IPV6, GRE, VXLAN, GTP_U };
 enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32 };
 
 #define PACKET_FIELDS(FIELD)                                                                                  \
@@ -81,7 +83,12 @@ enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32 };
     FIELD(uint16_t, "<u2", protocol, )           /* IP protocol number; 256: ARP */                           \
     FIELD(uint16_t, "<u2", icmp_id, )                                                                         \
     FIELD(uint16_t, "<u2", arp_operation, )                                                                   \
-    FIELD(uint8_t, "u1", family, )               /* 4 or 6 */                                                 \
+    FIELD(uint32_t, "<u4", fragment_id, )        /* IP identification, of fragments alone */                  \
+    FIELD(uint32_t, "<u4", tunnel_id, )          /* VXLAN network identifier */                               \
+    FIELD(uint8_t, "u1", fragment, )             /* enum fragment */                                          \
+    FIELD(uint8_t, "u1", tunnel, )               /* enum tunnel: what the packet was inside of */             \
+    FIELD(uint8_t, "u1", depth, )                /* tunnels around it */                                      \
+    FIELD(uint8_t, "u1", family, )               /* 4, 6, or 15: IEEE 802.15.4 */                              \
     FIELD(uint8_t, "u1", has_src_mac, )                                                                       \
     FIELD(uint8_t, "u1", has_dst_mac, )                                                                       \
     FIELD(uint8_t, "u1", tcp_flags, )                                                                         \
@@ -141,6 +148,7 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(uint32_t, "(3,3,7)<u4", context, [KEYS][WINDOWS][QUANTITIES])                                       \
     FIELD(uint32_t, "<u4", src_rebinds, )                                                                     \
     FIELD(uint32_t, "<u4", dst_rebinds, )                                                                     \
+    FIELD(uint32_t, "<u4", tunnel_id, )                                                                       \
     FIELD(uint8_t, "(16,)u1", src, [16])                                                                      \
     FIELD(uint8_t, "(16,)u1", dst, [16])                                                                      \
     FIELD(uint8_t, "(6,)u1", src_mac, [6])                                                                    \
@@ -150,6 +158,7 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(uint16_t, "<u2", vlan, )                                                                            \
     FIELD(uint16_t, "<u2", protocol, )                                                                        \
     FIELD(uint8_t, "u1", family, )                                                                            \
+    FIELD(uint8_t, "u1", tunnel, )                                                                            \
     FIELD(uint8_t, "u1", has_src_mac, )                                                                       \
     FIELD(uint8_t, "u1", has_dst_mac, )                                                                       \
     FIELD(uint8_t, "u1", tcp_flags, )            /* of the first packet */                                    \
@@ -220,7 +229,8 @@ struct flow_key {
     uint8_t low[16], high[16]; /* the addresses in order; for ARP sender and target */
     uint8_t mac[6];            /* of the sender, for ARP alone */
     uint16_t low_port, high_port, vlan, protocol;
-    uint16_t family;
+    uint8_t family, tunnel;
+    uint32_t tunnel_id;
 };
 
 bool key_of_packet(struct flow_key *key, const struct packet *packet);     /* whether its source is the low end */

@@ -25,6 +25,8 @@ def types() -> dict[str, pl.DataType]:
     for name, column in COLUMNS.items():
         if name in _PORTS:
             found[name] = pl.UInt16()
+        elif name == "tunnel_id":
+            found[name] = pl.UInt32()
         elif name in _TEXT or column.kind == "category":
             found[name] = pl.String()
         elif column.kind in ("seconds", "bits"):
@@ -81,8 +83,10 @@ def _read_csv(path: Path) -> pl.DataFrame:
 
 
 def _read_json(path: Path) -> pl.DataFrame:
-    # The reader of JSON lines panics on 16-bit numbers; `_read` narrows them.
+    # The reader of JSON lines panics on narrow numbers; `_read` narrows them.
     return pl.read_ndjson(
         path,
-        schema_overrides={name: pl.Int64() if kind == pl.UInt16 else kind for name, kind in types().items()},
+        schema_overrides={
+            name: pl.Int64() if kind in (pl.UInt16, pl.UInt32) else kind for name, kind in types().items()
+        },
     )

@@ -20,7 +20,8 @@ OPERATIONS = (
     "router", "group", "other",
 )  # fmt: skip
 QUANTITIES = ("flows", "ports", "hosts", "unanswered", "incomplete", "resets", "errors")
-PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 58: "icmp6", 256: "arp"}
+PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 58: "icmp6", 256: "arp", 257: "802.15.4"}
+TUNNELS = ("", "4in4", "4in6", "6in4", "6in6", "gre", "vxlan", "gtp-u")
 TCP, UDP, ICMP, ICMP6, ARP = 6, 17, 1, 58, 256
 SYN, ACK, NO_VLAN = 2, 16, 65535
 SHORTEST_S = 1e-6
@@ -65,6 +66,7 @@ def _identity(rows: Rows) -> dict[str, Any]:
         "src_mac": _macs(rows["src_mac"], rows["has_src_mac"]),
         "dst_mac": _macs(rows["dst_mac"], rows["has_dst_mac"]),
         "vlan": _where(rows["vlan"] != NO_VLAN, rows["vlan"]),
+        "tunnel_id": _where(rows["tunnel"] == TUNNELS.index("vxlan"), rows["tunnel_id"]),
     }
 
 
@@ -96,6 +98,8 @@ def _keys(values: NDArray[np.uint8], mark: NDArray[np.uint8]) -> NDArray[np.byte
 
 def _addresses(values: NDArray[np.uint8], family: NDArray[np.uint8]) -> pl.Series:
     def say(key: bytes) -> str:
+        if key[16] == 15:  # 802.15.4: the network, and a short or an extended address in it
+            return f"{key[6:8].hex()}/{key[16 - key[5] : 16].hex() or '-'}"
         return str(IPv6Address(key[:16])) if key[16] == 6 else ".".join(map(str, key[12:16]))
 
     return _texts(_keys(values, family), say)
@@ -110,7 +114,7 @@ def _categories(rows: Rows) -> dict[str, Any]:
     flags = np.where(is_tcp, rows["tcp_flags"], 64)
     return {
         "protocol": _named(
-            rows["protocol"], {number: PROTOCOLS.get(number, f"ip-{number}") for number in range(257)}
+            rows["protocol"], {number: PROTOCOLS.get(number, f"ip-{number}") for number in range(258)}
         ),
         "service": _services(rows),
         "application": _named(rows["application"], dict(enumerate(APPLICATIONS))),
@@ -118,6 +122,7 @@ def _categories(rows: Rows) -> dict[str, Any]:
         "state": _named(rows["state"], dict(enumerate(STATES))),
         "flags": _named(flags, {code: _flag_letters(code) for code in range(65)}),
         "operation": _named(rows["operation"], dict(enumerate(OPERATIONS))),
+        "tunnel": _named(rows["tunnel"], dict(enumerate(TUNNELS))),
     }
 
 
@@ -179,6 +184,8 @@ def _numbers(rows: Rows) -> dict[str, Any]:
         "cast",
         "state",
         "operation",
+        "tunnel",
+        "tunnel_id",
     }:
         del columns[name]
     return columns

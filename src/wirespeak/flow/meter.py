@@ -62,6 +62,12 @@ class Meter:
             raise _no_memory()
         return int(native.wirespeak_meter_waiting(self._meter))
 
+    @property
+    def set_aside(self) -> dict[str, int]:
+        """Packets that are in no flow, by reason."""
+        orphans = _native.library().wirespeak_meter_orphans(self._meter)
+        return {"fragment whose first one is missing": orphans} if orphans else {}
+
     def flush(self) -> pl.DataFrame:
         """End every flow that is still alive; their rows, not sorted."""
         # Bit by bit, so that many flows at once need the memory of their table and little more.

@@ -81,6 +81,7 @@ def read_flows(
         if capture.cut:
             cuts.append(capture.cut)
     pieces.append(meter.flush())
+    set_aside.update(meter.set_aside)
     flows = in_order(pieces)
     if flows.is_empty():
         raise InputError(_why_no_flow(files, packets, set_aside))

@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     from wirespeak.detect.cascade import Budget
 
 Captures = Annotated[
-    list[Path], Argument(metavar="IN...", help="Captures (pcap, pcapng, snoop; gzip or zstd), folders of them, - for standard input, or flow tables.", show_default=False)
+    list[Path],
+    Argument(
+        metavar="IN...",
+        help="Captures (pcap, pcapng, snoop; gzip or zstd), folders of them, - for standard input, or flow tables.",
+        show_default=False,
+    ),
 ]
 
 

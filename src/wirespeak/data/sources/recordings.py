@@ -8,13 +8,13 @@ from wirespeak.schema import COLUMNS, LABELS, Column
 
 _ROLES: dict[str, Role] = {
     "flow_id": "order", "first_seen": "time", "last_seen": "time", "src": "address", "dst": "address",
-    "src_port": "port", "dst_port": "port", "src_mac": "mac", "dst_mac": "mac", "vlan": "id",
+    "src_port": "port", "dst_port": "port", "src_mac": "mac", "dst_mac": "mac", "vlan": "id", "tunnel_id": "id",
 }  # fmt: skip
 _TEXT = ("src", "dst", "src_mac", "dst_mac")
 
 
 def _field(column: Column) -> Field:
-    role = _ROLES.get(column.name, "feature")
+    role: Role = "feature" if column.is_feature else _ROLES[column.name]
     kind: Kind = "category" if column.kind == "category" else "text" if column.name in _TEXT else "number"
     return Field(column.name, kind, role, column.unit, column.meaning)
 
