@@ -8,9 +8,13 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
+from communityid import CommunityID, FlowTuple
+from hypothesis import given
+from hypothesis import strategies as st
 from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
 
 from wirespeak.errors import InputError, OptionError, WirespeakError
@@ -61,6 +65,7 @@ def test_columns_are_those_of_the_dictionary() -> None:
         "tenths": pl.Int64,
         "seconds": pl.Float64,
         "bits": pl.Float64,
+        "number": pl.Float64,
         "category": pl.String,
     }
     for name, column in COLUMNS.items():
@@ -351,3 +356,44 @@ def test_conversations_have_tsharks_totals(real_data: Path, name: str) -> None:
         found[row["src"], row["dst"]] += row["fwd_bytes"]
         found[row["dst"], row["src"]] += row["bwd_bytes"]
     assert +found == +expected
+
+
+ADDRESSES = ("10.0.0.1", "10.0.0.2", "192.168.7.1", "fe80::1", "fe80::2", "2001:db8::7")
+
+
+@given(
+    ends=st.tuples(st.sampled_from(ADDRESSES), st.sampled_from(ADDRESSES)).filter(lambda two: (":" in two[0]) == (":" in two[1])),
+    kind=st.sampled_from(["tcp", "udp", "icmp", "other"]),
+    numbers=st.tuples(st.integers(0, 255), st.integers(0, 255)),
+)  # fmt: skip
+def test_community_id_is_that_of_its_authors(
+    ends: tuple[str, str], kind: str, numbers: tuple[int, int]
+) -> None:
+    six = ":" in ends[0]
+    number, body = {
+        "tcp": (6, tcp(*numbers, SYN)), "udp": (17, udp(*numbers)), "icmp": (58 if six else 1, icmp(*numbers)), "other": (97, b"data"),
+    }[kind]  # fmt: skip
+    packets = decode(Frames.of([0], [ethernet(ip(*ends, number, body), kind=0x86DD if six else 0x0800)]))
+    ports = (None, None) if kind == "other" else numbers
+    assert measure(packets)["community_id"][0] == CommunityID().calc(FlowTuple(number, *ends, *ports))
+
+
+@pytest.mark.parametrize(
+    ("said", "history"),
+    [
+        ([(0, SYN), (1, SYN | ACK), (0, ACK), (0, ACK | PSH, b"ask"), (1, ACK), (1, ACK | PSH, b"tell"), (0, ACK | FIN), (1, ACK | FIN)], "ShADadFf"),
+        ([(0, SYN), (1, RST | ACK)], "Sr"),
+        ([(0, SYN), (0, SYN), (0, SYN | RST)], "SQR"),
+        ([(0, FIN | RST)], "IFR"),
+        ([(0, ACK, b"ab")] + 10 * [(0, ACK, b"ab")] + [(1, ACK)], "DTTa"),
+    ],
+)  # fmt: skip
+def test_history_is_told_in_zeeks_letters(said: list[tuple[Any, ...]], history: str) -> None:
+    frames = []
+    for side, flags, *rest in said:
+        ends, ports = (
+            [("10.0.0.1", "10.0.0.2"), ("10.0.0.2", "10.0.0.1")][side],
+            [(4000, 80), (80, 4000)][side],
+        )
+        frames.append(ethernet(ip(*ends, 6, tcp(*ports, flags, *rest, sequence=5))))
+    assert measure(decode(Frames.of(range(len(frames)), frames)))["history"].to_list() == [history]

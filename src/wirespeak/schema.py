@@ -74,6 +74,12 @@ IDENTITY = (
     Column("dst_mac", "identity", "link-layer address the first packet went to, or null", default=None),
     Column("vlan", "identity", "VLAN identifier, or null", default=None),
     Column("tunnel_id", "identity", "VXLAN network identifier, or null", default=None),
+    Column(
+        "community_id", "identity", "the flow's name in other tools too (Community ID, version 1), or null", default=None
+    ),
+    Column(
+        "history", "identity", "what was seen in which order, in Zeek's letters (docs/flows.md), or null", default=None
+    ),
 )
 
 OWN = (
@@ -294,6 +300,55 @@ OWN = (
     ),
 )
 
+_SIDES = {"fwd": "from source to destination", "bwd": "from destination to source"}
+_STATISTICS = {
+    "min": "smallest", "mean": "mean", "max": "largest", "std": "standard deviation (population) of the",
+}  # fmt: skip
+_QUANTITIES = {"packet": "network-layer bytes of a packet", "payload": "payload bytes of a packet"}
+_TCP_FLAGS = {"fin": "FIN", "syn": "SYN", "rst": "RST", "push": "PSH", "ack": "ACK", "urg": "URG", "ece": "ECE", "cwr": "CWR"}
+
+
+def _measures() -> tuple[Column, ...]:
+    """What is measured of a flow's packets, by direction, beside `OWN`: direction_quantity_statistic_unit."""
+    told = {column.name for column in OWN}
+    columns: list[Column] = []
+
+    def add(name: str, kind: Kind, meaning: str) -> None:
+        if name not in told:
+            columns.append(Column(name, kind, meaning))
+
+    for side, way in {**_SIDES, "": "both ways"}.items():
+        head = f"{side}_" if side else ""
+        for quantity, meaning in _QUANTITIES.items():
+            for statistic, word in _STATISTICS.items():
+                unit: Kind = "bytes" if statistic in ("min", "max") else "number"
+                add(f"{head}{quantity}_{statistic}_bytes", unit, f"{word} {meaning} {way}, 0 without packets")
+        if side:
+            for statistic, word in _STATISTICS.items():
+                add(f"{side}_iat_{statistic}_s", "seconds", f"{word} time between packets {way}, 0 for fewer than two")
+            add(f"{side}_header_bytes", "bytes", f"network and transport headers of all packets {way}")
+            add(f"{side}_header_min_bytes", "bytes", f"smallest headers of a packet {way}")
+            add(f"{side}_header_max_bytes", "bytes", f"largest headers of a packet {way}")
+            add(f"{side}_payload_packets", "count", f"packets with payload {way}")
+            add(f"{side}_ttl", "identity", f"TTL or hop limit of the first packet {way}, 0 where there is none: it says who rather than what")
+            add(f"{side}_packets_per_s", "number", f"packets {way} divided by the duration, 0 for a single packet")
+            add(f"{side}_bytes_per_s", "number", f"network-layer bytes {way} divided by the duration, 0 for a single packet")
+            for flag, letters in _TCP_FLAGS.items():
+                add(f"{side}_{flag}_packets", "count", f"packets with {letters} {way}")
+            add(f"{side}_window_bytes", "identity", f"TCP window of the first packet {way}, unscaled: it says which system rather than what")
+            add(f"{side}_retransmitted_packets", "count", f"TCP segments {way} whose bytes had been seen")
+            add(f"{side}_out_of_order_packets", "count", f"TCP segments {way} that came later than what follows them")
+            add(f"{side}_missed_bytes", "bytes", f"TCP bytes {way} that later segments show were sent, and were not seen")
+    add("bytes_per_s", "number", "network-layer bytes both ways divided by the duration, 0 for a single packet")
+    add("handshake_ack_s", "seconds", "SYN-ACK to the ACK that completes the handshake, 0 when there was none")
+    for period, meaning in {"active": "periods with no gap above 5 s", "idle": "gaps above 5 s"}.items():
+        for statistic, word in {**_STATISTICS, "min": "shortest", "max": "longest"}.items():
+            of = "length of" if statistic in ("mean", "std") else "of"
+            add(f"{period}_{statistic}_s", "seconds", f"{word} {of} {meaning}, 0 without any")
+    return tuple(columns)
+
+
+MEASURES = _measures()
 KEYS = ("src", "dst", "pair")
 WINDOWS = ("2s", "60s", "100")
 
@@ -376,7 +431,7 @@ def _context() -> tuple[Column, ...]:
 
 
 CONTEXT = _context()
-COLUMNS: dict[str, Column] = {column.name: column for column in (*IDENTITY, *OWN, *CONTEXT)}
+COLUMNS: dict[str, Column] = {column.name: column for column in (*IDENTITY, *OWN, *MEASURES, *CONTEXT)}
 FEATURES: tuple[str, ...] = tuple(name for name, column in COLUMNS.items() if column.is_feature)
 
 # state: TCP as Zeek's conn_state (docs.zeek.org, base/protocols/conn), others by who spoke.

@@ -104,7 +104,8 @@ static enum reason read_tcp(struct packet *p, struct span s, const uint8_t *data
     p->src_port = read16(s.bytes, 0);
     p->dst_port = read16(s.bytes, 2);
     p->tcp_sequence = read32(s.bytes, 4);
-    p->tcp_flags = read8(s.bytes, 13) & 0x3F;
+    p->tcp_flags = read8(s.bytes, 13);
+    p->tcp_window = read16(s.bytes, 14);
     set_payload(p, span_from(s, head), data);
     return READ;
 }
@@ -241,6 +242,7 @@ static enum reason read_ipv4(struct packet *p, struct span s, const uint8_t *dat
     if (total < head || total > s.wire) return IPV4_LENGTH;
     uint16_t fragment = read16(s.bytes, 6);
     p->family = 4;
+    p->ttl = read8(s.bytes, 8);
     p->protocol = read8(s.bytes, 9);
     p->network_bytes = (uint32_t)total;
     read_ipv4_address(s.bytes, 12, p->src);
@@ -259,6 +261,7 @@ static enum reason read_ipv6(struct packet *p, struct span s, const uint8_t *dat
     s = span_first(s, total);
     p->family = 6;
     p->network_bytes = (uint32_t)total;
+    p->ttl = read8(s.bytes, 7);
     read_bytes(s.bytes, 8, p->src, 16);
     read_bytes(s.bytes, 24, p->dst, 16);
     uint8_t next = read8(s.bytes, 6);

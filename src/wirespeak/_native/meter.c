@@ -6,7 +6,6 @@
  */
 #include "native.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 enum { CLOSED_STAYS_S = 5, FRAGMENTS = 4096, FRAGMENT_STAYS_S = 30 };
@@ -25,10 +24,14 @@ struct flow {
     uint32_t hash, event;
     struct flow_key key;
     int64_t began, touched, closed_at; /* by the clock */
-    int64_t seen[2], syn_time;         /* raw times: last packet by direction, first SYN */
-    double gap_sum, gap_mean, gap_spread, gap_min, gap_max, side_gap[2];
-    uint32_t binding[2], next_sequence[2];
-    bool source_is_low, closed, answered, has_sequence[2];
+    int64_t syn_time, syn_ack_time;    /* raw times of the first ones, 0: none */
+    struct measures measures;
+    struct sequence sequence[2];
+    uint32_t binding[2];
+    uint32_t told[2];                  /* letters of `history` that each side has, and how often the repeating ones came */
+    uint32_t repeated[2], empty_windows[2];
+    uint8_t letters;
+    bool source_is_low, closed, answered;
     bool syn, syn_ack, source_syn_ack, established, fin[2], fin_before_reset[2];
     uint8_t reset_by; /* 0 nobody, 1 source first, 2 destination first */
     struct conversation conversation;
@@ -88,21 +91,12 @@ static enum state tcp_state(const struct flow *flow) {
     return flow->row.bwd_packets ? OTH : S0;
 }
 
-static double seconds(int64_t ns) { return (double)ns / 1e9; }
-
-static double mean_gap(double sum, int64_t packets) { return packets > 1 ? sum / (double)(packets - 1) : 0; }
-
 /* Computes what only the end can tell and puts the row out. */
 static bool put_row(struct meter *m, struct flow *flow) {
     struct flow_row *row = &flow->row;
-    int64_t packets = row->fwd_packets + row->bwd_packets;
+    measures_put(&flow->measures, row);
+    community_id(row);
     row->state = flow->key.protocol == TCP ? tcp_state(flow) : flow->answered ? TWO_WAY : ONE_WAY;
-    row->iat_mean_s = mean_gap(flow->gap_sum, packets);
-    row->iat_std_s = packets > 1 ? sqrt(flow->gap_spread / (double)(packets - 1)) : 0;
-    row->iat_min_s = packets > 1 ? flow->gap_min : 0;
-    row->iat_max_s = flow->gap_max;
-    row->fwd_iat_mean_s = mean_gap(flow->side_gap[0], row->fwd_packets);
-    row->bwd_iat_mean_s = mean_gap(flow->side_gap[1], row->bwd_packets);
     row->unfinished_requests += conversation_pending(&flow->conversation);
     if (m->ended_count == m->ended_room) {
         size_t room = m->ended_room ? m->ended_room * 2 : 1024;
@@ -212,10 +206,9 @@ static const uint8_t *claimed_mac(const struct packet *p) {
 static bool begin_row(struct meter *m, struct flow *flow, const struct packet *p) {
     struct flow_row *row = &flow->row;
     row->flow_id = m->next_id++;
-    row->first_seen = row->last_seen = p->time_ns;
-    row->tcp_flags = p->tcp_flags;
+    row->first_seen = p->time_ns;
+    row->tcp_flags = p->tcp_flags & (FIN | SYN | RST | PSH | ACK | URG);
     flow->began = m->clock;
-    flow->gap_min = INFINITY;
     bool from_source = memcmp(p->src, row->src, 16) == 0; /* a continued flow may go on with an answer */
     binding_read(&m->context, row, from_source ? claimed_mac(p) : NULL, m->clock);
     bool has_port = p->protocol == TCP || p->protocol == UDP;
@@ -244,6 +237,8 @@ static uint32_t begin_flow(struct meter *m, const struct flow_key *key, bool src
     row->family = p->family;
     row->tunnel = p->tunnel;
     row->tunnel_id = p->tunnel_id;
+    row->icmp_type = p->icmp_type;
+    row->icmp_code = p->icmp_code;
     row->has_src_mac = p->has_src_mac;
     row->has_dst_mac = p->has_dst_mac;
     row->cast = (uint8_t)cast_of(p);
@@ -270,14 +265,20 @@ static bool split_flow(struct meter *m, struct flow *flow, const struct packet *
     row->family = former.family;
     row->tunnel = former.tunnel;
     row->tunnel_id = former.tunnel_id;
+    row->icmp_type = former.icmp_type;
+    row->icmp_code = former.icmp_code;
     row->has_src_mac = former.has_src_mac;
     row->has_dst_mac = former.has_dst_mac;
     row->cast = former.cast;
     row->operation = former.operation;
     row->application = former.application;
-    flow->gap_sum = flow->gap_mean = flow->gap_spread = flow->gap_max = 0;
-    flow->side_gap[0] = flow->side_gap[1] = 0;
-    flow->syn_time = 0;
+    memset(&flow->measures, 0, sizeof flow->measures);
+    memset(flow->told, 0, sizeof flow->told);
+    memset(flow->repeated, 0, sizeof flow->repeated);
+    memset(flow->empty_windows, 0, sizeof flow->empty_windows);
+    for (int side = 0; side < 2; side++) flow->sequence[side].hole_from = flow->sequence[side].hole_to; /* it was the former row's */
+    flow->letters = 0;
+    flow->syn_time = flow->syn_ack_time = 0;
     context_release(&m->context, flow->event);
     flow->event = NONE;
     return begin_row(m, flow, p);
@@ -285,69 +286,67 @@ static bool split_flow(struct meter *m, struct flow *flow, const struct packet *
 
 /* ---- a packet of a flow --------------------------------------------------------------------------------- */
 
-static double gap_after(int64_t time, int64_t former) { return time > former ? seconds(time - former) : 0; }
-
-static void note_gaps(struct flow *flow, const struct packet *p, int side) {
-    struct flow_row *row = &flow->row;
-    int64_t packets = row->fwd_packets + row->bwd_packets, own = side ? row->bwd_packets : row->fwd_packets;
-    if (packets > 0) {
-        double gap = gap_after(p->time_ns, row->last_seen), from_mean = gap - flow->gap_mean;
-        flow->gap_sum += gap;
-        flow->gap_mean += from_mean / (double)packets; /* Welford's running variance */
-        flow->gap_spread += from_mean * (gap - flow->gap_mean);
-        flow->gap_min = fmin(flow->gap_min, gap);
-        flow->gap_max = fmax(flow->gap_max, gap);
-    }
-    if (own > 0) flow->side_gap[side] += gap_after(p->time_ns, flow->seen[side]);
-    if (own == 0 || p->time_ns > flow->seen[side]) flow->seen[side] = p->time_ns;
-    if (p->time_ns > row->last_seen) row->last_seen = p->time_ns;
-}
-
-static void note_size(struct flow_row *row, const struct packet *p, int side) {
-    int64_t payload = p->payload_bytes;
-    *(side ? &row->bwd_packets : &row->fwd_packets) += 1;
-    *(side ? &row->bwd_bytes : &row->fwd_bytes) += p->network_bytes;
-    *(side ? &row->bwd_payload_bytes : &row->fwd_payload_bytes) += payload;
-    int64_t *most = side ? &row->bwd_payload_max_bytes : &row->fwd_payload_max_bytes;
-    if (payload > *most) *most = payload;
-}
+static double seconds_between(int64_t former, int64_t time) { return time > former ? (double)(time - former) / 1e9 : 0; }
 
 static void note_flags(struct flow *flow, const struct packet *p, int side) {
     struct flow_row *row = &flow->row;
     uint8_t flags = p->tcp_flags;
     bool reset = flags & RST;
     if (side == 0) {
-        row->fwd_syn_packets += (flags & SYN) != 0;
-        row->fwd_fin_packets += (flags & FIN) != 0;
-        row->fwd_rst_packets += reset;
-        row->fwd_push_packets += (flags & PSH) != 0;
         flow->source_syn_ack |= (flags & (SYN | ACK)) == (SYN | ACK);
         if (flags & SYN && !flow->syn_time) flow->syn_time = p->time_ns;
-        flow->established |= flow->syn_ack && flags & ACK && !reset;
-    } else {
-        row->bwd_rst_packets += reset;
-        if (flags & SYN && !reset && flow->syn && !flow->syn_ack) {
-            flow->syn_ack = true;
-            if (flow->syn_time) row->handshake_s = gap_after(p->time_ns, flow->syn_time);
+        bool completes = flow->syn_ack && flags & ACK && !reset;
+        if (completes && !flow->established && flow->syn_ack_time) {
+            row->handshake_ack_s = seconds_between(flow->syn_ack_time, p->time_ns);
         }
+        flow->established |= completes;
+    } else if (flags & SYN && !reset && flow->syn && !flow->syn_ack) {
+        flow->syn_ack = true;
+        flow->syn_ack_time = p->time_ns;
+        if (flow->syn_time) row->handshake_s = seconds_between(flow->syn_time, p->time_ns);
     }
     if (flags & FIN) flow->fin[side] = true;
     if (flags & FIN && !flow->reset_by) flow->fin_before_reset[side] = true;
     if (reset && !flow->reset_by) flow->reset_by = (uint8_t)(side + 1);
 }
 
-/* Whether these payload bytes were seen before: a retransmission says nothing new. */
-static bool is_repeated(struct flow *flow, const struct packet *p, int side) {
-    uint32_t end = p->tcp_sequence + p->payload_bytes + ((p->tcp_flags & SYN) != 0);
-    bool repeated = flow->has_sequence[side] && (int32_t)(end - flow->next_sequence[side]) <= 0;
-    if (!repeated) flow->next_sequence[side] = end;
-    flow->has_sequence[side] = true;
-    return repeated;
+/* Zeek's letters: upper case for the source. Each comes once for a side; T and W again when their number is ten times as high. */
+static void note_letter(struct flow *flow, char letter, int side) {
+    static const char known[] = "SHAFRDQITW";
+    uint32_t bit = 1u << (strchr(known, letter) - known);
+    uint32_t *count = letter == 'T' ? &flow->repeated[side] : letter == 'W' ? &flow->empty_windows[side] : NULL;
+    if (count) {
+        uint32_t power = 1;
+        for (++*count; power < *count; power *= 10) {}
+        if (power != *count) return;
+    } else if (flow->told[side] & bit) {
+        return;
+    }
+    flow->told[side] |= bit;
+    if (flow->letters < sizeof flow->row.history) flow->row.history[flow->letters++] = side ? (char)(letter + 32) : letter;
 }
 
-static void note_payload(struct flow *flow, const struct packet *p, struct view data, int side) {
+static void note_history(struct flow *flow, const struct packet *p, int side, enum arrival arrival) {
+    uint8_t flags = p->tcp_flags;
+    bool syn = flags & SYN, fin = flags & FIN, reset = flags & RST, ack = flags & ACK;
+    if (p->protocol != TCP) {
+        if (p->protocol == UDP && p->payload_bytes) note_letter(flow, 'D', side);
+        return;
+    }
+    if (syn && (fin || reset)) note_letter(flow, 'Q', side);
+    else if (fin && reset) note_letter(flow, 'I', side);
+    if (syn) note_letter(flow, ack ? 'H' : 'S', side);
+    if (arrival == REPEATED && p->payload_bytes) note_letter(flow, 'T', side);
+    if (fin) note_letter(flow, 'F', side);
+    if (reset) note_letter(flow, 'R', side);
+    if (p->payload_bytes) note_letter(flow, 'D', side);
+    else if (ack && !syn && !fin && !reset) note_letter(flow, 'A', side);
+    if (p->tcp_window == 0 && !syn && !fin && !reset) note_letter(flow, 'W', side);
+}
+
+static void note_payload(struct flow *flow, const struct packet *p, struct view data, int side, enum arrival arrival) {
     if (p->fragment == LATER_FRAGMENT) return;
-    if (p->protocol == TCP ? is_repeated(flow, p, side) : p->protocol != UDP) return;
+    if (p->protocol == TCP ? arrival != BEYOND : p->protocol != UDP) return;
     if (p->payload_bytes == 0 || p->payload_offset < 0) return;
     struct speech speech = {
         .payload = view_first(view_from(data, (size_t)p->payload_offset), p->payload_captured),
@@ -368,10 +367,12 @@ static void close_flow(struct meter *m, uint32_t index) {
 
 static void add_packet(struct meter *m, uint32_t index, const struct packet *p, struct view data, int side) {
     struct flow *flow = flow_at(m, index);
-    note_gaps(flow, p, side);
-    note_size(&flow->row, p, side);
-    if (p->protocol == TCP) note_flags(flow, p, side);
-    note_payload(flow, p, data, side);
+    measures_add(&flow->measures, p, side);
+    bool segment = p->protocol == TCP && p->fragment != LATER_FRAGMENT;
+    enum arrival arrival = segment ? measures_segment(&flow->measures, &flow->sequence[side], p, side) : NOTHING_NEW;
+    if (segment) note_flags(flow, p, side);
+    note_history(flow, p, side, arrival);
+    note_payload(flow, p, data, side, arrival); /* a retransmission says nothing new */
     flow->answered |= side == 1;
     flow->touched = m->clock;
 

@@ -64,7 +64,7 @@ static inline bool starts_with(struct view v, const char *text) {
 enum protocol { ICMP = 1, IGMP = 2, IN_IPV4 = 4, TCP = 6, UDP = 17, IN_IPV6 = 41, IN_GRE = 47, ICMP6 = 58, ARP = 256, IEEE_802_15_4 = 257, NO_PROTOCOL = UINT16_MAX };
 enum fragment { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 enum tunnel { NO_TUNNEL, IPV4_IN_IPV4, IPV4_IN_IPV6, IPV6_IN_IPV4, IPV6_IN_IPV6, GRE, VXLAN, GTP_U };
-enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32 };
+enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32, ECE = 64, CWR = 128, FLAGS = 8 };
 
 #define PACKET_FIELDS(FIELD)                                                                                  \
     FIELD(int64_t, "<i8", time_ns, )             /* ns since 1970 UTC */                                      \
@@ -73,6 +73,7 @@ enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32 };
     FIELD(uint32_t, "<u4", payload_bytes, )      /* payload bytes that were on the wire */                    \
     FIELD(uint32_t, "<u4", network_bytes, )      /* IP total length; 28 for ARP */                            \
     FIELD(uint32_t, "<u4", tcp_sequence, )                                                                    \
+    FIELD(uint16_t, "<u2", tcp_window, )         /* as sent: scaling is not applied */                        \
     FIELD(uint8_t, "(16,)u1", src, [16])         /* IPv4 addresses fill the last four bytes */                \
     FIELD(uint8_t, "(16,)u1", dst, [16])                                                                      \
     FIELD(uint8_t, "(6,)u1", src_mac, [6])                                                                    \
@@ -92,6 +93,7 @@ enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32 };
     FIELD(uint8_t, "u1", has_src_mac, )                                                                       \
     FIELD(uint8_t, "u1", has_dst_mac, )                                                                       \
     FIELD(uint8_t, "u1", tcp_flags, )                                                                         \
+    FIELD(uint8_t, "u1", ttl, )                  /* or IPv6's hop limit */                                    \
     FIELD(uint8_t, "u1", icmp_type, )                                                                         \
     FIELD(uint8_t, "u1", icmp_code, )                                                                         \
     FIELD(uint8_t, "(6,)u1", arp_sender_mac, [6])                                                             \
@@ -108,6 +110,8 @@ enum context_key { BY_SRC, BY_DST, BY_PAIR, KEYS };
 enum context_window { LAST_2_S, LAST_60_S, LAST_100, WINDOWS };
 enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERRORS, QUANTITIES };
 
+#define BOTH_WAYS(FIELD, type, format, name) FIELD(type, format, fwd_##name, ) FIELD(type, format, bwd_##name, )
+
 #define FLOW_FIELDS(FIELD)                                                                                    \
     FIELD(int64_t, "<i8", flow_id, )                                                                          \
     FIELD(int64_t, "<i8", first_seen, )                                                                       \
@@ -118,21 +122,49 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(int64_t, "<i8", bwd_bytes, )                                                                        \
     FIELD(int64_t, "<i8", fwd_payload_bytes, )                                                                \
     FIELD(int64_t, "<i8", bwd_payload_bytes, )                                                                \
-    FIELD(int64_t, "<i8", fwd_payload_max_bytes, )                                                            \
-    FIELD(int64_t, "<i8", bwd_payload_max_bytes, )                                                            \
+    BOTH_WAYS(FIELD, int64_t, "<i8", payload_min_bytes)                                                       \
+    BOTH_WAYS(FIELD, int64_t, "<i8", payload_max_bytes)                                                       \
+    BOTH_WAYS(FIELD, double, "<f8", payload_std_bytes)                                                        \
+    BOTH_WAYS(FIELD, int64_t, "<i8", payload_packets)                                                         \
+    BOTH_WAYS(FIELD, int64_t, "<i8", packet_min_bytes)                                                        \
+    BOTH_WAYS(FIELD, int64_t, "<i8", packet_max_bytes)                                                        \
+    BOTH_WAYS(FIELD, double, "<f8", packet_std_bytes)                                                         \
+    BOTH_WAYS(FIELD, int64_t, "<i8", header_min_bytes)                                                        \
+    BOTH_WAYS(FIELD, int64_t, "<i8", header_max_bytes)                                                        \
+    FIELD(double, "<f8", payload_std_bytes, )                                                                 \
+    FIELD(double, "<f8", packet_std_bytes, )                                                                  \
     FIELD(double, "<f8", iat_mean_s, )                                                                        \
     FIELD(double, "<f8", iat_std_s, )                                                                         \
     FIELD(double, "<f8", iat_min_s, )                                                                         \
     FIELD(double, "<f8", iat_max_s, )                                                                         \
-    FIELD(double, "<f8", fwd_iat_mean_s, )                                                                    \
-    FIELD(double, "<f8", bwd_iat_mean_s, )                                                                    \
+    BOTH_WAYS(FIELD, double, "<f8", iat_mean_s)                                                               \
+    BOTH_WAYS(FIELD, double, "<f8", iat_std_s)                                                                \
+    BOTH_WAYS(FIELD, double, "<f8", iat_min_s)                                                                \
+    BOTH_WAYS(FIELD, double, "<f8", iat_max_s)                                                                \
+    FIELD(double, "<f8", active_mean_s, )                                                                     \
+    FIELD(double, "<f8", active_std_s, )                                                                      \
+    FIELD(double, "<f8", active_min_s, )                                                                      \
+    FIELD(double, "<f8", active_max_s, )                                                                      \
+    FIELD(double, "<f8", idle_mean_s, )                                                                       \
+    FIELD(double, "<f8", idle_std_s, )                                                                        \
+    FIELD(double, "<f8", idle_min_s, )                                                                        \
+    FIELD(double, "<f8", idle_max_s, )                                                                        \
     FIELD(double, "<f8", handshake_s, )                                                                       \
+    FIELD(double, "<f8", handshake_ack_s, )                                                                   \
     FIELD(double, "<f8", entropy_bits, )                                                                      \
-    FIELD(int64_t, "<i8", fwd_syn_packets, )                                                                  \
-    FIELD(int64_t, "<i8", fwd_fin_packets, )                                                                  \
-    FIELD(int64_t, "<i8", fwd_rst_packets, )                                                                  \
-    FIELD(int64_t, "<i8", bwd_rst_packets, )                                                                  \
-    FIELD(int64_t, "<i8", fwd_push_packets, )                                                                 \
+    BOTH_WAYS(FIELD, int64_t, "<i8", fin_packets)                                                             \
+    BOTH_WAYS(FIELD, int64_t, "<i8", syn_packets)                                                             \
+    BOTH_WAYS(FIELD, int64_t, "<i8", rst_packets)                                                             \
+    BOTH_WAYS(FIELD, int64_t, "<i8", push_packets)                                                            \
+    BOTH_WAYS(FIELD, int64_t, "<i8", ack_packets)                                                             \
+    BOTH_WAYS(FIELD, int64_t, "<i8", urg_packets)                                                             \
+    BOTH_WAYS(FIELD, int64_t, "<i8", ece_packets)                                                             \
+    BOTH_WAYS(FIELD, int64_t, "<i8", cwr_packets)                                                             \
+    BOTH_WAYS(FIELD, int64_t, "<i8", ttl)                                                                     \
+    BOTH_WAYS(FIELD, int64_t, "<i8", window_bytes)                                                            \
+    BOTH_WAYS(FIELD, int64_t, "<i8", retransmitted_packets)                                                   \
+    BOTH_WAYS(FIELD, int64_t, "<i8", out_of_order_packets)                                                    \
+    BOTH_WAYS(FIELD, int64_t, "<i8", missed_bytes)                                                            \
     FIELD(int64_t, "<i8", messages, )                                                                         \
     FIELD(int64_t, "<i8", answers, )                                                                          \
     FIELD(int64_t, "<i8", errors, )                                                                           \
@@ -159,6 +191,10 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(uint16_t, "<u2", protocol, )                                                                        \
     FIELD(uint8_t, "u1", family, )                                                                            \
     FIELD(uint8_t, "u1", tunnel, )                                                                            \
+    FIELD(uint8_t, "u1", icmp_type, )            /* of the first packet */                                    \
+    FIELD(uint8_t, "u1", icmp_code, )                                                                         \
+    FIELD(char, "S32", history, [32])                                                                         \
+    FIELD(char, "S30", community_id, [30])                                                                    \
     FIELD(uint8_t, "u1", has_src_mac, )                                                                       \
     FIELD(uint8_t, "u1", has_dst_mac, )                                                                       \
     FIELD(uint8_t, "u1", tcp_flags, )            /* of the first packet */                                    \
@@ -236,6 +272,45 @@ struct flow_key {
 bool key_of_packet(struct flow_key *key, const struct packet *packet);     /* whether its source is the low end */
 void key_of_quoted(struct flow_key *key, const struct packet *packet);     /* of the packet an ICMP error quotes */
 void key_of_answered(struct flow_key *key, const struct packet *packet);   /* of the request an ARP reply answers */
+
+/* ---- measures of a flow's packets (measures.c) ----------------------------------------------------------- */
+
+struct sizes {
+    unsigned __int128 squares; /* exact, so that equal sizes vary by nothing */
+    uint64_t sum;
+    uint32_t least, most;
+};
+
+struct spans { /* of time; variance by Welford's recurrence */
+    double sum, mean, spread, least, most;
+    int64_t count;
+};
+
+/* What is known of the bytes that one side of a TCP connection sent: the end of what was seen, and the last hole before it. */
+struct sequence {
+    uint32_t next, hole_from, hole_to, opened_at;
+    bool known, opened; /* `opened`: by the SYN at `opened_at` */
+};
+
+struct measures {
+    struct sizes packet[2], payload[2];
+    struct spans gap, side_gap[2], active, idle;
+    int64_t packets[2], seen[2], last_seen, active_since; /* raw times: last packet by direction and of both */
+    int64_t flags[2][FLAGS], payload_packets[2], retransmitted[2], out_of_order[2], missed[2];
+    uint32_t header_least[2], header_most[2];
+    uint16_t window[2];
+    uint8_t ttl[2];
+};
+
+void measures_add(struct measures *measures, const struct packet *packet, int side);
+void measures_put(const struct measures *measures, struct flow_row *row);
+
+/* Follows the sequence numbers of one side. BEYOND: the packet brought bytes beyond all that were seen; REPEATED: only
+ * such as were seen. */
+enum arrival { NOTHING_NEW, REPEATED, BEYOND };
+enum arrival measures_segment(struct measures *measures, struct sequence *sequence, const struct packet *packet, int side);
+
+void community_id(struct flow_row *row); /* community.c */
 
 /* ---- conversations (conversation.c) -------------------------------------------------------------------- */
 

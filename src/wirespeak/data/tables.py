@@ -15,7 +15,7 @@ from wirespeak.schema import COLUMNS
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
-_TEXT = {"src", "dst", "src_mac", "dst_mac"}
+_TEXT = {"src", "dst", "src_mac", "dst_mac", "community_id", "history"}
 _PORTS = {"src_port", "dst_port", "vlan"}
 
 
@@ -29,7 +29,7 @@ def types() -> dict[str, pl.DataType]:
             found[name] = pl.UInt32()
         elif name in _TEXT or column.kind == "category":
             found[name] = pl.String()
-        elif column.kind in ("seconds", "bits"):
+        elif column.kind in ("seconds", "bits", "number"):
             found[name] = pl.Float64()
         else:
             found[name] = pl.Int64()

@@ -67,6 +67,9 @@ def _identity(rows: Rows) -> dict[str, Any]:
         "dst_mac": _macs(rows["dst_mac"], rows["has_dst_mac"]),
         "vlan": _where(rows["vlan"] != NO_VLAN, rows["vlan"]),
         "tunnel_id": _where(rows["tunnel"] == TUNNELS.index("vxlan"), rows["tunnel_id"]),
+        "community_id": _text(rows["community_id"]),
+        "history": _text(rows["history"]),
+        **{name: rows[name] for name in ("fwd_ttl", "bwd_ttl", "fwd_window_bytes", "bwd_window_bytes")},
     }
 
 
@@ -88,6 +91,11 @@ def _texts(keys: NDArray[np.bytes_], say: Any) -> pl.Series:
     width = keys.dtype.itemsize
     texts = [say(key.ljust(width, b"\0")) for key in unique.tolist()]
     return pl.Series(texts, dtype=pl.String).gather(inverse)
+
+
+def _text(values: NDArray[np.bytes_]) -> pl.Series:
+    """ASCII text of a fixed width, null where it is empty."""
+    return pl.Series([value.decode("ascii") or None for value in values.tolist()], dtype=pl.String)
 
 
 def _keys(values: NDArray[np.uint8], mark: NDArray[np.uint8]) -> NDArray[np.bytes_]:
@@ -171,24 +179,39 @@ def _numbers(rows: Rows) -> dict[str, Any]:
     columns["packets_per_s"] = np.floor(rate + 0.5).astype(np.int64)
     columns["rate_grade"] = grade(columns["packets_per_s"])
     columns["gap_grade"] = grade(rows["iat_max_s"] * 1e3)
-    for name in set(columns) & {
-        "src",
-        "dst",
-        "src_port",
-        "dst_port",
-        "src_mac",
-        "dst_mac",
-        "vlan",
-        "protocol",
-        "application",
-        "cast",
-        "state",
-        "operation",
-        "tunnel",
-        "tunnel_id",
-    }:
-        del columns[name]
-    return columns
+    _derive(columns, rows, packets, duration_s)
+    return {
+        name: values for name, values in columns.items() if COLUMNS[name].kind not in ("identity", "category")
+    }
+
+
+def _derive(
+    columns: dict[str, Any], rows: Rows, packets: NDArray[np.int64], duration_s: NDArray[np.float64]
+) -> None:
+    """Means, totals and rates, from what the meter counted."""
+    seconds = np.maximum(duration_s, SHORTEST_S)
+    for side in ("fwd_", "bwd_"):
+        count = rows[f"{side}packets"]
+        columns[f"{side}header_bytes"] = rows[f"{side}bytes"] - rows[f"{side}payload_bytes"]
+        columns[f"{side}packets_per_s"] = np.where(packets > 1, count / seconds, 0)
+        columns[f"{side}bytes_per_s"] = np.where(packets > 1, rows[f"{side}bytes"] / seconds, 0)
+        for quantity, total in (("packet", "bytes"), ("payload", "payload_bytes")):
+            columns[f"{side}{quantity}_mean_bytes"] = rows[f"{side}{total}"] / np.maximum(count, 1)
+    columns["bytes_per_s"] = columns["fwd_bytes_per_s"] + columns["bwd_bytes_per_s"]
+    answered = rows["bwd_packets"] > 0
+    for quantity, total in (("packet", "bytes"), ("payload", "payload_bytes")):
+        least, most = (
+            [rows[f"{side}_{quantity}_{statistic}_bytes"] for side in ("fwd", "bwd")]
+            for statistic in ("min", "max")
+        )
+        one_way = np.where(answered, least[1], least[0])  # a row of a long flow may hold packets back alone
+        columns[f"{quantity}_min_bytes"] = np.where(
+            answered & (rows["fwd_packets"] > 0), np.minimum(*least), one_way
+        )
+        columns[f"{quantity}_max_bytes"] = np.maximum(*most)
+        columns[f"{quantity}_mean_bytes"] = (rows[f"fwd_{total}"] + rows[f"bwd_{total}"]) / np.maximum(
+            packets, 1
+        )
 
 
 def _context(rows: Rows) -> dict[str, Any]:

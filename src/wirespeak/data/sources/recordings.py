@@ -8,9 +8,10 @@ from wirespeak.schema import COLUMNS, LABELS, Column
 
 _ROLES: dict[str, Role] = {
     "flow_id": "order", "first_seen": "time", "last_seen": "time", "src": "address", "dst": "address",
-    "src_port": "port", "dst_port": "port", "src_mac": "mac", "dst_mac": "mac", "vlan": "id", "tunnel_id": "id",
+    "src_port": "port", "dst_port": "port", "src_mac": "mac", "dst_mac": "mac", "vlan": "id", "tunnel_id": "id", "community_id": "id", "history": "text",
+    "fwd_ttl": "ttl", "bwd_ttl": "ttl", "fwd_window_bytes": "id", "bwd_window_bytes": "id",
 }  # fmt: skip
-_TEXT = ("src", "dst", "src_mac", "dst_mac")
+_TEXT = ("src", "dst", "src_mac", "dst_mac", "community_id", "history")
 
 
 def _field(column: Column) -> Field:
