@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -397,3 +398,18 @@ def test_history_is_told_in_zeeks_letters(said: list[tuple[Any, ...]], history: 
         )
         frames.append(ethernet(ip(*ends, 6, tcp(*ports, flags, *rest, sequence=5))))
     assert measure(decode(Frames.of(range(len(frames)), frames)))["history"].to_list() == [history]
+
+
+@given(
+    st.one_of(
+        st.ip_addresses(v=4),
+        st.ip_addresses(v=6),
+        st.sampled_from([0, 1, 0xFFFF << 96, 1 << 64]).map(IPv6Address),
+    )
+)
+def test_addresses_read_as_python_writes_them(address: IPv4Address | IPv6Address) -> None:
+    kind = 0x86DD if address.version == 6 else 0x0800
+    table = measure(
+        decode(Frames.of([0], [ethernet(ip(str(address), str(address), 17, udp(1, 2)), kind=kind)]))
+    )
+    assert table.select("src", "dst").row(0) == (str(address), str(address))

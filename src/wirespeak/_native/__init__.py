@@ -55,6 +55,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "meter_waiting": (c_int64, [c_void_p]),
     "meter_ended": (c_void_p, [c_void_p, POINTER(c_int64)]),
     "meter_end": (None, [c_void_p]),
+    "address_texts": (None, [c_void_p, c_int64, c_bool, c_void_p]),
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
-from ipaddress import IPv6Address
 from itertools import product
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from wirespeak import _native
 from wirespeak.schema import APPLICATIONS, COLUMNS, KEYS, SERVICES, STATES, WINDOWS
 
 # As the enums in native.h.
@@ -59,8 +60,8 @@ def _identity(rows: Rows) -> dict[str, Any]:
         "flow_id": rows["flow_id"],
         "first_seen": rows["first_seen"],
         "last_seen": rows["last_seen"],
-        "src": _addresses(rows["src"], rows["family"]),
-        "dst": _addresses(rows["dst"], rows["family"]),
+        "src": _addresses(rows, destinations=False),
+        "dst": _addresses(rows, destinations=True),
         "src_port": _where(has_ports, rows["src_port"]),
         "dst_port": _where(has_ports, rows["dst_port"]),
         "src_mac": _macs(rows["src_mac"], rows["has_src_mac"]),
@@ -79,10 +80,9 @@ def _where(known: NDArray[np.bool_], values: NDArray[Any]) -> pl.Series:
     return pl.select(pl.when(pl.Series(known)).then(series)).to_series()
 
 
-def _named(codes: NDArray[Any], names: dict[int, str | None]) -> pl.Series:
+def _named(codes: NDArray[Any], names: Sequence[str | None]) -> pl.Series:
     """The name of each code."""
-    unique, inverse = np.unique(codes, return_inverse=True)
-    return pl.Series([names[code] for code in unique.tolist()], dtype=pl.String).gather(inverse)
+    return pl.Series(names, dtype=pl.String).gather(codes)
 
 
 def _texts(keys: NDArray[np.bytes_], say: Any) -> pl.Series:
@@ -104,13 +104,12 @@ def _keys(values: NDArray[np.uint8], mark: NDArray[np.uint8]) -> NDArray[np.byte
     return joined.view(f"S{joined.shape[1]}").ravel()
 
 
-def _addresses(values: NDArray[np.uint8], family: NDArray[np.uint8]) -> pl.Series:
-    def say(key: bytes) -> str:
-        if key[16] == 15:  # 802.15.4: the network, and a short or an extended address in it
-            return f"{key[6:8].hex()}/{key[16 - key[5] : 16].hex() or '-'}"
-        return str(IPv6Address(key[:16])) if key[16] == 6 else ".".join(map(str, key[12:16]))
-
-    return _texts(_keys(values, family), say)
+def _addresses(rows: Rows, *, destinations: bool) -> pl.Series:
+    texts = np.empty(len(rows), "S40")
+    _native.library().wirespeak_address_texts(
+        _native.address(rows), len(rows), destinations, _native.address(texts)
+    )
+    return _text(texts)
 
 
 def _macs(values: NDArray[np.uint8], known: NDArray[np.uint8]) -> pl.Series:
@@ -122,15 +121,15 @@ def _categories(rows: Rows) -> dict[str, Any]:
     flags = np.where(is_tcp, rows["tcp_flags"], 64)
     return {
         "protocol": _named(
-            rows["protocol"], {number: PROTOCOLS.get(number, f"ip-{number}") for number in range(258)}
+            rows["protocol"], [PROTOCOLS.get(number, f"ip-{number}") for number in range(258)]
         ),
         "service": _services(rows),
-        "application": _named(rows["application"], dict(enumerate(APPLICATIONS))),
-        "cast": _named(rows["cast"], dict(enumerate(CASTS))),
-        "state": _named(rows["state"], dict(enumerate(STATES))),
-        "flags": _named(flags, {code: _flag_letters(code) for code in range(65)}),
-        "operation": _named(rows["operation"], dict(enumerate(OPERATIONS))),
-        "tunnel": _named(rows["tunnel"], dict(enumerate(TUNNELS))),
+        "application": _named(rows["application"], APPLICATIONS),
+        "cast": _named(rows["cast"], CASTS),
+        "state": _named(rows["state"], list(STATES)),
+        "flags": _named(flags, [_flag_letters(code) for code in range(65)]),
+        "operation": _named(rows["operation"], OPERATIONS),
+        "tunnel": _named(rows["tunnel"], TUNNELS),
     }
 
 
@@ -164,7 +163,7 @@ def _services(rows: Rows) -> pl.Series:
     from_server = ~opened & ~speaks[dst_port] & speaks[src_port]
     port = np.where(from_server, src_port, dst_port)
     has_port = (rows["protocol"] == TCP) | (rows["protocol"] == UDP)
-    return _named(np.where(has_port, index[port], 0), dict(enumerate(names)))
+    return _named(np.where(has_port, index[port], 0), names)
 
 
 def _numbers(rows: Rows) -> dict[str, Any]:

@@ -1,0 +1,68 @@
+/* Addresses as text: IPv4 in dots, IPv6 as RFC 5952 says (never in dots), 802.15.4 as network/address. */
+#include "native.h"
+
+enum { ADDRESS_TEXT = 40 };
+
+static char *put_number(char *at, unsigned number) {
+    if (number >= 100) *at++ = (char)('0' + number / 100);
+    if (number >= 10) *at++ = (char)('0' + number / 10 % 10);
+    *at++ = (char)('0' + number % 10);
+    return at;
+}
+
+static char *put_hex(char *at, unsigned number, int least) {
+    static const char digits[] = "0123456789abcdef";
+    for (int shift = 12; shift >= 0; shift -= 4) {
+        if (number >> shift || shift < least * 4) *at++ = digits[number >> shift & 15];
+    }
+    return at;
+}
+
+static char *put_ipv4(char *at, const uint8_t *bytes) {
+    for (int i = 12; i < 16; i++) {
+        if (i > 12) *at++ = '.';
+        at = put_number(at, bytes[i]);
+    }
+    return at;
+}
+
+static char *put_ipv6(char *at, const uint8_t *bytes) {
+    struct view v = {bytes, 16};
+    size_t zeros = 8, count = 1; /* the first longest run of at least two groups of zeros */
+    for (size_t from = 0; from < 8; from++) {
+        size_t to = from;
+        while (to < 8 && read16(v, to * 2) == 0) to++;
+        if (to - from > count) zeros = from, count = to - from;
+    }
+    for (size_t i = 0; i < 8; i++) {
+        if (i == zeros) {
+            *at++ = ':';
+            if (i + count == 8) *at++ = ':';
+            i += count - 1;
+            continue;
+        }
+        if (i) *at++ = ':';
+        at = put_hex(at, read16(v, i * 2), 1);
+    }
+    return at;
+}
+
+static char *put_pan(char *at, const uint8_t *bytes) {
+    struct view v = {bytes, 16};
+    at = put_hex(at, read16(v, 6), 4);
+    *at++ = '/';
+    for (size_t i = 16u - bytes[5]; i < 16; i += 2) at = put_hex(at, read16(v, i), 4);
+    if (bytes[5] == 0) *at++ = '-';
+    return at;
+}
+
+/* Writes the sources or the destinations of the rows, ADDRESS_TEXT bytes each, the rest of them zero. */
+EXPORT void wirespeak_address_texts(const struct flow_row *rows, int64_t count, bool destinations, char *out) {
+    memset(out, 0, (size_t)count * ADDRESS_TEXT);
+    for (int64_t i = 0; i < count; i++, out += ADDRESS_TEXT) {
+        const uint8_t *bytes = destinations ? rows[i].dst : rows[i].src;
+        if (rows[i].family == 4) put_ipv4(out, bytes);
+        else if (rows[i].family == 6) put_ipv6(out, bytes);
+        else put_pan(out, bytes);
+    }
+}
