@@ -50,6 +50,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "decode": (c_int64, [c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_void_p, c_void_p]),
     "meter_start": (c_void_p, [c_int64, c_int64, c_uint64]),
     "meter_push": (c_bool, [c_void_p, c_void_p, c_int64, c_void_p, c_size_t]),
+    "meter_frames": (c_bool, [c_void_p, c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_void_p]),
     "meter_flush": (c_bool, [c_void_p, c_int64]),
     "meter_orphans": (c_int64, [c_void_p]),
     "meter_waiting": (c_int64, [c_void_p]),

@@ -521,12 +521,15 @@ static enum reason read_frame(struct packet *p, uint16_t link, struct span s, co
     }
 }
 
-struct frame_columns {
-    const int64_t *time_ns, *offset;
-    const uint32_t *captured, *length;
-    const uint16_t *link_type;
-    int64_t count;
-};
+uint8_t decode_packet(struct packet *p, const uint8_t *data, size_t size, const struct frame_columns *frames, int64_t row, uint16_t *detail) {
+    struct view file = {data, size};
+    struct span span = {view_first(view_from(file, (uint64_t)frames->offset[row]), frames->captured[row]), frames->length[row]};
+    memset(p, 0, sizeof *p);
+    p->time_ns = frames->time_ns[row];
+    p->vlan = NO_VLAN;
+    p->quoted_protocol = NO_PROTOCOL;
+    return (uint8_t)read_frame(p, frames->link_type[row], span, data, detail);
+}
 
 /* Decodes the frames into `packets` (room for all); returns how many were read. `reasons` and `details` get
  * one entry a frame: why it was set aside (0: it was not) and the link type or ethertype. */
@@ -534,15 +537,7 @@ EXPORT int64_t wirespeak_decode(const uint8_t *data, size_t size, const struct f
                                 struct packet *packets, uint8_t *reasons, uint16_t *details) {
     int64_t count = 0;
     for (int64_t i = 0; i < frames->count; i++) {
-        uint64_t offset = (uint64_t)frames->offset[i];
-        struct view file = {data, size};
-        struct span span = {view_first(view_from(file, offset), frames->captured[i]), frames->length[i]};
-        struct packet *p = &packets[count];
-        memset(p, 0, sizeof *p);
-        p->time_ns = frames->time_ns[i];
-        p->vlan = NO_VLAN;
-        p->quoted_protocol = NO_PROTOCOL;
-        reasons[i] = (uint8_t)read_frame(p, frames->link_type[i], span, data, &details[i]);
+        reasons[i] = decode_packet(&packets[count], data, size, frames, i, &details[i]);
         count += reasons[i] == READ;
     }
     return count;

@@ -527,6 +527,18 @@ EXPORT bool wirespeak_meter_push(struct meter *m, const struct packet *packets, 
     return true;
 }
 
+/* Decodes frames and takes their packets at once, so that none leaves the cache in between; as `decode` and `meter_push`. */
+EXPORT bool wirespeak_meter_frames(struct meter *m, const uint8_t *data, size_t size, const struct frame_columns *frames,
+                                   uint8_t *reasons, uint16_t *details) {
+    struct view view = {data, size};
+    for (int64_t i = 0; i < frames->count; i++) {
+        struct packet p;
+        reasons[i] = decode_packet(&p, data, size, frames, i, &details[i]);
+        if (reasons[i] == 0 && !meter_packet(m, &p, view)) return false;
+    }
+    return true;
+}
+
 /* Ends at most `most` of the flows that are alive; false without memory. */
 EXPORT bool wirespeak_meter_flush(struct meter *m, int64_t most) {
     for (; most > 0 && m->idle.first != NONE; most--) end_flow(m, m->idle.first);

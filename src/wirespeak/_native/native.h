@@ -105,6 +105,14 @@ enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32, ECE = 64
     FIELD(uint16_t, "<u2", quoted_src_port, )                                                                 \
     FIELD(uint16_t, "<u2", quoted_dst_port, )
 
+/* Columns of frames that were found; Python owns the memory. */
+struct frame_columns {
+    const int64_t *time_ns, *offset;
+    const uint32_t *captured, *length;
+    const uint16_t *link_type;
+    int64_t count;
+};
+
 /* Context counts, indexed [key][window][quantity]; the orders are those of schema.KEYS and schema.WINDOWS. */
 enum context_key { BY_SRC, BY_DST, BY_PAIR, KEYS };
 enum context_window { LAST_2_S, LAST_60_S, LAST_100, WINDOWS };
@@ -257,6 +265,12 @@ void table_replace(struct table *table, uint32_t hash, uint32_t from, uint32_t t
 void table_remove(struct table *table, uint32_t hash, uint32_t index);
 
 uint64_t hash_bytes(const void *bytes, size_t size, uint64_t seed);
+
+/* ---- headers (headers.c) ----------------------------------------------------------------------------------- */
+
+/* Decodes one frame; 0, or why it was set aside (enum reason), with the number that the reason names in `detail`. */
+uint8_t decode_packet(struct packet *packet, const uint8_t *data, size_t size, const struct frame_columns *frames, int64_t row,
+                    uint16_t *detail);
 
 /* ---- keys (keys.c) -------------------------------------------------------------------------------------- */
 

@@ -17,7 +17,8 @@ import polars as pl
 from wirespeak import _native
 from wirespeak.errors import OptionError
 from wirespeak.flow.columns import flow_table
-from wirespeak.wire import Packets
+from wirespeak.wire import Frames, Packets
+from wirespeak.wire.headers import count_reasons
 
 IDLE_S = 60.0
 ACTIVE_S = 300.0
@@ -48,19 +49,31 @@ class Meter:
 
     def push(self, packets: Packets) -> pl.DataFrame:
         """Take packets in capture order; the flows that have ended by now."""
-        self.take(packets)
-        return self.ended()
-
-    def take(self, packets: Packets) -> int:
-        """Take packets in capture order; how many flows that have ended wait for `ended`."""
         rows = np.ascontiguousarray(packets.rows)
         data = packets.data
-        native = _native.library()
-        if not native.wirespeak_meter_push(
+        if not _native.library().wirespeak_meter_push(
             self._meter, _native.address(rows), len(rows), _native.address(data), len(data)
         ):
             raise _no_memory()
-        return int(native.wirespeak_meter_waiting(self._meter))
+        return self.ended()
+
+    def take(self, frames: Frames) -> dict[str, int]:
+        """Decode frames and take their packets in one pass; those that were set aside, by reason.
+
+        The flows that end wait for `ended`; `waiting` says how many.
+        """
+        reasons, details = np.empty(len(frames), np.uint8), np.empty(len(frames), np.uint16)
+        if not _native.library().wirespeak_meter_frames(
+            self._meter, _native.address(frames.data), len(frames.data), ctypes.byref(frames.native()),
+            _native.address(reasons), _native.address(details),
+        ):  # fmt: skip
+            raise _no_memory()
+        return count_reasons(reasons, details)
+
+    @property
+    def waiting(self) -> int:
+        """How many flows ended since the last call of `ended`."""
+        return int(_native.library().wirespeak_meter_waiting(self._meter))
 
     @property
     def set_aside(self) -> dict[str, int]:

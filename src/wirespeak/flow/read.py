@@ -13,7 +13,7 @@ import polars as pl
 
 from wirespeak.errors import InputError
 from wirespeak.flow.meter import ACTIVE_S, IDLE_S, PIECE, Meter, in_order
-from wirespeak.wire import capture_files, decode, open_capture
+from wirespeak.wire import capture_files, open_capture
 from wirespeak.wire.headers import LINK_TYPES
 from wirespeak.wire.stream import STANDARD_INPUT, name_of
 
@@ -64,10 +64,9 @@ def read_flows(
         packets_before = packets
         with open_capture(path) as capture:
             for frames in capture.chunks():
-                decoded = decode(frames)
                 packets += len(frames)
-                set_aside.update(decoded.set_aside)
-                if meter.take(decoded) >= PIECE:
+                set_aside.update(meter.take(frames))
+                if meter.waiting >= PIECE:
                     pieces.append(meter.ended())
                 if progress:
                     progress(done + capture.position, max(total, done + capture.position))

@@ -82,10 +82,13 @@ def decode(frames: Frames) -> Packets:
         _native.address(frames.data), len(frames.data), ctypes.byref(frames.native()),
         _native.address(rows), _native.address(reasons), _native.address(details),
     )  # fmt: skip
-    return Packets(rows[:count], frames.data, _count_reasons(reasons, details))
+    return Packets(rows[:count], frames.data, count_reasons(reasons, details))
 
 
-def _count_reasons(reasons: NDArray[np.uint8], details: NDArray[np.uint16]) -> dict[str, int]:
+def count_reasons(reasons: NDArray[np.uint8], details: NDArray[np.uint16]) -> dict[str, int]:
+    """How many frames were set aside, by reason, from the codes that C gave each."""
+    if not reasons.any():
+        return {}
     set_aside: dict[str, int] = {}
     aside = reasons > 0
     pairs, counts = np.unique(np.stack([reasons[aside], details[aside]], axis=1), axis=0, return_counts=True)
