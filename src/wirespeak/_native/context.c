@@ -187,12 +187,11 @@ static void sweep_keys(struct context *c, int64_t clock) {
 }
 
 static bool same_identity(const void *owner, uint32_t index, const void *key) {
-    return memcmp(&key_at(owner, index)->identity, key, sizeof(struct identity)) == 0;
+    return same_bytes(&key_at(owner, index)->identity, key, sizeof(struct identity));
 }
 
 /* The key's index, made if it is new; emptied if nothing began there for 300 s. */
-static uint32_t touch_key(struct context *c, const struct identity *identity, int64_t clock) {
-    uint32_t hash = (uint32_t)(hash_bytes(identity, sizeof *identity, c->seed) >> 32);
+static uint32_t touch_key(struct context *c, const struct identity *identity, uint32_t hash, int64_t clock) {
     uint32_t index = table_find(&c->key_table, hash, same_identity, c, identity);
     if (index == NONE) {
         index = pool_take(&c->keys);
@@ -270,14 +269,19 @@ uint32_t context_enter(struct context *c, struct flow_row *row, int64_t clock, u
     *event = (struct event){.clock = clock, .port = row->dst_port, .has_port = has_port, .bits = bits, .references = KEYS + 1};
     event->host[0] = hash_bytes(&src, sizeof src, c->seed);
     event->host[1] = hash_bytes(&dst, sizeof dst, c->seed);
-    uint32_t keys[KEYS];
+    struct identity identities[KEYS];
+    uint32_t keys[KEYS], hashes[KEYS];
+    memset(identities, 0, sizeof identities);
     for (uint8_t by = BY_SRC; by < KEYS; by++) {
-        struct identity identity;
-        memset(&identity, 0, sizeof identity);
-        identity.kind = by;
-        identity.a = by == BY_DST ? dst : src;
-        if (by == BY_PAIR) identity.b = dst;
-        keys[by] = touch_key(c, &identity, clock);
+        struct identity *identity = &identities[by];
+        identity->kind = by;
+        identity->a = by == BY_DST ? dst : src;
+        if (by == BY_PAIR) identity->b = dst;
+        hashes[by] = (uint32_t)(hash_bytes(identity, sizeof *identity, c->seed) >> 32);
+        table_expect(&c->key_table, hashes[by]);
+    }
+    for (uint8_t by = BY_SRC; by < KEYS; by++) {
+        keys[by] = touch_key(c, &identities[by], hashes[by], clock);
         if (keys[by] == NONE) return NONE;
         struct key *key = key_at(c, keys[by]);
         advance(c, key, by, clock);
@@ -309,7 +313,7 @@ void context_change(struct context *c, uint32_t index, uint8_t bits) {
 /* ---- bindings ------------------------------------------------------------------------------------------ */
 
 static bool same_address(const void *owner, uint32_t index, const void *key) {
-    return memcmp(&binding_at(owner, index)->address, key, sizeof(struct address)) == 0;
+    return same_bytes(&binding_at(owner, index)->address, key, sizeof(struct address));
 }
 
 static struct address address_of(const uint8_t *bytes, uint8_t family) {
@@ -380,7 +384,7 @@ static void sweep_bindings(struct context *c, int64_t clock) {
 /* `remembered` is the caller's note of where this address was last found; it is checked, not trusted. */
 bool binding_see(struct context *c, const uint8_t *bytes, uint8_t family, const uint8_t *mac, int64_t clock, uint32_t *remembered) {
     static const uint8_t nowhere[16];
-    if (memcmp(bytes, nowhere, 16) == 0 || memcmp(mac, nowhere, 6) == 0) return true;
+    if (same_bytes(bytes, nowhere, 16) || same_bytes(mac, nowhere, 6)) return true;
     struct address address = address_of(bytes, family);
     uint32_t index = *remembered, hash;
     if (index >= c->bindings.taken || !binding_at(c, index)->alive || !same_address(c, index, &address)) {
@@ -397,7 +401,7 @@ bool binding_see(struct context *c, const uint8_t *bytes, uint8_t family, const 
     }
     *remembered = index;
     struct binding *binding = binding_at(c, index);
-    if (memcmp(binding->mac, mac, 6) != 0) {
+    if (!same_bytes(binding->mac, mac, 6)) {
         if (clock - binding->seen <= FORGET_S * SECOND) {
             forget_changes(c, binding, clock - 60 * SECOND);
             if (!add_change(c, binding, clock)) return false;

@@ -3,20 +3,25 @@
 
 #include <stdlib.h>
 
-static const char *const METHODS[] = {
-    "GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "PROPFIND", "SUBSCRIBE", "UNSUBSCRIBE",
-    "NOTIFY", "M-SEARCH", "PRI", "DESCRIBE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "ANNOUNCE", "RECORD", "GET_PARAMETER",
-    "SET_PARAMETER",
+#define METHOD(text) {text, sizeof(text) - 1}
+static const struct {
+    const char *name;
+    size_t size;
+} METHODS[] = {
+    METHOD("GET"), METHOD("POST"), METHOD("PUT"), METHOD("HEAD"), METHOD("DELETE"), METHOD("OPTIONS"), METHOD("PATCH"), METHOD("CONNECT"),
+    METHOD("TRACE"), METHOD("PROPFIND"), METHOD("SUBSCRIBE"), METHOD("UNSUBSCRIBE"), METHOD("NOTIFY"), METHOD("M-SEARCH"), METHOD("PRI"),
+    METHOD("DESCRIBE"), METHOD("SETUP"), METHOD("PLAY"), METHOD("PAUSE"), METHOD("TEARDOWN"), METHOD("ANNOUNCE"), METHOD("RECORD"),
+    METHOD("GET_PARAMETER"), METHOD("SET_PARAMETER"),
 };
 
 /* The size of the method and its space when a request begins here, else 0. */
 static size_t request_method(struct view v) {
     if (read8(v, 0) < 'A' || read8(v, 0) > 'Z') return 0;
     for (size_t i = 0; i < ARRAY_LENGTH(METHODS); i++) {
-        size_t size = strlen(METHODS[i]);
-        if (!starts_with(v, METHODS[i]) || read8(v, size) != ' ') continue;
+        size_t size = METHODS[i].size;
+        if (v.size <= size || v.at[0] != METHODS[i].name[0] || v.at[size] != ' ' || memcmp(v.at, METHODS[i].name, size) != 0) continue;
         uint8_t first = read8(v, size + 1);
-        bool names_host = first == 'h' || first == 'r' || (METHODS[i][0] == 'C' && is_word(first));
+        bool names_host = first == 'h' || first == 'r' || (METHODS[i].name[0] == 'C' && is_word(first));
         return first == '/' || first == '*' || names_host ? size + 1 : 0;
     }
     return 0;

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { CLOSED_STAYS_S = 5, FRAGMENTS = 4096, FRAGMENT_STAYS_S = 30 };
+enum { CLOSED_STAYS_S = 5, FRAGMENTS = 4096, FRAGMENT_STAYS_S = 30, FEW = 16 };
 
 /* A datagram whose first fragment was seen: what the later ones lack (RFC 791: they belong together by addresses,
  * protocol and identification). A newer one may take its place. */
@@ -131,7 +131,7 @@ static void end_what_ran_out(struct meter *m) {
 /* ---- finding --------------------------------------------------------------------------------------------- */
 
 static bool same_flow(const void *owner, uint32_t index, const void *key) {
-    return memcmp(&flow_at(owner, index)->key, key, sizeof(struct flow_key)) == 0;
+    return same_bytes(&flow_at(owner, index)->key, key, sizeof(struct flow_key));
 }
 
 static uint32_t key_hash(const struct meter *m, const struct flow_key *key) {
@@ -216,13 +216,13 @@ static bool begin_row(struct meter *m, struct flow *flow, const struct packet *p
     return flow->event != NONE;
 }
 
-static uint32_t begin_flow(struct meter *m, const struct flow_key *key, bool src_is_low, const struct packet *p) {
+static uint32_t begin_flow(struct meter *m, const struct flow_key *key, uint32_t hash, bool src_is_low, const struct packet *p) {
     uint32_t index = pool_take(&m->flows);
     if (index == NONE) return NONE;
     struct flow *flow = flow_at(m, index);
     struct flow_row *row = &flow->row;
     flow->key = *key;
-    flow->hash = key_hash(m, key);
+    flow->hash = hash;
     flow->source_is_low = src_is_low;
     flow->binding[0] = flow->binding[1] = NONE;
     flow->syn = (p->tcp_flags & (SYN | ACK)) == SYN;
@@ -422,16 +422,29 @@ static bool learn(struct meter *m, uint32_t index, const struct packet *p, int s
     return !mac || binding_see(&m->context, p->src, p->family, mac, m->clock, &flow_at(m, index)->binding[side]);
 }
 
-static bool add_to_flow(struct meter *m, const struct packet *p, struct view data) {
+/* A packet, and where it belongs. */
+struct ready {
+    struct packet packet;
     struct flow_key key;
-    bool src_is_low = key_of_packet(&key, p);
-    uint32_t index = find_flow(m, &key);
+    uint32_t hash;
+    bool src_is_low;
+};
+
+static void make_ready(const struct meter *m, struct ready *r) {
+    r->src_is_low = key_of_packet(&r->key, &r->packet);
+    r->hash = key_hash(m, &r->key);
+}
+
+static bool add_to_flow(struct meter *m, const struct ready *r, struct view data) {
+    const struct packet *p = &r->packet;
+    bool src_is_low = r->src_is_low;
+    uint32_t index = table_find(&m->table, r->hash, same_flow, m, &r->key);
     bool opens = p->protocol == TCP && (p->tcp_flags & (SYN | ACK)) == SYN;
     if (index != NONE && opens && flow_at(m, index)->closed) {
         end_flow(m, index);
         index = NONE;
     }
-    if (index == NONE) index = begin_flow(m, &key, src_is_low, p);
+    if (index == NONE) index = begin_flow(m, &r->key, r->hash, src_is_low, p);
     else if (m->clock - flow_at(m, index)->began > m->active_ns && !split_flow(m, flow_at(m, index), p)) return false;
     if (index == NONE) return false;
     int side = src_is_low != flow_at(m, index)->source_is_low;
@@ -473,14 +486,37 @@ static bool complete_fragment(struct meter *m, struct packet *p) {
     return true;
 }
 
-static bool meter_packet(struct meter *m, const struct packet *p, struct view data) {
+static bool meter_packet(struct meter *m, struct ready *r, struct view data) {
+    struct packet *p = &r->packet;
     if (p->time_ns > m->clock) m->clock = p->time_ns;
     end_what_ran_out(m);
     if (p->fragment == FIRST_FRAGMENT) keep_fragmented(m, p);
-    if (p->fragment != LATER_FRAGMENT) return add_to_flow(m, p, data);
-    struct packet completed = *p;
-    if (complete_fragment(m, &completed)) return add_to_flow(m, &completed, data);
-    m->orphans++;
+    if (p->fragment == LATER_FRAGMENT) {
+        if (!complete_fragment(m, p)) {
+            m->orphans++;
+            return true;
+        }
+        make_ready(m, r);
+    }
+    return add_to_flow(m, r, data);
+}
+
+/* Takes a few packets at once, so that memory can be asked for before it is needed. */
+static bool meter_few(struct meter *m, struct ready *few, size_t count, struct view data) {
+    enum { LINE = 64 };
+    for (size_t i = 0; i < count; i++) {
+        make_ready(m, &few[i]);
+        table_expect(&m->table, few[i].hash);
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t index = table_first(&m->table, few[i].hash);
+        if (index == NONE) continue;
+        const char *flow = (const char *)flow_at(m, index);
+        for (size_t at = 0; at < offsetof(struct flow, row); at += LINE) __builtin_prefetch(flow + at, 1);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (!meter_packet(m, &few[i], data)) return false;
+    }
     return true;
 }
 
@@ -521,8 +557,11 @@ EXPORT struct meter *wirespeak_meter_start(int64_t idle_ns, int64_t active_ns, u
 /* Takes packets whose payloads lie in `data`; false without memory, after which the meter is of no use. */
 EXPORT bool wirespeak_meter_push(struct meter *m, const struct packet *packets, int64_t count, const uint8_t *data, size_t size) {
     struct view view = {data, size};
-    for (int64_t i = 0; i < count; i++) {
-        if (!meter_packet(m, &packets[i], view)) return false;
+    struct ready few[FEW];
+    for (int64_t at = 0; at < count; at += FEW) {
+        size_t here = count - at < FEW ? (size_t)(count - at) : FEW;
+        for (size_t i = 0; i < here; i++) few[i].packet = packets[at + (int64_t)i];
+        if (!meter_few(m, few, here, view)) return false;
     }
     return true;
 }
@@ -531,12 +570,17 @@ EXPORT bool wirespeak_meter_push(struct meter *m, const struct packet *packets, 
 EXPORT bool wirespeak_meter_frames(struct meter *m, const uint8_t *data, size_t size, const struct frame_columns *frames,
                                    uint8_t *reasons, uint16_t *details) {
     struct view view = {data, size};
+    struct ready few[FEW];
+    size_t here = 0;
     for (int64_t i = 0; i < frames->count; i++) {
-        struct packet p;
-        reasons[i] = decode_packet(&p, data, size, frames, i, &details[i]);
-        if (reasons[i] == 0 && !meter_packet(m, &p, view)) return false;
+        reasons[i] = decode_packet(&few[here].packet, data, size, frames, i, &details[i]);
+        here += reasons[i] == 0;
+        if (here == FEW) {
+            if (!meter_few(m, few, here, view)) return false;
+            here = 0;
+        }
     }
-    return true;
+    return meter_few(m, few, here, view);
 }
 
 /* Ends at most `most` of the flows that are alive; false without memory. */

@@ -57,6 +57,20 @@ static inline bool starts_with(struct view v, const char *text) {
     return v.size >= size && memcmp(v.at, text, size) == 0;
 }
 
+/* Whether so many bytes are equal, for sizes that are known when this is compiled. */
+static inline bool same_bytes(const void *a, const void *b, size_t size) {
+    const uint8_t *x = a, *y = b;
+    uint64_t differ = 0;
+    for (; size >= 8; x += 8, y += 8, size -= 8) {
+        uint64_t left, right;
+        memcpy(&left, x, 8);
+        memcpy(&right, y, 8);
+        differ |= left ^ right;
+    }
+    for (; size; x++, y++, size--) differ |= (uint64_t)(*x ^ *y);
+    return differ == 0;
+}
+
 /* ---- tables Python sees -------------------------------------------------------------------------------- */
 /* Each is declared once, here: FIELD(C type, NumPy format, name, array suffix). Python builds its dtype from
  * what `wirespeak_field` answers. */
@@ -265,6 +279,12 @@ void table_replace(struct table *table, uint32_t hash, uint32_t from, uint32_t t
 void table_remove(struct table *table, uint32_t hash, uint32_t index);
 
 uint64_t hash_bytes(const void *bytes, size_t size, uint64_t seed);
+
+/* Asks for the memory where a search will begin, so that it is there when it does. */
+static inline void table_expect(const struct table *table, uint32_t hash) { __builtin_prefetch(&table->slots[hash & table->mask]); }
+
+/* The index that such a search would try first, NONE where there is none. */
+static inline uint32_t table_first(const struct table *table, uint32_t hash) { return (uint32_t)table->slots[hash & table->mask] - 1; }
 
 /* ---- headers (headers.c) ----------------------------------------------------------------------------------- */
 
