@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <string.h>
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "bytes of the network are swapped unconditionally");
+
 #define EXPORT __attribute__((visibility("default")))
 #define NONE UINT32_MAX
 #define NO_VLAN UINT16_MAX
@@ -35,16 +37,20 @@ static inline struct view view_first(struct view v, size_t size) {
 static inline uint8_t read8(struct view v, size_t offset) { return offset < v.size ? v.at[offset] : 0; }
 
 static inline uint16_t read16(struct view v, size_t offset) {
-    return (uint16_t)(read8(v, offset) << 8 | read8(v, offset + 1));
+    if (v.size < 2 || offset > v.size - 2) return (uint16_t)(read8(v, offset) << 8);
+    uint16_t value;
+    memcpy(&value, v.at + offset, 2);
+    return __builtin_bswap16(value);
 }
 
 static inline uint32_t read32(struct view v, size_t offset) {
-    return (uint32_t)read16(v, offset) << 16 | read16(v, offset + 2);
+    if (v.size < 4 || offset > v.size - 4) return (uint32_t)read16(v, offset) << 16 | (offset <= SIZE_MAX - 2 ? read16(v, offset + 2) : 0u);
+    uint32_t value;
+    memcpy(&value, v.at + offset, 4);
+    return __builtin_bswap32(value);
 }
 
-static inline uint16_t read16_little(struct view v, size_t offset) {
-    return (uint16_t)(read8(v, offset) | read8(v, offset + 1) << 8);
-}
+static inline uint16_t read16_little(struct view v, size_t offset) { return __builtin_bswap16(read16(v, offset)); }
 
 /* Copies `size` bytes, zeros where the view has none. */
 static inline void read_bytes(struct view v, size_t offset, void *out, size_t size) {
