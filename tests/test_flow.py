@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
 
 from wirespeak.errors import InputError, OptionError, WirespeakError
-from wirespeak.flow import Meter, measure, read_flows
+from wirespeak.flow import FlowReader, Meter, measure, read_flows
 from wirespeak.schema import COLUMNS
 from wirespeak.wire import Frames, decode, write_pcap
+from wirespeak.wire.containers import OpenCapture
 
 S = 1_000_000_000
 CLIENT, SERVER = "10.0.0.1", "10.0.0.2"
@@ -413,3 +414,30 @@ def test_addresses_read_as_python_writes_them(address: IPv4Address | IPv6Address
         decode(Frames.of([0], [ethernet(ip(str(address), str(address), 17, udp(1, 2)), kind=kind)]))
     )
     assert table.select("src", "dst").row(0) == (str(address), str(address))
+
+
+def many_flows(count: int) -> Frames:
+    """Every flow but the first is over at once; that one goes on to the end."""
+    long = talk((">", SYN, b""))[0]
+    frames = [long] + [
+        ethernet(ip("10.0.0.9", "10.0.0.2", 6, tcp(1000 + i, 80, flags))) for i in range(count) for flags in (SYN, RST)
+    ]  # fmt: skip
+    return Frames.of([i * S // 10 for i in range(len(frames))], frames)
+
+
+@pytest.mark.parametrize("held", [1 << 18, 4])
+def test_pieces_come_by_flow_id_unless_too_many_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    monkeypatch.setattr("wirespeak.flow.meter.HELD", held)
+    monkeypatch.setattr("wirespeak.flow.read.PIECE", 8)
+    monkeypatch.setattr("wirespeak.flow.meter.PIECE", 8)
+    path = saved(tmp_path, "many.pcap", many_flows(200))
+    whole = OpenCapture.chunks
+    monkeypatch.setattr(OpenCapture, "chunks", lambda self: whole(self, rows=10))
+    reader = FlowReader(path)
+    ids = [flow_id for piece in reader.pieces() for flow_id in piece["flow_id"]]
+    assert sorted(ids) == list(range(201))
+    assert (ids == sorted(ids)) == (held > 200)
+    assert reader.packets == 401
+    assert read_flows(path).flows["flow_id"].to_list() == list(range(201))

@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from made_flows import flow, table
+from polars.testing import assert_frame_equal
 
 from wirespeak.data import tables
 from wirespeak.errors import InputError
@@ -56,3 +58,13 @@ def test_what_is_no_flow_table_is_refused_by_name(
         path.write_text(content)
     with pytest.raises(InputError, match=f"{name}: .*{says}"):
         tables.read([path])
+
+
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
+def test_pieces_become_one_table(tmp_path: Path, suffix: str) -> None:
+    whole = table([flow(i, "10.0.0.1", "10.0.0.2") for i in range(7)])
+    whole = whole.select(pl.col(name).cast(kind) for name, kind in tables.types().items())
+    path = tmp_path / f"flows{suffix}"
+    assert tables.write_pieces([whole[:3], whole[3:4], whole[4:]], path) == 7
+    assert_frame_equal(tables.read([path]), whole)
+    assert [child.name for child in tmp_path.iterdir()] == [path.name]

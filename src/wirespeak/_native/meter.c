@@ -42,6 +42,11 @@ struct list {
     uint32_t first, last;
 };
 
+struct living {
+    int64_t flow_id;
+    uint32_t index;
+};
+
 struct meter {
     struct context context;
     struct pool flows;
@@ -49,6 +54,8 @@ struct meter {
     struct list idle, closed;
     struct flow_row *ended;
     size_t ended_count, ended_room;
+    struct living *living; /* while they are ended */
+    size_t living_count, living_ended;
     struct fragmented *fragmented;
     int64_t clock, idle_ns, active_ns, next_id, orphans;
     uint64_t seed;
@@ -534,6 +541,7 @@ EXPORT void wirespeak_meter_end(struct meter *m) {
     table_end(&m->table);
     free(m->ended);
     free(m->fragmented);
+    free(m->living);
     free(m);
 }
 
@@ -583,10 +591,34 @@ EXPORT bool wirespeak_meter_frames(struct meter *m, const uint8_t *data, size_t 
     return meter_few(m, few, here, view);
 }
 
-/* Ends at most `most` of the flows that are alive; false without memory. */
+static int by_flow_id(const void *a, const void *b) {
+    const struct living *x = a, *y = b;
+    return x->flow_id < y->flow_id ? -1 : x->flow_id > y->flow_id;
+}
+
+/* Lists the flows that are alive by the order in which they began. */
+static bool list_living(struct meter *m) {
+    m->living_count = m->living_ended = 0;
+    m->living = malloc((m->table.used + 1) * sizeof *m->living);
+    if (!m->living) return false;
+    for (const struct list *list = &m->idle; list; list = list == &m->idle ? &m->closed : NULL) {
+        for (uint32_t index = list->first; index != NONE; index = flow_at(m, index)->after) {
+            m->living[m->living_count++] = (struct living){flow_at(m, index)->row.flow_id, index};
+        }
+    }
+    qsort(m->living, m->living_count, sizeof *m->living, by_flow_id);
+    return true;
+}
+
+/* Ends at most `most` of the flows that are alive, those that began first; false without memory. Nothing may be pushed
+ * until there are none. */
 EXPORT bool wirespeak_meter_flush(struct meter *m, int64_t most) {
-    for (; most > 0 && m->idle.first != NONE; most--) end_flow(m, m->idle.first);
-    for (; most > 0 && m->closed.first != NONE; most--) end_flow(m, m->closed.first);
+    if (!m->living && !list_living(m)) return false;
+    for (; most > 0 && m->living_ended < m->living_count; most--) end_flow(m, m->living[m->living_ended++].index);
+    if (m->living_ended == m->living_count) {
+        free(m->living);
+        m->living = NULL;
+    }
     return !m->out_of_memory;
 }
 
@@ -601,4 +633,10 @@ EXPORT const struct flow_row *wirespeak_meter_ended(struct meter *m, int64_t *co
     *count = (int64_t)m->ended_count;
     m->ended_count = 0;
     return m->ended;
+}
+
+/* Keeps these of the rows that were just given, for the next time; they must be in their order. */
+EXPORT void wirespeak_meter_keep(struct meter *m, const int64_t *rows, int64_t count) {
+    for (int64_t i = 0; i < count; i++) m->ended[i] = m->ended[rows[i]];
+    m->ended_count = (size_t)count;
 }

@@ -5,7 +5,8 @@ In CSV and JSON lines a missing value is empty or null; numbers are written so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -44,6 +45,30 @@ def write(flows: pl.DataFrame, path: Path) -> None:
         flows.write_csv(path)
     else:
         flows.write_ndjson(path)
+
+
+def write_pieces(pieces: Iterable[pl.DataFrame], path: Path) -> int:
+    """Write a table whose rows come in pieces, of which memory holds one at a time; how many rows there were."""
+    rows = 0
+    if path.suffix == ".parquet":
+        with tempfile.TemporaryDirectory(prefix=f"{path.name}.", dir=path.parent) as folder:
+            parts: list[Path] = []
+            for piece in pieces:
+                rows += piece.height
+                parts.append(Path(folder) / f"{len(parts):08}.parquet")
+                piece.write_parquet(parts[-1], compression="lz4", statistics=False)
+            pl.scan_parquet(parts).sink_parquet(
+                path, compression="zstd", statistics=True, maintain_order=True
+            )
+        return rows
+    with path.open("wb") as file:
+        for piece in pieces:
+            if path.suffix == ".csv":
+                piece.write_csv(file, include_header=rows == 0)
+            else:
+                piece.write_ndjson(file)
+            rows += piece.height
+    return rows
 
 
 def read(paths: Sequence[Path]) -> pl.DataFrame:

@@ -1,6 +1,6 @@
 """Packets to flows: the meter with its context windows, and reading whole captures."""
 
-from wirespeak.flow.meter import Meter, measure
-from wirespeak.flow.read import FlowTable, read_flows
+from wirespeak.flow.meter import Meter, in_order, measure
+from wirespeak.flow.read import FlowReader, FlowTable, read_flows
 
-__all__ = ["FlowTable", "Meter", "measure", "read_flows"]
+__all__ = ["FlowReader", "FlowTable", "Meter", "in_order", "measure", "read_flows"]

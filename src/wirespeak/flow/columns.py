@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import product
 from typing import Any
@@ -27,15 +27,17 @@ TCP, UDP, ICMP, ICMP6, ARP = 6, 17, 1, 58, 256
 SYN, ACK, NO_VLAN = 2, 16, 65535
 SHORTEST_S = 1e-6
 
-Rows = NDArray[np.void]
+Rows = Mapping[str, NDArray[Any]]
+"""The fields of the meter's rows (`FLOW_FIELDS` in native.h)."""
 
 
-def flow_table(rows: Rows) -> pl.DataFrame:
-    """A row a flow, columns exactly `schema.COLUMNS` in their order.
+def flow_table(ended: NDArray[np.void], order: NDArray[np.int64]) -> pl.DataFrame:
+    """These rows of the meter in this order, columns exactly `schema.COLUMNS` in their order.
 
     Counts and grades are Int64, seconds and bits Float64, categories and addresses String; ports and VLAN
     are UInt16, null where there are none.
     """
+    rows = _native.take_apart(ended, order)
     columns: dict[str, Any] = {**_identity(rows), **_categories(rows), **_numbers(rows), **_context(rows)}
     return pl.DataFrame({name: columns[name] for name in COLUMNS})
 
@@ -51,7 +53,7 @@ def grade(count: NDArray[Any]) -> NDArray[np.int64]:
 
 def percent(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.int64]:
     """The share in whole percent, rounded half up; 0 of nothing is 0."""
-    return (200 * part + whole) // np.maximum(2 * whole, 1)
+    return np.floor((200.0 * part + whole) / np.maximum(2.0 * whole, 1.0)).astype(np.int64)
 
 
 def _identity(rows: Rows) -> dict[str, Any]:
@@ -60,8 +62,8 @@ def _identity(rows: Rows) -> dict[str, Any]:
         "flow_id": rows["flow_id"],
         "first_seen": rows["first_seen"],
         "last_seen": rows["last_seen"],
-        "src": _addresses(rows, destinations=False),
-        "dst": _addresses(rows, destinations=True),
+        "src": _addresses(rows["src"], rows["family"]),
+        "dst": _addresses(rows["dst"], rows["family"]),
         "src_port": _where(has_ports, rows["src_port"]),
         "dst_port": _where(has_ports, rows["dst_port"]),
         "src_mac": _macs(rows["src_mac"], rows["has_src_mac"]),
@@ -95,7 +97,8 @@ def _texts(keys: NDArray[np.bytes_], say: Any) -> pl.Series:
 
 def _text(values: NDArray[np.bytes_]) -> pl.Series:
     """ASCII text of a fixed width, null where it is empty."""
-    return pl.Series([value.decode("ascii") or None for value in values.tolist()], dtype=pl.String)
+    text = pl.Series(values.tolist(), dtype=pl.Binary).cast(pl.String)
+    return pl.select(pl.when(text != "").then(text)).to_series()
 
 
 def _keys(values: NDArray[np.uint8], mark: NDArray[np.uint8]) -> NDArray[np.bytes_]:
@@ -104,10 +107,10 @@ def _keys(values: NDArray[np.uint8], mark: NDArray[np.uint8]) -> NDArray[np.byte
     return joined.view(f"S{joined.shape[1]}").ravel()
 
 
-def _addresses(rows: Rows, *, destinations: bool) -> pl.Series:
-    texts = np.empty(len(rows), "S40")
+def _addresses(values: NDArray[np.uint8], families: NDArray[np.uint8]) -> pl.Series:
+    texts = np.empty(len(values), "S40")
     _native.library().wirespeak_address_texts(
-        _native.address(rows), len(rows), destinations, _native.address(texts)
+        _native.address(values), _native.address(families), len(values), _native.address(texts)
     )
     return _text(texts)
 
@@ -168,7 +171,7 @@ def _services(rows: Rows) -> pl.Series:
 
 def _numbers(rows: Rows) -> dict[str, Any]:
     """The flow's own counts and times: most are the meter's, under the same name."""
-    columns = {name: rows[name] for name in COLUMNS if name in (rows.dtype.names or ())}
+    columns = {name: rows[name] for name in COLUMNS if name in rows}
     duration_s = (rows["last_seen"] - rows["first_seen"]) / 1e9
     packets = rows["fwd_packets"] + rows["bwd_packets"]
     # Packets that share a timestamp came within the clock's step, not at infinite speed.
@@ -215,8 +218,7 @@ def _derive(
 
 def _context(rows: Rows) -> dict[str, Any]:
     columns: dict[str, Any] = {}
-    # One contiguous row a column, so that taking them out does not walk the table 63 times.
-    counts = np.ascontiguousarray(np.moveaxis(rows["context"], 0, -1), np.int64)
+    counts = rows["context"].astype(np.int64)
     for (k, key), (w, window), (q, quantity) in product(
         enumerate(KEYS), enumerate(WINDOWS), enumerate(QUANTITIES)
     ):

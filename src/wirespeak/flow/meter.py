@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import secrets
 import weakref
-from functools import cache
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from wirespeak import _native
 from wirespeak.errors import OptionError
@@ -22,7 +23,8 @@ from wirespeak.wire.headers import count_reasons
 
 IDLE_S = 60.0
 ACTIVE_S = 300.0
-PIECE = 1 << 15
+PIECE, HELD = 1 << 15, 1 << 18
+"""Flows that are put into a table at a time, and that wait for others at most."""
 
 
 class Meter:
@@ -45,6 +47,7 @@ class Meter:
         )
         if not self._meter:
             raise MemoryError("no memory for a flow table")
+        self._next = 0
         self._end = weakref.finalize(self, native.wirespeak_meter_end, self._meter)
 
     def push(self, packets: Packets) -> pl.DataFrame:
@@ -82,34 +85,62 @@ class Meter:
         return {"fragment whose first one is missing": orphans} if orphans else {}
 
     def flush(self) -> pl.DataFrame:
-        """End every flow that is still alive; their rows, not sorted."""
-        # Bit by bit, so that many flows at once need the memory of their table and little more.
-        pieces: list[pl.DataFrame] = []
-        while not pieces or len(pieces[-1]):
-            if not _native.library().wirespeak_meter_flush(self._meter, PIECE):
-                raise _no_memory()
-            pieces.append(self.ended())
-        return pl.concat(pieces)
+        """End every flow that is still alive; their rows in the order of their first packets."""
+        return pl.concat([self.ended(), *self._living(self.ended)])
+
+    def flush_in_order(self) -> Iterator[pl.DataFrame]:
+        """End every flow that is still alive, some at a time, and go on as `ended_in_order`."""
+        yield self.ended_in_order()
+        yield from self._living(self.ended_in_order)
 
     def ended(self) -> pl.DataFrame:
-        """The flows that ended since the last call."""
+        """The flows that ended since the last call, by flow_id."""
+        rows = self._rows()
+        return flow_table(rows, np.argsort(rows["flow_id"]))
+
+    def ended_in_order(self) -> pl.DataFrame:
+        """Of the flows that ended those before which every flow has ended too, so that all calls together are by flow_id.
+
+        The others wait in `waiting`. When there are more than HELD of them, half are given out of their turn.
+        """
+        rows = self._rows()
+        order = np.argsort(rows["flow_id"])
+        ids = rows["flow_id"][order]
+        late = int(np.searchsorted(ids, self._next))
+        in_turn = ids[late:] == self._next + np.arange(len(ids) - late)
+        given = late + (len(in_turn) if in_turn.all() else int(in_turn.argmin()))
+        if len(ids) - given > HELD:
+            given = len(ids) - HELD // 2
+        if given:
+            self._next = max(self._next, int(ids[given - 1]) + 1)
+        table = flow_table(rows, order[:given])
+        kept = np.sort(order[given:])
+        _native.library().wirespeak_meter_keep(self._meter, _native.address(kept), len(kept))
+        return table
+
+    def _living(self, ended: Callable[[], pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        # Bit by bit, so that many flows at once need the memory of their table and little more.
+        while True:
+            before = self.waiting
+            if not _native.library().wirespeak_meter_flush(self._meter, PIECE):
+                raise _no_memory()
+            if self.waiting == before:
+                return
+            yield ended()
+
+    def _rows(self) -> NDArray[np.void]:
+        """The rows that wait, where C has them: good until the next call."""
         count = ctypes.c_int64()
         at = _native.library().wirespeak_meter_ended(self._meter, ctypes.byref(count))
         kind = _native.row_type("flows")
         if not count.value:
-            return _no_flows().clone()  # `in_order` takes columns out of what it is given
+            return np.empty(0, kind)
         buffer = (ctypes.c_uint8 * (count.value * kind.itemsize)).from_address(at)
-        ended = np.frombuffer(memoryview(buffer), kind)
-        return flow_table(ended[np.argsort(ended["flow_id"])])
+        return np.frombuffer(memoryview(buffer), kind)
 
 
 def _no_memory() -> MemoryError:
     return MemoryError("no memory for more flows; measure the capture in parts")
-
-
-@cache
-def _no_flows() -> pl.DataFrame:
-    return flow_table(np.empty(0, _native.row_type("flows")))
 
 
 def measure(packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> pl.DataFrame:
@@ -119,8 +150,10 @@ def measure(packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIV
 
 
 def in_order(pieces: list[pl.DataFrame]) -> pl.DataFrame:
-    """What a meter returned, as one table sorted by flow_id. Empties the list, to hold no column twice."""
+    """Pieces of a flow table as one, sorted by flow_id. Empties the list, to hold no column twice."""
     table = pl.concat(pieces)
     pieces.clear()
+    if table["flow_id"].is_sorted():
+        return table
     order = table["flow_id"].arg_sort()
-    return pl.DataFrame([table.drop_in_place(name).gather(order) for name in table.columns])
+    return pl.DataFrame([table[name].gather(order) for name in table.columns])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,76 @@ class FlowTable:
     others: tuple[Path, ...] = ()
 
 
+class FlowReader:
+    """Captures being read: `pieces` are their flows, in the order of their first packets.
+
+    Files, folders of them, or `-` for standard input, taken as one capture. Memory holds the flows and the hosts alive, never all
+    packets, and never all flows. progress: called with bytes done and bytes in all. `packets`, `set_aside`, `cut` and `others` are those of
+    `FlowTable`, and final once `pieces` is exhausted.
+    """
+
+    def __init__(
+        self,
+        paths: PathLike | Iterable[PathLike],
+        *,
+        idle_s: float = IDLE_S,
+        active_s: float = ACTIVE_S,
+        progress: Progress | None = None,
+    ) -> None:
+        files, others = capture_files([paths] if isinstance(paths, (str, os.PathLike)) else paths)
+        if len(files) > 1:
+            if STANDARD_INPUT in files:
+                raise InputError("standard input (-) can only be read alone. Save it to a file first.")
+            files.sort(key=_first_time)
+        self.files, self.others = files, tuple(others)
+        self.packets = 0
+        self.set_aside: dict[str, int] = {}
+        self.cut: str | None = None
+        self._meter = Meter(idle_s=idle_s, active_s=active_s)
+        self._progress = progress
+
+    def pieces(self) -> Iterator[pl.DataFrame]:
+        """Some flows at a time, none of them empty.
+
+        Raises InputError when a file is no capture or holds no packets, or when no file holds a flow.
+        """
+        given = 0
+        for piece in chain(self._read(), self._meter.flush_in_order()):
+            if len(piece):
+                given += len(piece)
+                yield piece
+        aside = Counter(self.set_aside) + Counter(self._meter.set_aside)
+        self.set_aside = dict(sorted(aside.items()))
+        if not given:
+            raise InputError(_why_no_flow(self.files, self.packets, aside))
+
+    def _read(self) -> Iterator[pl.DataFrame]:
+        meter, set_aside, cuts = self._meter, Counter[str](), list[str]()
+        done = held = 0
+        total = sum(path.stat().st_size for path in self.files if path.is_file())
+        for path in self.files:
+            before = self.packets
+            with open_capture(path) as capture:
+                for frames in capture.chunks():
+                    self.packets += len(frames)
+                    set_aside.update(meter.take(frames))
+                    if meter.waiting >= held + PIECE:
+                        yield meter.ended_in_order()
+                        held = meter.waiting
+                    if self._progress:
+                        self._progress(done + capture.position, max(total, done + capture.position))
+            done += capture.position
+            if self.packets == before:
+                raise InputError(
+                    f"{name_of(path)} holds no packets"
+                    + (f" ({capture.cut})" if capture.cut else "")
+                    + ". Record it again while there is traffic."
+                )
+            if capture.cut:
+                cuts.append(capture.cut)
+        self.set_aside, self.cut = dict(set_aside), " ".join(cuts) or None
+
+
 def read_flows(
     paths: PathLike | Iterable[PathLike],
     *,
@@ -44,47 +115,10 @@ def read_flows(
     active_s: float = ACTIVE_S,
     progress: Progress | None = None,
 ) -> FlowTable:
-    """The flows of captures, taken as one in the order of their first packets: files, folders of them, `-` for standard input.
-
-    progress: called with bytes done and bytes in all. Memory holds the flows and the hosts alive, never all
-    packets. Raises InputError when a file is no capture or holds no packets, or when no file holds a flow.
-    """
-    files, others = capture_files([paths] if isinstance(paths, (str, os.PathLike)) else paths)
-    if len(files) > 1:
-        if STANDARD_INPUT in files:
-            raise InputError("standard input (-) can only be read alone. Save it to a file first.")
-        files.sort(key=_first_time)
-    meter = Meter(idle_s=idle_s, active_s=active_s)
-    pieces: list[pl.DataFrame] = []
-    set_aside: Counter[str] = Counter()
-    cuts: list[str] = []
-    packets = done = 0
-    total = sum(path.stat().st_size for path in files if path.is_file())
-    for path in files:
-        packets_before = packets
-        with open_capture(path) as capture:
-            for frames in capture.chunks():
-                packets += len(frames)
-                set_aside.update(meter.take(frames))
-                if meter.waiting >= PIECE:
-                    pieces.append(meter.ended())
-                if progress:
-                    progress(done + capture.position, max(total, done + capture.position))
-        done += capture.position
-        if packets == packets_before:
-            raise InputError(
-                f"{name_of(path)} holds no packets"
-                + (f" ({capture.cut})" if capture.cut else "")
-                + ". Record it again while there is traffic."
-            )
-        if capture.cut:
-            cuts.append(capture.cut)
-    pieces.append(meter.flush())
-    set_aside.update(meter.set_aside)
-    flows = in_order(pieces)
-    if flows.is_empty():
-        raise InputError(_why_no_flow(files, packets, set_aside))
-    return FlowTable(flows, packets, dict(sorted(set_aside.items())), " ".join(cuts) or None, tuple(others))
+    """The flows of captures in one table; options and errors as those of `FlowReader`."""
+    reader = FlowReader(paths, idle_s=idle_s, active_s=active_s, progress=progress)
+    flows = in_order(list(reader.pieces()))
+    return FlowTable(flows, reader.packets, reader.set_aside, reader.cut, reader.others)
 
 
 def _first_time(path: Path) -> int:

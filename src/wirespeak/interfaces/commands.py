@@ -136,7 +136,6 @@ def flows(
     dataset, with its labels where --truth gives them: what is trained on that dataset can be tried on your own traffic.
     """
     from wirespeak.data import tables
-    from wirespeak.data.sources import VIEWS
     from wirespeak.interfaces import reading
 
     options = {
@@ -153,21 +152,15 @@ def flows(
         )
     run = Run("flows", options, [*inputs, *_given(truth)])
     with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
-        happened = reading.schedule(truth)
-        table = reading.read(inputs, run, idle=idle, active=active, progress=progress)
-        if view is not None:
-            labels = reading.labels_of(table, happened)
-            seen = VIEWS[view](table, None if labels is None else reading.series(labels))
-            lost = (
-                {f"a kind of traffic that {view} has not": table.height - seen.height}
-                if seen.height < table.height
-                else {}
-            )
-            run.count(
-                taken=run.counts["in"], given=seen.height, set_aside={**run.counts["set_aside"], **lost}
-            )
-            table = seen
-        tables.write(table, target)
+        if view is None and not reading.are_tables(inputs):
+            found = reading.reader(inputs, idle=idle, active=active, progress=progress)
+            reading.told(run, found, tables.write_pieces(found.pieces(), target))
+        else:
+            happened = reading.schedule(truth)
+            table = reading.read(inputs, run, idle=idle, active=active, progress=progress)
+            if view is not None:
+                table = reading.viewed(table, view, happened, run)
+            tables.write(table, target)
     return run.done(output, f"{_said(run, 'packets', 'flows')}: {output}")
 
 

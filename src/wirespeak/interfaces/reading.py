@@ -8,24 +8,42 @@ from pathlib import Path
 import polars as pl
 
 from wirespeak.data import tables
+from wirespeak.data.sources import VIEWS
 from wirespeak.errors import InputError
-from wirespeak.flow import read_flows
+from wirespeak.flow import FlowReader, in_order
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say
 from wirespeak.lab.truth import label_flows, read_truth
 
 
+def are_tables(inputs: Sequence[Path]) -> bool:
+    """Whether these are flow tables rather than captures."""
+    return all(path.suffix in tables.SUFFIXES for path in inputs)
+
+
 def read(inputs: Sequence[Path], run: Run, *, idle: float, active: float, progress: Say) -> pl.DataFrame:
     """The flows of captures or of flow tables, counted in `run`."""
-    if all(path.suffix in tables.SUFFIXES for path in inputs):
+    if are_tables(inputs):
         table = tables.read(inputs)
         run.count(taken=table.height, given=table.height)
         return table
+    found = reader(inputs, idle=idle, active=active, progress=progress)
+    table = in_order(list(found.pieces()))
+    told(run, found, table.height)
+    return table
+
+
+def reader(inputs: Sequence[Path], *, idle: float, active: float, progress: Say) -> FlowReader:
+    """Captures, about to be read."""
     what = f"reading {title(inputs)}"
-    found = read_flows(
+    return FlowReader(
         inputs, idle_s=idle, active_s=active, progress=lambda done, all: progress(what, done / max(all, 1))
     )
-    run.count(taken=found.packets, given=found.flows.height, set_aside=found.set_aside)
+
+
+def told(run: Run, found: FlowReader, flows: int) -> None:
+    """Say in `run` what was read."""
+    run.count(taken=found.packets, given=flows, set_aside=found.set_aside)
     run.notes["cut"] = found.cut
     if found.cut:
         run.warnings.append(found.cut)
@@ -34,7 +52,16 @@ def read(inputs: Sequence[Path], run: Run, *, idle: float, active: float, progre
         more = f" and {len(found.others) - 3} more" if len(found.others) > 3 else ""
         run.notes["no_captures"] = [str(path) for path in found.others]
         run.warnings.append(f"no captures, left out: {names}{more}.")
-    return found.flows
+
+
+def viewed(flows: pl.DataFrame, view: str, happened: pl.DataFrame | None, run: Run) -> pl.DataFrame:
+    """The flows in the columns of a dataset, with its labels where a schedule gives them."""
+    labels = labels_of(flows, happened)
+    seen = VIEWS[view](flows, None if labels is None else series(labels))
+    lost = flows.height - seen.height
+    set_aside = {f"a kind of traffic that {view} has not": lost} if lost else {}
+    run.count(taken=run.counts["in"], given=seen.height, set_aside={**run.counts["set_aside"], **set_aside})
+    return seen
 
 
 def schedule(truth: Path | None) -> pl.DataFrame | None:

@@ -1,0 +1,158 @@
+"""How fast captures become flows, beside the tools that people use, and how that grows with the capture.
+
+    python bench/flows.py -o bench/results/flows.json [--most PACKETS] [--nfstream PYTHON]
+
+Every run is a process of its own; what counts is its CPU time (user and system) and its largest resident memory. Start-up is taken
+out by the difference of two sizes. The peers write what they make of a capture: NetFlow fields alone (nfpcapd), flow records (argus,
+Suricata without rules), statistics (nfstream), or one line a packet (tshark). `--nfstream` names a Python that has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import made_capture
+
+from wirespeak.interfaces.measure import machine
+
+FLOWS, COPIES_BIG, COPIES_SMALL = 50_000, 3, 1
+READ = "import sys; from wirespeak.flow import read_flows; read_flows(sys.argv[1], **({'workers': int(sys.argv[2])} if len(sys.argv) > 2 else {}))"
+NFSTREAM = (
+    "import sys; from nfstream import NFStreamer; "
+    "print(sum(1 for _ in NFStreamer(source=sys.argv[1], statistical_analysis=True, n_meters=1)))"
+)
+GROWTH = ((834, 1), (8_334, 1), (50_000, 1), (50_000, 10), (50_000, 34))
+"""Flows and copies: 10 thousand packets to 20 million."""
+
+
+def run(
+    command: list[str], *, stdin: Callable[[Any], None] | None = None, folder: str = "."
+) -> dict[str, float]:
+    """CPU seconds, wall seconds and MiB of one command. Raises SystemExit where it fails."""
+    environment = os.environ | {
+        "POLARS_MAX_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    with tempfile.TemporaryFile() as said:
+        began = os.times().elapsed
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
+            cwd=folder, env=environment,
+        )  # fmt: skip
+        if stdin and process.stdin:
+            stdin(process.stdin)
+            process.stdin.close()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(f"{' '.join(command)} failed: {said.read().decode(errors='replace')[-500:]}")
+    return {
+        "cpu_s": used.ru_utime + used.ru_stime, "wall_s": os.times().elapsed - began, "peak_mib": used.ru_maxrss / 1024,
+    }  # fmt: skip
+
+
+def peers(nfstream: str | None) -> dict[str, Callable[[Path, str], list[str]]]:
+    """The command of each tool that is here, for a capture and a folder to write in."""
+    found: dict[str, Callable[[Path, str], list[str]]] = {
+        "wirespeak": lambda path, _: [sys.executable, "-c", READ, str(path)],
+        "nfpcapd": lambda path, folder: ["nfpcapd", "-r", str(path), "-w", folder],
+        "argus": lambda path, folder: ["argus", "-r", str(path), "-w", f"{folder}/argus.out"],
+        "suricata": lambda path, folder: [
+            "suricata", "-r", str(path), "-l", folder, "-S", "/dev/null", "--runmode", "single", "-k", "none",
+        ],
+        "tshark": lambda path, _: ["tshark", "-r", str(path), "-T", "fields", "-e", "frame.len"],
+    }  # fmt: skip
+    here = {name: command for name, command in found.items() if name == "wirespeak" or shutil.which(name)}
+    if nfstream:
+        here["nfstream"] = lambda path, _: [nfstream, "-c", NFSTREAM, str(path)]
+    return here
+
+
+def rates(folder: Path, nfstream: str | None) -> list[dict[str, Any]]:
+    """Packets a CPU second of every tool on one capture, start-up taken out; the middle of three rounds."""
+    sizes = {copies: folder / f"{copies}.pcap" for copies in (COPIES_SMALL, COPIES_BIG)}
+    for copies, path in sizes.items():
+        with path.open("wb") as file:
+            made_capture.write(file, FLOWS, copies)
+    more = FLOWS * made_capture.PACKETS * (COPIES_BIG - COPIES_SMALL)
+    found = []
+    for name, command in peers(nfstream).items():
+        rounds = []
+        for _ in range(1 if name in ("tshark", "nfstream") else 3):
+            used = {}
+            for copies, path in sizes.items():
+                with tempfile.TemporaryDirectory() as place:
+                    used[copies] = run(command(path, place), folder=place)
+            rounds.append((more / (used[COPIES_BIG]["cpu_s"] - used[COPIES_SMALL]["cpu_s"]), used))
+        rate, used = sorted(rounds, key=lambda one: one[0])[len(rounds) // 2]
+        found.append(
+            {
+                "tool": name,
+                "packets_per_cpu_s": rate,
+                "rounds": [one[0] for one in rounds],
+                **used[COPIES_BIG],
+            }
+        )
+        print(f"{name}: {rate:,.0f} packets/CPU s", file=sys.stderr, flush=True)
+    for path in sizes.values():
+        path.unlink()
+    return found
+
+
+def growth(folder: Path, most: int) -> list[dict[str, Any]]:
+    """What ever larger captures cost, from disk and, time-shifted, through standard input."""
+    found = []
+    for flows, copies in (*GROWTH, (50_000, 167)):
+        packets = flows * copies * made_capture.PACKETS
+        if packets > most:
+            continue
+        if packets <= 21_000_000:
+            path = folder / "grown.pcap"
+            with path.open("wb") as file:
+                made_capture.write(file, flows, copies)
+            used, way, size = run([sys.executable, "-c", READ, str(path)]), "disk", path.stat().st_size
+            path.unlink()
+        else:
+            used = run(
+                [sys.executable, "-c", READ, "-"],
+                stdin=partial(made_capture.write, flows=flows, copies=copies),
+            )
+            way, size = "stdin", 0
+        found.append({"packets": packets, "bytes": size, "from": way, **used})
+        print(f"{packets:,} packets: {used}", file=sys.stderr, flush=True)
+    return found
+
+
+def main() -> None:
+    reader = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    reader.add_argument("-o", "--output", type=Path, required=True)
+    reader.add_argument(
+        "--most", type=int, default=21_000_000, metavar="PACKETS", help="of the largest capture"
+    )
+    reader.add_argument("--nfstream", metavar="PYTHON")
+    given = reader.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = {
+            "machine": machine(),
+            "tools": rates(Path(folder), given.nfstream),
+            "growth": growth(Path(folder), given.most),
+        }
+    given.output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
