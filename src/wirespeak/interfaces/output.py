@@ -27,7 +27,6 @@ from typing import Any
 from wirespeak import __version__
 from wirespeak.errors import OutputError
 from wirespeak.records import RunCard, Score
-from wirespeak.wire.stream import STANDARD_INPUT
 
 STAGED = ".wirespeak-"
 """How the name of a hidden folder begins."""
@@ -277,7 +276,7 @@ def _flush_entries(path: Path) -> None:
 
 def identity(path: Path) -> dict[str, Any]:
     """What a file holds, or the files of a folder: sizes and hashes. What came through a pipe is gone."""
-    if path == STANDARD_INPUT or path.is_fifo():
+    if str(path) == "-" or path.is_fifo():
         return {"path": str(path)}
     if path.is_dir():
         return {
