@@ -19,7 +19,9 @@ SOURCES = sorted(str(path) for path in Path("src/wirespeak/_native").glob("*.c")
 FLAGS = [
     "-std=c11",
     "-O3",
+    "-flto",  # functions are small and call each other across files
     "-g0",
+    "-s",
     "-fPIC",
     "-shared",
     "-fvisibility=hidden",

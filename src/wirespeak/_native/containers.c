@@ -51,6 +51,13 @@ static uint32_t word(const struct scan *scan, size_t offset) {
     return scan->big_endian ? big : __builtin_bswap32(big);
 }
 
+/* The same, where it is known that the window has it. */
+static uint32_t word_at(const struct scan *scan, const uint8_t *at) {
+    uint32_t value;
+    memcpy(&value, at, 4);
+    return scan->big_endian ? __builtin_bswap32(value) : value;
+}
+
 static uint16_t half(const struct scan *scan, size_t offset) {
     uint16_t big = read16(scan->window, offset);
     return scan->big_endian ? big : __builtin_bswap16(big);
@@ -76,10 +83,11 @@ static void add(struct frames *frames, int64_t time_ns, size_t offset, uint32_t 
 static bool read_pcap_record(struct scan *scan, struct frames *frames) {
     size_t at = scan->position, head = scan->record_head;
     if (!has(scan, head)) return false;
-    uint32_t captured = word(scan, at + 8);
+    const uint8_t *record = scan->window.at + at;
+    uint32_t captured = word_at(scan, record + 8);
     if (!has(scan, (uint64_t)head + captured)) return false;
-    int64_t time_ns = word(scan, at) * SECOND + (int64_t)word(scan, at + 4) * scan->unit_ns;
-    add(frames, time_ns, at + head, captured, word(scan, at + 12), scan->link_type);
+    int64_t time_ns = word_at(scan, record) * SECOND + (int64_t)word_at(scan, record + 4) * scan->unit_ns;
+    add(frames, time_ns, at + head, captured, word_at(scan, record + 12), scan->link_type);
     scan->position = at + head + captured;
     return true;
 }

@@ -27,7 +27,7 @@ static bool make_key(struct flow_key *key, const struct ends *ends) {
     memset(key, 0, sizeof *key);
     bool icmp = ends->protocol == ICMP || ends->protocol == ICMP6;
     uint16_t src_port = ends->src_port, dst_port = icmp ? icmp_request_type(ends->protocol, (uint8_t)ends->dst_port) : ends->dst_port;
-    int order = memcmp(ends->src, ends->dst, 16);
+    int order = address_order(ends->src, ends->dst);
     bool src_is_low = order ? order < 0 : icmp || src_port <= dst_port;
     memcpy(key->low, src_is_low ? ends->src : ends->dst, 16);
     memcpy(key->high, src_is_low ? ends->dst : ends->src, 16);

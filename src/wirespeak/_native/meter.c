@@ -216,7 +216,7 @@ static bool begin_row(struct meter *m, struct flow *flow, const struct packet *p
     row->first_seen = p->time_ns;
     row->tcp_flags = p->tcp_flags & (FIN | SYN | RST | PSH | ACK | URG);
     flow->began = m->clock;
-    bool from_source = memcmp(p->src, row->src, 16) == 0; /* a continued flow may go on with an answer */
+    bool from_source = same_bytes(p->src, row->src, 16); /* a continued flow may go on with an answer */
     binding_read(&m->context, row, from_source ? claimed_mac(p) : NULL, m->clock);
     bool has_port = p->protocol == TCP || p->protocol == UDP;
     flow->event = context_enter(&m->context, row, m->clock, first_bits(flow, p), has_port);

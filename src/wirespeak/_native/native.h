@@ -54,8 +54,23 @@ static inline uint16_t read16_little(struct view v, size_t offset) { return __bu
 
 /* Copies `size` bytes, zeros where the view has none. */
 static inline void read_bytes(struct view v, size_t offset, void *out, size_t size) {
+    if (v.size >= size && offset <= v.size - size) {
+        memcpy(out, v.at + offset, size);
+        return;
+    }
     memset(out, 0, size);
-    if (offset < v.size) memcpy(out, v.at + offset, size < v.size - offset ? size : v.size - offset);
+    if (offset < v.size) memcpy(out, v.at + offset, v.size - offset);
+}
+
+/* How two addresses are ordered, as memcmp says. */
+static inline int address_order(const uint8_t a[16], const uint8_t b[16]) {
+    for (int i = 0; i < 16; i += 8) {
+        uint64_t x, y;
+        memcpy(&x, a + i, 8);
+        memcpy(&y, b + i, 8);
+        if (x != y) return __builtin_bswap64(x) < __builtin_bswap64(y) ? -1 : 1;
+    }
+    return 0;
 }
 
 static inline bool starts_with(struct view v, const char *text) {
