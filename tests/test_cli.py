@@ -221,5 +221,11 @@ def test_help_is_quick_because_no_part_is_loaded() -> None:
     assert not {"polars", "numpy", "onnxruntime", "tokenizers", "torch", "rich"} & set(loaded.stdout.split())
 
 
+def test_a_view_names_what_it_cannot_tell(wirespeak: Run, good: Path, tmp_path: Path) -> None:
+    done = wirespeak("flows", good, "--view", "zeek-conn", "-o", tmp_path / "conn.csv")
+    assert done.returncode == 0
+    assert re.search(r"null, since nothing here tells them: uid, .*tunnel_parents", done.stderr)
+
+
 def test_the_version_is_printed(wirespeak: Run) -> None:
     assert wirespeak("--version").stdout == f"wirespeak {__version__}\n"

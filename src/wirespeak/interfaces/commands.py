@@ -71,6 +71,10 @@ class View(StrEnum):
     """A dataset whose columns our flows can be shown in."""
 
     farm_flow = "farm-flow"
+    cicflowmeter = "cicflowmeter"
+    ton_iot = "ton-iot"
+    zeek_conn = "zeek-conn"
+    nfstream = "nfstream"
 
 
 class Method(StrEnum):

@@ -60,6 +60,9 @@ def viewed(flows: pl.DataFrame, view: str, happened: pl.DataFrame | None, run: R
     seen = VIEWS[view](flows, None if labels is None else series(labels))
     lost = flows.height - seen.height
     set_aside = {f"a kind of traffic that {view} has not": lost} if lost else {}
+    if empty := [name for name in seen.columns if seen[name].null_count() == seen.height]:
+        run.notes["null_columns"] = empty
+        run.warnings.append(f"null, since nothing here tells them: {', '.join(empty)}.")
     run.count(taken=run.counts["in"], given=seen.height, set_aside={**run.counts["set_aside"], **set_aside})
     return seen
 

@@ -16,10 +16,12 @@ from wirespeak.data.sources import (
     edge_iiotset,
     farm_flow,
     kdd99,
+    nfstream,
     nsl_kdd,
     recordings,
     ton_iot,
     unsw_nb15,
+    zeek,
 )
 from wirespeak.data.sources.cells import Head, peek
 from wirespeak.data.sources.mapped import fit_map, read_map
@@ -36,7 +38,9 @@ SOURCES: dict[str, Source] = {
     )
 }  # fmt: skip
 
-VIEWS = {"farm-flow": farm_flow.view}
+VIEWS = {
+    "farm-flow": farm_flow.view, "cicflowmeter": cicids2017.view, "ton-iot": ton_iot.view, "zeek-conn": zeek.view, "nfstream": nfstream.view,
+}  # fmt: skip
 """Our own flows in another dataset's columns: flows and, where they are known, canonical labels -> a table."""
 
 

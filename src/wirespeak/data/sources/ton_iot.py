@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from wirespeak.data.dataset import Field
 from wirespeak.data.sources.source import Answer, Published, Source, levels, numbers
+from wirespeak.data.sources.viewing import BWD, FWD, SECONDS, in_columns, zeek_service, zeek_state
 
 
 def _categories(names: str, meaning: str) -> list[Field]:
@@ -55,6 +58,31 @@ CANONICAL = {
 }  # fmt: skip
 
 _COUNTS = {name: {"normal": 50_000, "mitm": 1_043}.get(name, 20_000) for name in CANONICAL}
+
+
+def view(flows: pl.DataFrame, labels: pl.Series | None = None) -> pl.DataFrame:
+    """Flows of our own (`schema.COLUMNS`) in these columns. What Zeek's other logs say of DNS, TLS and HTTP is null.
+
+    labels: canonical ones; rows of a kind that TON-IoT has not are left out.
+    """
+    connection = flows["protocol"].is_in(["tcp", "udp", "icmp", "icmp6"])
+    if labels is not None:
+        names = {canonical: name for name, canonical in reversed(CANONICAL.items())}
+        answers = labels.replace_strict(names, default=None, return_dtype=pl.String).alias("type")
+        known = connection & answers.is_not_null()
+        return view(flows.filter(known)).with_columns(
+            (answers.filter(known) != "normal").cast(pl.Int64).alias("label"), answers.filter(known)
+        )
+    found = {
+        "ts": pl.col("first_seen") // 1_000_000_000, "src_ip": pl.col("src"), "src_port": pl.col("src_port"), "dst_ip": pl.col("dst"),
+        "dst_port": pl.col("dst_port"), "proto": pl.col("protocol").str.replace("^icmp6$", "icmp"), "service": zeek_service().fill_null("-"),
+        "duration": SECONDS, "src_bytes": pl.col("fwd_payload_bytes"), "dst_bytes": pl.col("bwd_payload_bytes"), "conn_state": zeek_state(),
+        "missed_bytes": pl.col("fwd_missed_bytes") + pl.col("bwd_missed_bytes"), "src_pkts": FWD, "src_ip_bytes": pl.col("fwd_bytes"),
+        "dst_pkts": BWD, "dst_ip_bytes": pl.col("bwd_bytes"),
+    }  # fmt: skip
+    columns = (field.name for field in FIELDS if field.name not in ("label", "type"))
+    return in_columns(flows.filter(connection), columns, found)
+
 
 SOURCE = Source(
     name="ton-iot",
