@@ -360,6 +360,30 @@ def test_conversations_have_tsharks_totals(real_data: Path, name: str) -> None:
     assert +found == +expected
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["attack/slips__test7-malicious.pcap", "attack/*EIP-Reboot*", "ics/*modbus_test*", "iot-device/*D-LinkCam*A-1-*"]
+)  # fmt: skip
+def test_tshark_finds_the_same_retransmissions_and_holes(real_data: Path, name: str) -> None:
+    if not shutil.which("tshark"):
+        pytest.skip("tshark is not installed: apt-get install tshark")
+    path = sorted((real_data / "pcaps").glob(name))[0]
+    fields = ["retransmission", "out_of_order", "lost_segment"]
+    told = subprocess.run(
+        ["tshark", "-r", path, "-Y", "tcp", "-T", "fields", *(word for field in fields for word in ("-e", f"tcp.analysis.{field}"))],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    marks = [line.split("\t") for line in told.stdout.splitlines()]
+    flows = read_flows(path).flows.filter(pl.col("protocol") == "tcp")
+    both = {
+        stem: flows[f"fwd_{stem}"] + flows[f"bwd_{stem}"]
+        for stem in ("retransmitted_packets", "out_of_order_packets", "missed_bytes")
+    }
+    assert int(both["retransmitted_packets"].sum()) == sum(bool(mark[0]) for mark in marks)
+    assert int(both["out_of_order_packets"].sum()) == sum(bool(mark[1]) for mark in marks)
+    assert int((both["missed_bytes"] > 0).sum()) == sum(bool(mark[2]) for mark in marks)
+
+
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "192.168.7.1", "fe80::1", "fe80::2", "2001:db8::7")
 
 
