@@ -81,6 +81,11 @@ test-extras:  ## what pins others' versions, in an environment of its own: AutoG
 	$(MAKE) VENV=out/venv-autogluon EXTRAS=autogluon,dev CONSTRAINTS= setup-dev
 	out/venv-autogluon/bin/python -m pytest -q tests/test_autogluon.py
 
+# Every core has a worker of its own: threads within them would only be in each other's way.
+check test: export OMP_NUM_THREADS = 1
+check test: export OPENBLAS_NUM_THREADS = 1
+check test: export POLARS_MAX_THREADS = 1
+
 check: setup-dev  ## format, types, imports and the fast tests, in under a minute
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .

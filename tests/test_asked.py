@@ -163,6 +163,7 @@ def test_a_server_without_our_card_is_asked_in_a_conversation(flows: pl.DataFram
         plain(str(turns))
 
 
+@pytest.mark.slow
 def test_our_own_models_are_asked_in_their_own_words(flows: pl.DataFrame, tiny_model: Path) -> None:
     detector = LanguageDetector.load(str(tiny_model), threads=1)
     assert detector.question.prompt("pr:tcp") == "judge pr:tcp label"

@@ -159,6 +159,7 @@ def test_blocks_come_back_within_half_a_step(bits: int) -> None:
     assert (np.abs(back[:, :70] - weight.T) <= step * (1.001 if bits == 4 else 0.501)).all()
 
 
+@pytest.mark.slow
 def test_stretched_positions_are_those_of_transformers(tmp_path: Path) -> None:
     from transformers import AutoConfig
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
