@@ -17,16 +17,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import made_capture
-
 from wirespeak.interfaces.measure import machine
 
+PACKETS = 12  # of a flow
 FLOWS, COPIES_BIG, COPIES_SMALL = 50_000, 3, 1
-READ = "import sys; from wirespeak.flow import read_flows; read_flows(sys.argv[1], **({'workers': int(sys.argv[2])} if len(sys.argv) > 2 else {}))"
+READ = "import sys; from wirespeak.flow import FlowReader; print(sum(len(piece) for piece in FlowReader(sys.argv[1]).pieces()))"
 NFSTREAM = (
     "import sys; from nfstream import NFStreamer; "
     "print(sum(1 for _ in NFStreamer(source=sys.argv[1], statistical_analysis=True, n_meters=1)))"
@@ -35,10 +33,13 @@ GROWTH = ((834, 1), (8_334, 1), (50_000, 1), (50_000, 10), (50_000, 34))
 """Flows and copies: 10 thousand packets to 20 million."""
 
 
-def run(
-    command: list[str], *, stdin: Callable[[Any], None] | None = None, folder: str = "."
-) -> dict[str, float]:
-    """CPU seconds, wall seconds and MiB of one command. Raises SystemExit where it fails."""
+def made(target: str, flows: int, copies: int) -> list[str]:
+    """The command that writes a capture. It is no part of this process: children inherit the peak of their parent's memory."""
+    return [sys.executable, str(Path(__file__).with_name("made_capture.py")), target, str(flows), str(copies)]
+
+
+def run(command: list[str], *, after: list[str] | None = None, folder: str = ".") -> dict[str, float]:
+    """CPU seconds, wall seconds and MiB of one command, which reads what `after` writes. Raises SystemExit where it fails."""
     environment = os.environ | {
         "POLARS_MAX_THREADS": "1",
         "OMP_NUM_THREADS": "1",
@@ -46,15 +47,17 @@ def run(
     }
     with tempfile.TemporaryFile() as said:
         began = os.times().elapsed
+        source = subprocess.Popen(after, stdout=subprocess.PIPE) if after else None
         process = subprocess.Popen(
-            command, stdin=subprocess.PIPE if stdin else subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
+            command, stdin=source.stdout if source else subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said,
             cwd=folder, env=environment,
         )  # fmt: skip
-        if stdin and process.stdin:
-            stdin(process.stdin)
-            process.stdin.close()
+        if source and source.stdout:
+            source.stdout.close()
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
+        if source:
+            source.wait()
         if process.returncode:
             said.seek(0)
             raise SystemExit(f"{' '.join(command)} failed: {said.read().decode(errors='replace')[-500:]}")
@@ -84,9 +87,8 @@ def rates(folder: Path, nfstream: str | None) -> list[dict[str, Any]]:
     """Packets a CPU second of every tool on one capture, start-up taken out; the middle of three rounds."""
     sizes = {copies: folder / f"{copies}.pcap" for copies in (COPIES_SMALL, COPIES_BIG)}
     for copies, path in sizes.items():
-        with path.open("wb") as file:
-            made_capture.write(file, FLOWS, copies)
-    more = FLOWS * made_capture.PACKETS * (COPIES_BIG - COPIES_SMALL)
+        subprocess.run(made(str(path), FLOWS, copies), check=True)
+    more = FLOWS * PACKETS * (COPIES_BIG - COPIES_SMALL)
     found = []
     for name, command in peers(nfstream).items():
         rounds = []
@@ -115,24 +117,45 @@ def growth(folder: Path, most: int) -> list[dict[str, Any]]:
     """What ever larger captures cost, from disk and, time-shifted, through standard input."""
     found = []
     for flows, copies in (*GROWTH, (50_000, 167)):
-        packets = flows * copies * made_capture.PACKETS
+        packets = flows * copies * PACKETS
         if packets > most:
             continue
         if packets <= 21_000_000:
             path = folder / "grown.pcap"
-            with path.open("wb") as file:
-                made_capture.write(file, flows, copies)
+            subprocess.run(made(str(path), flows, copies), check=True)
             used, way, size = run([sys.executable, "-c", READ, str(path)]), "disk", path.stat().st_size
             path.unlink()
         else:
-            used = run(
-                [sys.executable, "-c", READ, "-"],
-                stdin=partial(made_capture.write, flows=flows, copies=copies),
-            )
+            used = run([sys.executable, "-c", READ, "-"], after=made("-", flows, copies))
             way, size = "stdin", 0
         found.append({"packets": packets, "bytes": size, "from": way, **used})
         print(f"{packets:,} packets: {used}", file=sys.stderr, flush=True)
     return found
+
+
+def draw(growth: list[dict[str, Any]], path: Path) -> None:
+    """Cost of a packet and memory by the size of the capture."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot
+
+    packets = [one["packets"] for one in growth]
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    left.plot(packets, [one["cpu_s"] / one["packets"] * 1e9 for one in growth], "o-", color="#1f5f8b")
+    left.set(
+        xscale="log",
+        yscale="log",
+        xlabel="packets",
+        ylabel="CPU ns a packet",
+        title="Cost, start-up included",
+    )
+    right.plot(packets, [one["peak_mib"] for one in growth], "o-", color="#1f5f8b")
+    right.set(xscale="log", xlabel="packets", ylabel="MiB", title="Largest resident memory", ylim=(0, None))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -143,6 +166,7 @@ def main() -> None:
     reader.add_argument(
         "--most", type=int, default=21_000_000, metavar="PACKETS", help="of the largest capture"
     )
+    reader.add_argument("--picture", type=Path, default=Path("docs/images/flows.png"))
     reader.add_argument("--nfstream", metavar="PYTHON")
     given = reader.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -151,6 +175,7 @@ def main() -> None:
             "tools": rates(Path(folder), given.nfstream),
             "growth": growth(Path(folder), given.most),
         }
+    draw(found["growth"], given.picture)
     given.output.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
 

@@ -15,6 +15,11 @@ _NAMES = {
     "random_weights": "same shape, random weights",
 }
 
+_PEERS = {
+    "wirespeak": "Wirespeak, every feature", "nfpcapd": "nfpcapd (NetFlow fields)", "argus": "argus (flow records)",
+    "suricata": "Suricata without rules", "nfstream": "nfstream with statistics", "tshark": "tshark (one field a packet)",
+}  # fmt: skip
+
 
 def results_page() -> str:
     """The page; a part whose file is missing says how to make it."""
@@ -33,6 +38,8 @@ def results_page() -> str:
         _section("captures.json", "python bench/captures.py", _captures),
         "## Explanations",
         _section("explanations.json", "python bench/explanations.py out/recordings", _explanations),
+        "## Captures to flows",
+        _section("flows.json", "python bench/flows.py --most 101000000 --nfstream PYTHON", _flows),
         "## Speed",
         _section("bench.json", "wirespeak bench", _speed),
         _section("asking.json", "python bench/asking.py out/model/checkpoint", _asking),
@@ -162,6 +169,41 @@ def _explanations(found: dict[str, Any]) -> str:
         f"Of {found['sentences']} sentences shown, {found['by_model']} ({found['by_model'] / max(1, found['sentences']):.0%}) are the model's own; the rest replaced what "
         f"did not hold or could not be read. {found['hold']} of {found['claims']} numbers and comparisons shown hold against the record.\n\n"
         + _table(("recording", "incidents", "sentences", "by the model", "replaced", "claims", "hold"), rows)
+    )
+
+
+def _flows(found: dict[str, Any]) -> str:
+    order = sorted(found["tools"], key=lambda tool: -tool["packets_per_cpu_s"])
+    own = next(tool["packets_per_cpu_s"] for tool in order if tool["tool"] == "wirespeak")
+    tools = [
+        (
+            _PEERS.get(tool["tool"], tool["tool"]),
+            f"{tool['packets_per_cpu_s']:,.0f}",
+            f"{own / tool['packets_per_cpu_s']:.1f}",
+            f"{tool['peak_mib']:,.0f}",
+        )
+        for tool in order
+    ]
+    grown = [
+        (
+            f"{one['packets']:,}",
+            one["from"],
+            f"{one['cpu_s']:.2f}",
+            f"{one['cpu_s'] / one['packets'] * 1e9:,.0f}",
+            f"{one['peak_mib']:,.0f}",
+        )
+        for one in found["growth"]
+    ]
+    machine = found["machine"]
+    return "\n\n".join(
+        [
+            f"Made captures: 50,000 flows of 12 packets, and copies of them later in time. {machine['cores']} cores, {machine['machine']}, Python {machine['python']}. Start-up is taken "
+            "out of the rates by the difference of two sizes; the middle of three rounds where a tool is quick. The peers do less, each in its own way.",
+            _table(("tool", "packets a CPU second", "Wirespeak is faster by", "MiB"), tools),
+            "What ever larger captures cost, start-up included:",
+            _table(("packets", "from", "CPU s", "ns a packet", "MiB"), grown),
+            "![Nanoseconds a packet and memory, by the size of the capture](images/flows.png)",
+        ]
     )
 
 
