@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from communityid import CommunityID, FlowTuple
+from hypothesis import given
+from hypothesis import strategies as st
 from made_frames import ACK, FIN, PSH, SYN, arp, ethernet, ip, mac, tcp, udp
 from polars.testing import assert_frame_equal
 
 from wirespeak.data import tables
 from wirespeak.data.sources import SOURCES, VIEWS, read_dataset
+from wirespeak.data.sources.looking_back import alike, codes, where
 from wirespeak.data.sources.nfstream import COLUMNS
 from wirespeak.data.sources.zeek import CONN
 from wirespeak.errors import OptionError
@@ -19,8 +23,13 @@ from wirespeak.flow import measure
 from wirespeak.wire import Frames, decode
 
 MILLISECOND = 1_000_000
-SOURCE_OF = {"cicflowmeter": "cicids2017", "ton-iot": "ton-iot", "farm-flow": "farm-flow"}
-LABELS = {"cicflowmeter": {"Label"}, "ton-iot": {"label", "type"}, "farm-flow": {"traffic", "is_attack"}}
+SOURCE_OF = {
+    "cicflowmeter": "cicids2017", "ton-iot": "ton-iot", "farm-flow": "farm-flow", "nsl-kdd": "nsl-kdd", "unsw-nb15": "unsw-nb15",
+}  # fmt: skip
+LABELS = {
+    "cicflowmeter": {"Label"}, "ton-iot": {"label", "type"}, "farm-flow": {"traffic", "is_attack"}, "nsl-kdd": {"label", "difficulty"},
+    "unsw-nb15": {"attack_cat", "label"},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +47,7 @@ def flows() -> pl.DataFrame:
         sequence[side] += len(payload) + bool(flags & (SYN | FIN))
     frames.append(ethernet(ip(client, "10.0.0.3", 17, udp(5000, 9999, b"abc"))))
     frames.append(ethernet(arp(1, client, mac(1), server), kind=0x0806))
-    return measure(decode(Frames.of([i * 10 * MILLISECOND for i in range(len(frames))], frames)))
+    return measure(decode(Frames.of([(100 + i) * 10 * MILLISECOND for i in range(len(frames))], frames)))
 
 
 @pytest.mark.parametrize("name", VIEWS)
@@ -61,6 +70,14 @@ def test_columns_are_exactly_those_of_the_format(flows: pl.DataFrame, name: str)
             "Down/Up Ratio": 0.0, "act_data_pkt_fwd": 1, "min_seg_size_forward": 20, "Init_Win_bytes_forward": 8192, "Active Max": 60_000, "Idle Max": 0,
         }),
         ("ton-iot", {"proto": "tcp", "service": "http", "duration": 0.06, "src_bytes": 18, "dst_bytes": 19, "conn_state": "SF", "src_pkts": 4, "src_ip_bytes": 178, "dns_query": None}),
+        ("nsl-kdd", {
+            "duration": 0, "protocol_type": "tcp", "service": "http", "flag": "SF", "src_bytes": 18, "dst_bytes": 19, "land": 0, "hot": None, "count": 1,
+            "srv_count": 1, "serror_rate": 0.0, "same_srv_rate": 1.0, "dst_host_count": 1, "dst_host_same_src_port_rate": 1.0,
+        }),
+        ("unsw-nb15", {
+            "id": 1, "proto": "tcp", "service": "http", "state": "FIN", "spkts": 4, "dpkts": 3, "sbytes": 178, "rate": 100.0, "sttl": 64, "sload": 8 * 178 / 0.06,
+            "sloss": 0, "swin": 8192, "synack": 0.01, "ackdat": 0.01, "tcprtt": 0.02, "smean": 44, "ct_srv_src": 1, "is_sm_ips_ports": 0, "stcpb": None,
+        }),
         ("zeek-conn", {
             "proto": "tcp", "service": "http", "conn_state": "SF", "history": "ShADdFf", "orig_pkts": 4, "resp_ip_bytes": 139, "missed_bytes": 0,
             "community_id": CommunityID().calc(FlowTuple(6, "10.0.0.1", "10.0.0.2", 40000, 80)),
@@ -79,7 +96,15 @@ def test_values_are_what_the_format_means(flows: pl.DataFrame, name: str, values
 
 def test_what_a_format_has_no_flows_for_is_left_out(flows: pl.DataFrame) -> None:
     heights = {name: VIEWS[name](flows, None).height for name in VIEWS}
-    assert heights == {"farm-flow": 3, "cicflowmeter": 2, "ton-iot": 2, "zeek-conn": 2, "nfstream": 2}
+    assert heights == {
+        "farm-flow": 3,
+        "cicflowmeter": 2,
+        "ton-iot": 2,
+        "nsl-kdd": 2,
+        "unsw-nb15": 2,
+        "zeek-conn": 2,
+        "nfstream": 2,
+    }
 
 
 def test_a_datagram_reads_as_zeek_says_it(flows: pl.DataFrame) -> None:
@@ -100,7 +125,34 @@ def test_a_view_is_read_as_the_dataset_it_shows(flows: pl.DataFrame, name: str, 
     assert_frame_equal(VIEWS[name](flows, None).head(1), seen.head(1).drop(LABELS[name]))
 
 
-@pytest.mark.parametrize("name", ["zeek-conn", "nfstream"])
+@pytest.mark.parametrize("name", ["zeek-conn", "nfstream", "nsl-kdd", "unsw-nb15"])
 def test_labels_have_no_place_in_a_log(flows: pl.DataFrame, name: str) -> None:
-    with pytest.raises(OptionError, match="has no labels"):
+    with pytest.raises(OptionError, match="labels"):
         VIEWS[name](flows, pl.Series(["normal"] * 3))
+
+
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 3), st.booleans(), st.integers(0, 900)), min_size=1, max_size=40),
+    most=st.integers(1, 20),
+    seconds=st.one_of(st.none(), st.floats(0, 3)),
+)
+def test_what_came_before_is_counted_one_by_one(
+    rows: list[tuple[int, bool, int]], most: int, seconds: float | None
+) -> None:
+    key = np.array([value for value, _, _ in rows], np.int64)
+    marked = np.array([mark for _, mark, _ in rows])
+    time_ns = np.cumsum([gap for _, _, gap in rows]).astype(np.int64) * MILLISECOND
+    timed = {} if seconds is None else {"time_ns": time_ns, "seconds": seconds}
+    found = alike({"all": (key, key), "marked": (key, where(marked, key))}, most=most, **timed)
+    for i in range(len(rows)):
+        before = [
+            j for j in range(max(0, i - most + 1), i + 1)
+            if key[j] == key[i] and (seconds is None or time_ns[i] - time_ns[j] <= seconds * 1e9)
+        ]  # fmt: skip
+        assert (found["all"][i], found["marked"][i]) == (len(before), sum(marked[j] for j in before))
+
+
+def test_codes_tell_combinations_apart() -> None:
+    assert len(set(codes(np.array(["a", "a", "b", "b"]), np.array([1, 2, 1, 2])).tolist())) == 4
+    assert codes(np.array(["a", "b", "a"]), np.array([5, 5, 5])).tolist() == [0, 1, 0]
+    assert codes(np.array([], np.int64)).tolist() == []

@@ -73,6 +73,8 @@ class View(StrEnum):
     farm_flow = "farm-flow"
     cicflowmeter = "cicflowmeter"
     ton_iot = "ton-iot"
+    nsl_kdd = "nsl-kdd"
+    unsw_nb15 = "unsw-nb15"
     zeek_conn = "zeek-conn"
     nfstream = "nfstream"
 

@@ -39,7 +39,8 @@ SOURCES: dict[str, Source] = {
 }  # fmt: skip
 
 VIEWS = {
-    "farm-flow": farm_flow.view, "cicflowmeter": cicids2017.view, "ton-iot": ton_iot.view, "zeek-conn": zeek.view, "nfstream": nfstream.view,
+    "farm-flow": farm_flow.view, "cicflowmeter": cicids2017.view, "ton-iot": ton_iot.view, "nsl-kdd": nsl_kdd.view,
+    "unsw-nb15": unsw_nb15.view, "zeek-conn": zeek.view, "nfstream": nfstream.view,
 }  # fmt: skip
 """Our own flows in another dataset's columns: flows and, where they are known, canonical labels -> a table."""
 
