@@ -34,6 +34,8 @@ for path in map(Path, sys.argv[2:]):
         data = bytearray(path.read_bytes())
         for _ in range(draw.choice([1, 5, 50])):
             data[draw.randrange(len(data))] = draw.choice([0, 128, 255, draw.randrange(256)])
+        if draw.random() < 0.4:  # the same bytes on another link
+            data[20] = draw.choice([0, 1, 9, 50, 51, 101, 104, 105, 113, 127, 195, 215, 228, 230])
         scratch.write_bytes(data[: draw.randrange(24, len(data) + 1)])
         feed(scratch)
 """

@@ -19,6 +19,12 @@ struct fragmented {
     uint8_t icmp_type;
 };
 
+/* What a row's `history` tells already: letters of each side, how often those that repeat came, and letters in all. */
+struct history {
+    uint32_t told[2], repeated[2], empty_windows[2];
+    uint8_t letters;
+};
+
 struct flow {
     uint32_t before, after; /* neighbours in the list of idle or of closed flows */
     uint32_t hash, event;
@@ -28,9 +34,7 @@ struct flow {
     struct measures measures;
     struct sequence sequence[2];
     uint32_t binding[2];
-    uint32_t told[2];                  /* letters of `history` that each side has, and how often the repeating ones came */
-    uint32_t repeated[2], empty_windows[2];
-    uint8_t letters;
+    struct history history;
     bool source_is_low, closed, answered;
     bool syn, syn_ack, source_syn_ack, established, fin[2], fin_before_reset[2];
     uint8_t reset_by; /* 0 nobody, 1 source first, 2 destination first */
@@ -280,11 +284,8 @@ static bool split_flow(struct meter *m, struct flow *flow, const struct packet *
     row->operation = former.operation;
     row->application = former.application;
     memset(&flow->measures, 0, sizeof flow->measures);
-    memset(flow->told, 0, sizeof flow->told);
-    memset(flow->repeated, 0, sizeof flow->repeated);
-    memset(flow->empty_windows, 0, sizeof flow->empty_windows);
+    memset(&flow->history, 0, sizeof flow->history);
     for (int side = 0; side < 2; side++) flow->sequence[side].hole_from = flow->sequence[side].hole_to; /* it was the former row's */
-    flow->letters = 0;
     flow->syn_time = flow->syn_ack_time = 0;
     context_release(&m->context, flow->event);
     flow->event = NONE;
@@ -320,17 +321,18 @@ static void note_flags(struct flow *flow, const struct packet *p, int side) {
 /* Zeek's letters: upper case for the source. Each comes once for a side; T and W again when their number is ten times as high. */
 static void note_letter(struct flow *flow, char letter, int side) {
     static const char known[] = "SHAFRDQITW";
+    struct history *h = &flow->history;
     uint32_t bit = 1u << (strchr(known, letter) - known);
-    uint32_t *count = letter == 'T' ? &flow->repeated[side] : letter == 'W' ? &flow->empty_windows[side] : NULL;
+    uint32_t *count = letter == 'T' ? &h->repeated[side] : letter == 'W' ? &h->empty_windows[side] : NULL;
     if (count) {
         uint32_t power = 1;
         for (++*count; power < *count; power *= 10) {}
         if (power != *count) return;
-    } else if (flow->told[side] & bit) {
+    } else if (h->told[side] & bit) {
         return;
     }
-    flow->told[side] |= bit;
-    if (flow->letters < sizeof flow->row.history) flow->row.history[flow->letters++] = side ? (char)(letter + 32) : letter;
+    h->told[side] |= bit;
+    if (h->letters < sizeof flow->row.history) flow->row.history[h->letters++] = side ? (char)(letter + 32) : letter;
 }
 
 static void note_history(struct flow *flow, const struct packet *p, int side, enum arrival arrival) {
