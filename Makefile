@@ -86,7 +86,7 @@ check test: export OMP_NUM_THREADS = 1
 check test: export OPENBLAS_NUM_THREADS = 1
 check test: export POLARS_MAX_THREADS = 1
 
-check: setup-dev  ## format, types, imports and the fast tests, in under a minute
+check: setup-dev  ## format, types, imports and the fast tests, in about a minute
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/lint-imports --no-logo

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import polars as pl
 import pytest
 from conftest import COMMAND, Run
 
@@ -219,6 +220,23 @@ def test_help_is_quick_because_no_part_is_loaded() -> None:
         [str(COMMAND.parent / "python"), "-c", program], capture_output=True, text=True, check=True
     )
     assert not {"polars", "numpy", "onnxruntime", "tokenizers", "torch", "rich"} & set(loaded.stdout.split())
+
+
+def test_a_link_that_no_recording_has_is_not_called_ordinary(
+    wirespeak: Run, good: Path, tmp_path: Path
+) -> None:
+    frame = struct.pack("<HBHHH", 0x8841, 7, 0x1AAA, 0xFFFF, 1) + b"data"
+    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 230)
+    (tmp_path / "radio.pcap").write_bytes(head + struct.pack("<IIII", 1_700_000_000, 0, 13, 13) + frame)
+    alone = wirespeak("detect", tmp_path / "radio.pcap", "-o", tmp_path / "alone")
+    assert alone.returncode == 1
+    assert "nothing could be judged of 1 flow (no recording of 802.15.4 was learnt from)" in alone.stderr
+    assert not (tmp_path / "alone").exists()
+    both = wirespeak("detect", tmp_path / "radio.pcap", good, "-o", tmp_path / "both")
+    assert both.returncode == 0
+    assert "not judged: 1 flow (no recording of 802.15.4 was learnt from)" in both.stderr
+    verdicts = pl.read_parquet(tmp_path / "both" / "verdicts.parquet").sort("protocol")
+    assert verdicts["label"].is_null().to_list() == [True, *[False] * (len(verdicts) - 1)]
 
 
 def test_a_view_names_what_it_cannot_tell(wirespeak: Run, good: Path, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import polars as pl
@@ -25,12 +25,26 @@ def answer_of(canonical: str, answer: str) -> str:
     return category(canonical) if answer == "family" else canonical
 
 
+UNRECORDED = ("802.15.4",)
+"""Protocols that no recording has, so that a model of recordings knows nothing of them: the lab's links are Ethernet."""
+
+
 def judge(
-    detector: Detector, flows: pl.DataFrame, *, canonical: Mapping[str, str] | None = None
+    detector: Detector,
+    flows: pl.DataFrame,
+    *,
+    canonical: Mapping[str, str] | None = None,
+    unlearnt: Collection[str] = (),
 ) -> pl.DataFrame:
-    """One verdict a flow, in the flows' order. See `tabled`."""
-    chances = detector.predict(flows) if len(flows) else np.zeros((0, len(detector.labels)), np.float32)
-    return tabled(detector, chances, flows.select(SHOWN), canonical=canonical)
+    """One verdict a flow, in the flows' order. See `tabled`. Flows of a protocol in `unlearnt` are not judged, and say so."""
+    known = ~flows["protocol"].is_in(list(unlearnt))
+    chances = np.full((len(flows), len(detector.labels)), np.nan, np.float32)
+    if known.any():
+        chances[known.to_numpy()] = detector.predict(flows.filter(known))
+    reason = pl.format("no recording of {} was learnt from", "protocol")
+    return tabled(detector, chances, flows.select(SHOWN), canonical=canonical).with_columns(
+        pl.when(known).then("set_aside").otherwise(reason).alias("set_aside")
+    )
 
 
 def tabled(

@@ -12,9 +12,11 @@ from rich.text import Text
 
 from wirespeak import explain
 from wirespeak.contracts import LanguageModel
+from wirespeak.data.sources.source import many
 from wirespeak.detect import load_detector
 from wirespeak.detect.saved import read_card
-from wirespeak.detect.verdicts import answer_of, judge
+from wirespeak.detect.verdicts import UNRECORDED, answer_of, judge
+from wirespeak.errors import InputError
 from wirespeak.evaluate.agreement import agreement
 from wirespeak.interfaces import reading, remote, report
 from wirespeak.interfaces.output import Run
@@ -58,11 +60,20 @@ def write(
     happened = reading.schedule(truth)
     flows = reading.read(inputs, run, idle=idle, active=active, progress=progress)
     labels = reading.labels_of(flows, happened)
-    progress(f"judging {flows.height:,} flows")
-    verdicts = judge(judging, flows, canonical=canonical)
+    progress(f"judging {many(flows.height, 'flow')}")
+    verdicts = judge(judging, flows, canonical=canonical, unlearnt=UNRECORDED if "labels" in card else ())
+    aside = verdicts["set_aside"].drop_nulls()
+    if len(aside) == len(verdicts):
+        raise InputError(
+            f"nothing could be judged of {many(len(verdicts), 'flow')} ({aside[0]}). Give a capture of other traffic, or another --model."
+        )
+    if len(aside):
+        run.warnings.append(f"not judged: {many(len(aside), 'flow')} ({', '.join(sorted(set(aside)))}).")
     answered = stages(judging, run)
     chances = verdicts.select(f"p_{label}" for label in judging.labels).to_numpy().astype(np.float32)
-    sure.see(flows, chances)
+    sure.see(
+        flows.filter(verdicts["set_aside"].is_null()), chances[verdicts["set_aside"].is_null().to_numpy()]
+    )
     verdicts = sure.spoken(verdicts, chances)
     distinct = getattr(judging, "distinct", None)  # weighing the evidence judges other rows
     progress("gathering and explaining incidents")

@@ -22,8 +22,9 @@ The small decoder is trained from scratch on each fold, on one core, and reads a
 thresholds from rows of the training side ([cascade.md](cascade.md)). Trees have their library's defaults; `tuned` stands
 beside them. All are judged on the same rows; protocols, intervals and words are those of [comparison.md](comparison.md). The
 decoder's settings were chosen on the folds of that page, above all on NSL-KDD's; here the rows are dealt into folds anew, and these
-folds chose nothing, although their rows are the same. Where names are left out, they are dealt into folds several times, and each row is
-judged once in each: who is left out beside whom decides much.
+folds chose nothing, although their rows are the same. Where names are left out, they are dealt into folds twice, and each row is
+judged once in each: who is left out beside whom decides much. (Two deals before these were judged when numbers had no order yet, and are why
+they have one: [log.md](log.md).)
 *Rows/s* are rows judged in a second of one core's time, equal rows included. Cells that need pretrained weights say
 `not run` where none were at hand: `wirespeak evaluate detector --detector zero-shot --detector few-shot --detector language
 --model Qwen/Qwen2.5-1.5B-Instruct --data FILE` measures them on the same folds where the hub is. Edge-IIoTset and Farm-Flow
@@ -122,13 +123,14 @@ def _differences(course: dict[str, Any]) -> Iterator[str]:
 
 def _deals(course: dict[str, Any]) -> Iterator[str]:
     """Macro-F1 by deal, where names were dealt into folds several times."""
-    if len(deals := course["deals"]) < 2:
+    if len(deals := course["deals"]) < 2:  # by the seed that dealt them
         return
     yield "Macro-F1 of each deal of names into folds:"
-    order = sorted(deals[0], key=lambda name: -sum(one[name] for one in deals))
+    scores = list(deals.values())
+    order = sorted(scores[0], key=lambda name: -sum(one[name] for one in scores))
     yield _table(
-        ("detector", *(f"deal {number + 1}" for number in range(len(deals)))),
-        [(_NAMES.get(name, name), *(f"{one[name]:.3f}" for one in deals)) for name in order],
+        ("detector", *(f"deal {seed}" for seed in deals)),
+        [(_NAMES.get(name, name), *(f"{one[name]:.3f}" for one in scores)) for name in order],
     )
 
 

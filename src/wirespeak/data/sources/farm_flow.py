@@ -6,6 +6,7 @@ import polars as pl
 
 from wirespeak.data.dataset import Field
 from wirespeak.data.sources.source import Answer, Published, Source, levels, numbers
+from wirespeak.data.sources.viewing import BWD, FWD, PACKETS, PAYLOAD, SECONDS, per
 
 Z_SCORE = "standard deviations"
 
@@ -51,8 +52,8 @@ def view(flows: pl.DataFrame, labels: pl.Series | None = None) -> pl.DataFrame:
     """Flows of our own (`schema.COLUMNS`) in these columns, z-scored over the rows given, as the dataset is.
 
     labels: canonical ones; rows of a kind that Farm-Flow has not are left out, and the others get `traffic` and
-    `is_attack`. We measure a flow, not its packets: the least and the largest header are the mean one, data packets
-    are not told from others (`data_pkts_difference` is 0), and nothing was missed (`missed_bytes` is 0).
+    `is_attack`. The least and the largest header stand at the mean one, and `data_pkts_difference` and `missed_bytes` at 0:
+    docs/language.md was measured so.
     """
     if labels is not None:
         codes = {CANONICAL[name]: code for code, name in enumerate(NAMES)}
@@ -62,18 +63,12 @@ def view(flows: pl.DataFrame, labels: pl.Series | None = None) -> pl.DataFrame:
             [traffic.filter(known), (traffic.filter(known) > 0).cast(pl.Int64).alias("is_attack")]
         )
         return view(flows.filter(known)).hstack(answers)
-    fwd, bwd, seconds = pl.col("fwd_packets"), pl.col("bwd_packets"), pl.col("duration_s")
-    payload, packets = pl.col("fwd_payload_bytes") + pl.col("bwd_payload_bytes"), fwd + bwd
-
-    def per(amount: pl.Expr, of: pl.Expr) -> pl.Expr:
-        return pl.when(of > 0).then(amount / of).otherwise(0.0)
-
     found: dict[str, pl.Expr] = {
-        "missed_bytes": pl.lit(0.0), "orig_pkts": fwd, "orig_ip_bytes": pl.col("fwd_bytes"), "resp_pkts": bwd,
-        "resp_ip_bytes": pl.col("bwd_bytes"), "fwd_pkts_per_sec": per(fwd, seconds), "bwd_pkts_per_sec": per(bwd, seconds),
-        "flow_pkts_per_sec": per(packets, seconds), "down_up_ratio": per(bwd, fwd),
+        "missed_bytes": pl.lit(0.0), "orig_pkts": FWD, "orig_ip_bytes": pl.col("fwd_bytes"), "resp_pkts": BWD,
+        "resp_ip_bytes": pl.col("bwd_bytes"), "fwd_pkts_per_sec": per(FWD, SECONDS), "bwd_pkts_per_sec": per(BWD, SECONDS),
+        "flow_pkts_per_sec": per(PACKETS, SECONDS), "down_up_ratio": per(BWD, FWD),
     }  # fmt: skip
-    for way, count in (("fwd", fwd), ("bwd", bwd)):
+    for way, count in (("fwd", FWD), ("bwd", BWD)):
         header = pl.col(f"{way}_bytes") - pl.col(f"{way}_payload_bytes")
         found |= {
             f"{way}_header_size_tot": header,
@@ -81,21 +76,21 @@ def view(flows: pl.DataFrame, labels: pl.Series | None = None) -> pl.DataFrame:
             f"{way}_header_size_max": per(header, count),
         }
     for way, amount, count in (
-        ("fwd", pl.col("fwd_payload_bytes"), fwd),
-        ("bwd", pl.col("bwd_payload_bytes"), bwd),
-        ("flow", payload, packets),
+        ("fwd", pl.col("fwd_payload_bytes"), FWD),
+        ("bwd", pl.col("bwd_payload_bytes"), BWD),
+        ("flow", PAYLOAD, PACKETS),
     ):
         found |= {f"{way}_pkts_payload.tot": amount, f"{way}_pkts_payload.avg": per(amount, count)}
     for way, mean, count in (
-        ("fwd", "fwd_iat_mean_s", fwd),
-        ("bwd", "bwd_iat_mean_s", bwd),
-        ("flow", "iat_mean_s", packets),
+        ("fwd", "fwd_iat_mean_s", FWD),
+        ("bwd", "bwd_iat_mean_s", BWD),
+        ("flow", "iat_mean_s", PACKETS),
     ):
         found |= {
             f"{way}_iat.tot": pl.col(mean) * (count - 1).clip(lower_bound=0),
             f"{way}_iat.avg": pl.col(mean),
         }
-    found |= {"pkts_difference": fwd.cast(pl.Int64) - bwd.cast(pl.Int64), "data_pkts_difference": pl.lit(0.0)}
+    found |= {"pkts_difference": FWD.cast(pl.Int64) - BWD.cast(pl.Int64), "data_pkts_difference": pl.lit(0.0)}
     raw = flows.select(value.cast(pl.Float64).alias(name) for name, value in found.items())
     spread = pl.all().std()
     return raw.select(
