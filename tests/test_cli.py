@@ -240,7 +240,7 @@ def test_a_link_that_no_recording_has_is_not_called_ordinary(
 
 
 def test_a_view_names_what_it_cannot_tell(wirespeak: Run, good: Path, tmp_path: Path) -> None:
-    done = wirespeak("flows", good, "--view", "zeek-conn", "-o", tmp_path / "conn.csv")
+    done = wirespeak("flows", good, "--as", "zeek-conn", "-o", tmp_path / "conn.csv")
     assert done.returncode == 0
     assert re.search(r"null, since nothing here tells them: uid, .*tunnel_parents", done.stderr)
 

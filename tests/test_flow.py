@@ -69,6 +69,8 @@ def test_columns_are_those_of_the_dictionary() -> None:
         "bits": pl.Float64,
         "number": pl.Float64,
         "category": pl.String,
+        "text": pl.String,
+        "code": pl.Int64,
     }
     for name, column in COLUMNS.items():
         assert column.kind == "identity" or table.schema[name] == kinds[column.kind], name

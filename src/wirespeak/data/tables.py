@@ -12,7 +12,7 @@ from pathlib import Path
 import polars as pl
 
 from wirespeak.errors import InputError
-from wirespeak.schema import COLUMNS
+from wirespeak.schema import COLUMNS, FACTS
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -28,7 +28,7 @@ def types() -> dict[str, pl.DataType]:
             found[name] = pl.UInt16()
         elif name == "tunnel_id":
             found[name] = pl.UInt32()
-        elif name in _TEXT or column.kind == "category":
+        elif name in _TEXT or column.kind in ("category", "text"):
             found[name] = pl.String()
         elif column.kind in ("seconds", "bits", "number"):
             found[name] = pl.Float64()
@@ -92,6 +92,10 @@ def _read(path: Path) -> pl.DataFrame:
         raise InputError(
             f"{path}: cannot be read as a flow table ({reason}). Make it with 'wirespeak flows'."
         ) from error
+    # Tables of earlier versions do not say what applications said.
+    table = table.with_columns(
+        pl.lit(None).alias(fact.name) for fact in FACTS if fact.name not in table.columns
+    )
     lacking = [name for name in COLUMNS if name not in table.columns]
     if lacking:
         raise InputError(

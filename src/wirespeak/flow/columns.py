@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak import _native
-from wirespeak.schema import APPLICATIONS, COLUMNS, KEYS, SERVICES, STATES, WINDOWS
+from wirespeak.schema import APPLICATIONS, COLUMNS, FACTS, KEYS, SERVICES, STATES, WINDOWS
 
 # As the enums in native.h.
 CASTS = ("unicast", "multicast", "broadcast")
@@ -38,7 +38,13 @@ def flow_table(ended: NDArray[np.void], order: NDArray[np.int64]) -> pl.DataFram
     are UInt16, null where there are none.
     """
     rows = _native.take_apart(ended, order)
-    columns: dict[str, Any] = {**_identity(rows), **_categories(rows), **_numbers(rows), **_context(rows)}
+    columns: dict[str, Any] = {
+        **_identity(rows),
+        **_categories(rows),
+        **_numbers(rows),
+        **_context(rows),
+        **_facts(rows),
+    }
     return pl.DataFrame({name: columns[name] for name in COLUMNS})
 
 
@@ -154,19 +160,35 @@ def _service_names() -> tuple[tuple[str, ...], NDArray[np.uint8], NDArray[np.boo
 
 
 def _services(rows: Rows) -> pl.Series:
-    """What the flow's port is for.
+    opened = (rows["tcp_flags"] & (SYN | ACK)) == SYN
+    tcp, udp = rows["protocol"] == TCP, rows["protocol"] == UDP
+    return _service(tcp, udp, rows["src_port"], rows["dst_port"], opened)
 
-    The destination port decides when the source opened the connection with a SYN, or when that port has a
+
+def services(
+    protocol: pl.Series, src_port: pl.Series, dst_port: pl.Series, *, opened: pl.Series
+) -> pl.Series:
+    """What each flow's port is for, from columns of a flow table; opened: whether its first packet was a SYN."""
+    tcp, udp = ((protocol == name).to_numpy() for name in ("tcp", "udp"))
+    ports = [each.fill_null(0).to_numpy() for each in (src_port, dst_port)]
+    return _service(tcp, udp, ports[0], ports[1], opened.fill_null(False).to_numpy())
+
+
+def _service(
+    tcp: NDArray[np.bool_],
+    udp: NDArray[np.bool_],
+    src_port: NDArray[Any],
+    dst_port: NDArray[Any],
+    opened: NDArray[np.bool_],
+) -> pl.Series:
+    """The destination port decides when the source opened the connection with a SYN, or when that port has a
     name or lies below 1024. Else the source port decides if it has a name or lies below 1024: the capture
     began after the client spoke, and what we see first is the server. So a client's port never decides.
     """
     names, index, speaks = _service_names()
-    src_port, dst_port = rows["src_port"], rows["dst_port"]
-    opened = (rows["protocol"] == TCP) & ((rows["tcp_flags"] & (SYN | ACK)) == SYN)
-    from_server = ~opened & ~speaks[dst_port] & speaks[src_port]
+    from_server = ~(tcp & opened) & ~speaks[dst_port] & speaks[src_port]
     port = np.where(from_server, src_port, dst_port)
-    has_port = (rows["protocol"] == TCP) | (rows["protocol"] == UDP)
-    return _named(np.where(has_port, index[port], 0), names)
+    return _named(np.where(tcp | udp, index[port], 0), names)
 
 
 def _numbers(rows: Rows) -> dict[str, Any]:
@@ -183,7 +205,9 @@ def _numbers(rows: Rows) -> dict[str, Any]:
     columns["gap_grade"] = grade(rows["iat_max_s"] * 1e3)
     _derive(columns, rows, packets, duration_s)
     return {
-        name: values for name, values in columns.items() if COLUMNS[name].kind not in ("identity", "category")
+        name: values
+        for name, values in columns.items()
+        if COLUMNS[name].is_feature and COLUMNS[name].kind != "category"
     }
 
 
@@ -234,3 +258,9 @@ def _context(rows: Rows) -> dict[str, Any]:
     for key in ("src", "dst"):
         columns[f"{key}_rebinds_60s"] = rows[f"{key}_rebinds"].astype(np.int64)
     return columns
+
+
+def _facts(rows: Rows) -> dict[str, pl.Series]:
+    count = len(rows["flow_id"])
+    kinds = {"text": pl.String(), "code": pl.Int64()}
+    return {fact.name: pl.Series([None], dtype=kinds[fact.kind]).new_from_index(0, count) for fact in FACTS}

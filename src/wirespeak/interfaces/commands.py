@@ -128,17 +128,21 @@ def flows(
     output: Annotated[Path, output_option("PATH", "A .parquet, .csv or .jsonl file, or a folder.")],
     view: Annotated[
         View | None,
-        Option("--view", help="In the columns of a dataset instead of our own.", show_default=False),
+        Option("--as", help="In the columns of a dataset instead of our own.", show_default=False),
     ] = None,
     truth: Truth = None,
+    log: Annotated[
+        str | None,
+        Option("--from", metavar="FORMAT", help="What the input is; by default its content tells."),
+    ] = None,
     idle: Idle = 60.0,
     active: Active = 300.0,
     progress: Say = quiet,
 ) -> Outcome:
-    """Turn captures into a table of flows.
+    """Turn captures, or the logs of other tools, into a table of flows.
 
     One row for each conversation. The columns are described in docs/columns.md. A malformed packet is counted
-    and set aside; a capture that was cut off is read up to the cut. With --view the columns are those of a public
+    and set aside; a capture that was cut off is read up to the cut. With --as the columns are those of a public
     dataset, with its labels where --truth gives them: what is trained on that dataset can be tried on your own traffic.
     """
     from wirespeak.data import tables
@@ -147,23 +151,24 @@ def flows(
     options = {
         "inputs": inputs,
         "output": output,
-        "view": view,
+        "as": view,
         "truth": truth,
+        "from": log,
         "idle": idle,
         "active": active,
     }
     if truth and view is None:
         raise OptionError(
-            "--truth gives the labels of a --view; 'wirespeak detect --truth' says how right verdicts are."
+            "--truth gives the labels of an --as table; 'wirespeak detect --truth' says how right verdicts are."
         )
     run = Run("flows", options, [*inputs, *_given(truth)])
     with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
-        if view is None and not reading.are_tables(inputs):
+        if view is None and log is None and reading.are_captures(inputs):
             found = reading.reader(inputs, idle=idle, active=active, progress=progress)
             reading.told(run, found, tables.write_pieces(found.pieces(), target))
         else:
             happened = reading.schedule(truth)
-            table = reading.read(inputs, run, idle=idle, active=active, progress=progress)
+            table = reading.read(inputs, run, log=log, idle=idle, active=active, progress=progress)
             if view is not None:
                 table = reading.viewed(table, view, happened, run)
             tables.write(table, target)

@@ -1,4 +1,4 @@
-"""What verbs read: captures or flow tables, and the schedule of what really happened."""
+"""What verbs read: captures, flow tables or logs of other tools, and the schedule of what really happened."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from wirespeak.data import tables
-from wirespeak.data.sources import VIEWS
+from wirespeak.data.sources import VIEWS, log_of
+from wirespeak.data.sources.log import read_log
 from wirespeak.errors import InputError
 from wirespeak.flow import FlowReader, in_order
 from wirespeak.interfaces.output import Run
@@ -16,13 +17,28 @@ from wirespeak.interfaces.progress import Say
 from wirespeak.lab.truth import label_flows, read_truth
 
 
+def are_captures(inputs: Sequence[Path]) -> bool:
+    """Whether these are captures rather than flow tables or logs."""
+    return log_of(inputs) is None and not are_tables(inputs)
+
+
 def are_tables(inputs: Sequence[Path]) -> bool:
     """Whether these are flow tables rather than captures."""
     return all(path.suffix in tables.SUFFIXES for path in inputs)
 
 
-def read(inputs: Sequence[Path], run: Run, *, idle: float, active: float, progress: Say) -> pl.DataFrame:
-    """The flows of captures or of flow tables, counted in `run`."""
+def read(
+    inputs: Sequence[Path], run: Run, *, idle: float, active: float, progress: Say, log: str | None = None
+) -> pl.DataFrame:
+    """The flows of captures, of logs or of flow tables, counted in `run`. log: the format's name; by default its content tells."""
+    found_log = log_of(inputs, log)
+    if found_log:
+        progress(f"reading {title(inputs)}")
+        table, said = read_log(found_log, inputs)
+        run.notes["from"] = found_log.name
+        run.count(taken=said.rows, given=table.height, set_aside=dict(sorted(said.set_aside.items())))
+        _warn(run, said.cut, said.others)
+        return table
     if are_tables(inputs):
         table = tables.read(inputs)
         run.count(taken=table.height, given=table.height)
@@ -44,14 +60,18 @@ def reader(inputs: Sequence[Path], *, idle: float, active: float, progress: Say)
 def told(run: Run, found: FlowReader, flows: int) -> None:
     """Say in `run` what was read."""
     run.count(taken=found.packets, given=flows, set_aside=found.set_aside)
-    run.notes["cut"] = found.cut
-    if found.cut:
-        run.warnings.append(found.cut)
-    if found.others:
-        names = ", ".join(path.name for path in found.others[:3])
-        more = f" and {len(found.others) - 3} more" if len(found.others) > 3 else ""
-        run.notes["no_captures"] = [str(path) for path in found.others]
-        run.warnings.append(f"no captures, left out: {names}{more}.")
+    _warn(run, found.cut, found.others)
+
+
+def _warn(run: Run, cut: str | None, others: Sequence[Path]) -> None:
+    run.notes["cut"] = cut
+    if cut:
+        run.warnings.append(cut)
+    if others:
+        names = ", ".join(path.name for path in others[:3])
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        run.notes["not_read"] = [str(path) for path in others]
+        run.warnings.append(f"not read, left out: {names}{more}.")
 
 
 def viewed(flows: pl.DataFrame, view: str, happened: pl.DataFrame | None, run: Run) -> pl.DataFrame:

@@ -24,11 +24,13 @@ from wirespeak.data.sources import (
     zeek,
 )
 from wirespeak.data.sources.cells import Head, peek
+from wirespeak.data.sources.log import Log, head_of
 from wirespeak.data.sources.mapped import fit_map, read_map
 from wirespeak.data.sources.parts import fit_part
 from wirespeak.data.sources.reading import ON_BAD_ROW, Fit, fit, merge, read_part
 from wirespeak.data.sources.source import Source
 from wirespeak.errors import InputError, OptionError, unknown_name
+from wirespeak.wire.stream import STANDARD_INPUT
 
 SOURCES: dict[str, Source] = {
     each.SOURCE.name: each.SOURCE
@@ -43,6 +45,35 @@ VIEWS = {
     "unsw-nb15": unsw_nb15.view, "zeek-conn": zeek.view, "nfstream": nfstream.view,
 }  # fmt: skip
 """Our own flows in another dataset's columns: flows and, where they are known, canonical labels -> a table."""
+
+LOGS: dict[str, Log] = {}
+"""Formats in which other tools write flows: each file of this folder that declares a `LOG`."""
+
+
+def log_of(paths: Sequence[Path], name: str | None = None) -> Log | None:
+    """The format that all of these are in, None when they are in none of `LOGS`.
+
+    name: one of `LOGS`, where it is known. Raises OptionError for a name that does not exist, InputError for files of several formats.
+    """
+    if name is not None:
+        if name not in LOGS:
+            raise unknown_name("log format", name, LOGS)
+        return LOGS[name]
+    found = [_claimed(path) for path in paths]
+    if len({each.name for each in found if each}) > 1 or (any(found) and not all(found)):
+        kinds = ", ".join(
+            f"{path.name}: {each.title if each else 'another'}"
+            for path, each in zip(paths, found, strict=True)
+        )
+        raise InputError(f"these are files of several formats ({kinds}). Read them apart.")
+    return found[0] if found else None
+
+
+def _claimed(path: Path) -> Log | None:
+    if path == STANDARD_INPUT or not (path.is_file() or path.is_dir()):
+        return None
+    head = head_of(path)
+    return next((log for log in LOGS.values() if log.claims(path, head)), None)
 
 
 def read_dataset(

@@ -15,8 +15,10 @@ _TEXT = ("src", "dst", "src_mac", "dst_mac", "community_id", "history")
 
 
 def _field(column: Column) -> Field:
-    role: Role = "feature" if column.is_feature else _ROLES[column.name]
-    kind: Kind = "category" if column.kind == "category" else "text" if column.name in _TEXT else "number"
+    said: dict[str, Role] = {"text": "text", "code": "id"}
+    role: Role = "feature" if column.is_feature else said.get(column.kind) or _ROLES[column.name]
+    is_text = column.kind == "text" or column.name in _TEXT
+    kind: Kind = "category" if column.kind == "category" else "text" if is_text else "number"
     return Field(column.name, kind, role, column.unit, column.meaning)
 
 
