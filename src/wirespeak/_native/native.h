@@ -224,6 +224,7 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(uint32_t, "<u4", src_rebinds, )                                                                     \
     FIELD(uint32_t, "<u4", dst_rebinds, )                                                                     \
     FIELD(uint32_t, "<u4", tunnel_id, )                                                                       \
+    FIELD(uint32_t, "<u4", past, )               /* where its context is, until it is given */                \
     FIELD(uint8_t, "(16,)u1", src, [16])                                                                      \
     FIELD(uint8_t, "(16,)u1", dst, [16])                                                                      \
     FIELD(uint8_t, "(6,)u1", src_mac, [6])                                                                    \
@@ -392,30 +393,88 @@ void conversation_hear(struct conversation *conversation, struct flow_row *row, 
 bool conversation_pending(const struct conversation *conversation); /* a request has begun and not ended */
 void conversation_end(struct conversation *conversation, struct flow_row *row);
 
-/* ---- context windows and bindings (context.c) ---------------------------------------------------------- */
+/* ---- shares ---------------------------------------------------------------------------------------------- */
+
+/* Work is divided by addresses into so many shares, each of which is one worker's alone. Which share is whose changes nothing but
+ * the speed. */
+enum { SHARES = 8 };
+
+struct address {
+    uint8_t bytes[16];
+    uint8_t family;
+};
+
+/* The share of a pair of addresses, whichever comes first; of one address where `b` is null. It knows no seed: what is given up
+ * when memory runs short must be the same every time. */
+static inline unsigned share_of(const uint8_t a[16], const uint8_t *b) {
+    uint64_t x[2], y[2] = {0, 0};
+    memcpy(x, a, 16);
+    if (b) memcpy(y, b, 16);
+    __uint128_t product = (__uint128_t)((x[0] ^ y[0]) + UINT64_C(0x9E3779B97F4A7C15)) * UINT64_C(0xD6E8FEB86659FD93);
+    product = (__uint128_t)((uint64_t)product ^ (uint64_t)(product >> 64) ^ x[1] ^ y[1]) * UINT64_C(0xA0761D6478BD642F);
+    return (unsigned)(((uint64_t)product ^ (uint64_t)(product >> 64)) >> 61);
+}
+_Static_assert(SHARES == 1 << (64 - 61), "share_of gives that many bits");
+
+/* ---- context windows (context.c) ------------------------------------------------------------------------- */
 
 enum event_bit { BIT_UNANSWERED = 1, BIT_INCOMPLETE = 2, BIT_RESET = 4, BIT_ERROR = 8 };
 
+/* What came before a row: asked when its first packet is metered, found when the packets of all shares are known. */
+struct past {
+    uint64_t at;             /* number of its first packet */
+    int64_t flow_id, clock;
+    struct address src, dst;
+    uint16_t port;
+    uint8_t has_port, bits;
+    uint8_t claims;          /* whether the first packet claims a link-layer address for `src` */
+    uint8_t share[KEYS];     /* whose its keys are */
+    uint32_t hash[KEYS], event[KEYS];
+    uint32_t context[KEYS][WINDOWS][QUANTITIES];
+    uint32_t src_rebinds, dst_rebinds;
+    uint8_t mac_conflict;
+};
+
+/* The windows of the keys of one share. */
 struct context {
-    struct pool events, keys, bindings, changes;
-    struct table key_table, value_table, binding_table;
-    uint32_t live_keys, keys_at_sweep, live_bindings, bindings_at_sweep;
+    struct pool events, keys;
+    struct table key_table, value_table;
+    uint32_t live_keys, keys_at_sweep, listed, most; /* listed: events of all keys */
+    int64_t forgotten; /* keys that were given up for want of room */
     uint64_t seed;
 };
 
-bool context_start(struct context *context, uint64_t seed);
+bool context_start(struct context *context, uint64_t seed, uint32_t most);
 void context_end(struct context *context);
+void context_hash(struct past *past, uint64_t seed);                    /* finds the hashes and shares of its keys */
+void context_expect(const struct context *context, const struct past *past, enum context_key by, int step);
 
-/* Reads the windows into `row`, then adds the flow to them. Returns the flow's event, which the flow must
- * give back with `context_release`, or NONE without memory. */
-uint32_t context_enter(struct context *context, struct flow_row *row, int64_t clock, uint8_t bits, bool has_port);
-void context_change(struct context *context, uint32_t event, uint8_t bits);
-uint8_t context_bits(const struct context *context, uint32_t event);
-void context_release(struct context *context, uint32_t event);
+/* Reads the windows of a key into `past`, then adds its flow to them; false without memory. The flow's event must be given
+ * back with `context_leave`. */
+bool context_enter(struct context *context, struct past *past, enum context_key by);
+void context_change(struct context *context, const struct past *past, enum context_key by, uint8_t bits);
+void context_leave(struct context *context, const struct past *past, enum context_key by);
 
-/* Link-layer bindings: which MAC an address was last seen at. */
-void binding_read(struct context *context, struct flow_row *row, const uint8_t *mac, int64_t clock);
-bool binding_see(struct context *context, const uint8_t *address, uint8_t family, const uint8_t *mac,
-                 int64_t clock, uint32_t *remembered);
+/* ---- bindings (bindings.c) ------------------------------------------------------------------------------- */
+
+/* Which link-layer address an address was last seen at, for the addresses of one share. Sightings come in the order of packets; a
+ * batch of them is complete before what they tell is read. */
+struct bindings {
+    struct pool bindings, changes;
+    struct table table;
+    uint32_t live, at_sweep;
+    int64_t batch_clock;
+    uint64_t batch_at, seed;
+};
+
+bool bindings_start(struct bindings *bindings, uint64_t seed);
+void bindings_end(struct bindings *bindings);
+void bindings_begin(struct bindings *bindings, int64_t clock, uint64_t at); /* a batch that begins at packet `at` */
+uint32_t bindings_hash(const struct address *address, uint64_t seed);
+bool binding_see(struct bindings *bindings, const struct address *address, uint32_t hash, const uint8_t *mac, int64_t clock, uint64_t at);
+
+/* How often the address changed in the last 60 s before packet `at`, and whether that packet changes it. Calls for one address
+ * must come in the order of packets. */
+uint32_t binding_read(struct bindings *bindings, const struct address *address, int64_t clock, uint64_t at, bool *changes);
 
 #endif

@@ -31,13 +31,13 @@ Rows = Mapping[str, NDArray[Any]]
 """The fields of the meter's rows (`FLOW_FIELDS` in native.h)."""
 
 
-def flow_table(ended: NDArray[np.void], order: NDArray[np.int64]) -> pl.DataFrame:
-    """These rows of the meter in this order, columns exactly `schema.COLUMNS` in their order.
+def flow_table(places: NDArray[np.int64]) -> pl.DataFrame:
+    """Rows of the meter, from where they are in memory; columns exactly `schema.COLUMNS` in their order.
 
     Counts and grades are Int64, seconds and bits Float64, categories and addresses String; ports and VLAN
     are UInt16, null where there are none.
     """
-    rows = _native.take_apart(ended, order)
+    rows = _native.take_apart(_native.row_type("flows"), places)
     columns: dict[str, Any] = {
         **_identity(rows),
         **_categories(rows),

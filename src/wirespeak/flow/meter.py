@@ -10,6 +10,8 @@ import ctypes
 import secrets
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import numpy as np
 import polars as pl
@@ -23,27 +25,42 @@ from wirespeak.wire.headers import count_reasons
 
 IDLE_S = 60.0
 ACTIVE_S = 300.0
-PIECE, HELD = 1 << 15, 1 << 18
-"""Flows that are put into a table at a time, and that wait for others at most."""
+PIECE, HELD, SHARED = 1 << 14, 1 << 18, 1 << 10
+"""Flows that are put into a table at a time, that wait for others at most, and that several workers share."""
+MOST_FLOWS, MOST_WORKERS = 1 << 18, 8
 
 
 class Meter:
     """Measures the flows of a stream of packets.
 
-    However the packets are cut into pushes, the rows that all calls return, sorted by flow_id, are the same.
-    Memory grows with the flows and hosts that are alive, not with the packets.
+    However the packets are cut into pushes, and however many workers there are, the rows that all calls return, sorted by flow_id,
+    are the same. Memory grows with the flows and hosts that are alive, not with the packets.
 
-    idle_s: a flow ends after so long without a packet; active_s: a longer flow is reported in several rows.
+    idle_s: a flow ends after so long without a packet; active_s: a longer flow is reported in several rows. most_flows: alive at once;
+    where there are more, those end that were silent for longest, and `evicted` counts them. workers: threads, at most 8.
     """
 
-    def __init__(self, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> None:
+    def __init__(
+        self,
+        *,
+        idle_s: float = IDLE_S,
+        active_s: float = ACTIVE_S,
+        most_flows: int = MOST_FLOWS,
+        workers: int = 1,
+    ) -> None:
         for name, value in (("idle_s", idle_s), ("active_s", active_s)):
             if not 0 < value <= 1e9:
                 raise OptionError(f"{name} is {value}; expected seconds, more than 0 and at most 1e9.")
+        for name, count, most in (("most_flows", most_flows, 1 << 28), ("workers", workers, 1 << 16)):
+            if not 1 <= count <= most:
+                raise OptionError(
+                    f"{name} is {count}; expected a whole number, at least 1 and at most {most:,}."
+                )
         native = _native.library()
+        self._workers = min(workers, MOST_WORKERS)
         # A fresh seed keeps hostile captures from filling one bucket of the hash tables; no result depends on it.
         self._meter = native.wirespeak_meter_start(
-            round(idle_s * 1e9), round(active_s * 1e9), secrets.randbits(64)
+            round(idle_s * 1e9), round(active_s * 1e9), most_flows, self._workers, secrets.randbits(64)
         )
         if not self._meter:
             raise MemoryError("no memory for a flow table")
@@ -76,13 +93,24 @@ class Meter:
     @property
     def waiting(self) -> int:
         """How many flows ended since the last call of `ended`."""
-        return int(_native.library().wirespeak_meter_waiting(self._meter))
+        count = _native.library().wirespeak_meter_waiting
+        return sum(int(count(self._meter, worker)) for worker in range(self._workers))
 
     @property
     def set_aside(self) -> dict[str, int]:
         """Packets that are in no flow, by reason."""
-        orphans = _native.library().wirespeak_meter_orphans(self._meter)
+        orphans = self._lost()[0]
         return {"fragment whose first one is missing": orphans} if orphans else {}
+
+    @property
+    def evicted(self) -> int:
+        """Flows that were ended because more were alive than `most_flows`."""
+        return self._lost()[1]
+
+    @property
+    def forgotten(self) -> int:
+        """Hosts and pairs whose earlier flows were forgotten because there were too many: context counts anew from there."""
+        return self._lost()[2]
 
     def flush(self) -> pl.DataFrame:
         """End every flow that is still alive; their rows in the order of their first packets."""
@@ -95,17 +123,17 @@ class Meter:
 
     def ended(self) -> pl.DataFrame:
         """The flows that ended since the last call, by flow_id."""
-        rows = self._rows()
-        return flow_table(rows, np.argsort(rows["flow_id"]))
+        ids, places, _ = self._rows()
+        return self._table(places[np.argsort(ids)])
 
     def ended_in_order(self) -> pl.DataFrame:
         """Of the flows that ended those before which every flow has ended too, so that all calls together are by flow_id.
 
         The others wait in `waiting`. When there are more than HELD of them, half are given out of their turn.
         """
-        rows = self._rows()
-        order = np.argsort(rows["flow_id"])
-        ids = rows["flow_id"][order]
+        ids, places, begins = self._rows()
+        order = np.argsort(ids)
+        ids = ids[order]
         late = int(np.searchsorted(ids, self._next))
         in_turn = ids[late:] == self._next + np.arange(len(ids) - late)
         given = late + (len(in_turn) if in_turn.all() else int(in_turn.argmin()))
@@ -113,9 +141,11 @@ class Meter:
             given = len(ids) - HELD // 2
         if given:
             self._next = max(self._next, int(ids[given - 1]) + 1)
-        table = flow_table(rows, order[:given])
+        table = self._table(places[order[:given]])
         kept = np.sort(order[given:])
-        _native.library().wirespeak_meter_keep(self._meter, _native.address(kept), len(kept))
+        for worker, (begin, end) in enumerate(pairwise(begins)):
+            own = kept[(kept >= begin) & (kept < end)] - begin
+            _native.library().wirespeak_meter_keep(self._meter, worker, _native.address(own), len(own))
         return table
 
     def _living(self, ended: Callable[[], pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -128,24 +158,42 @@ class Meter:
                 return
             yield ended()
 
-    def _rows(self) -> NDArray[np.void]:
-        """The rows that wait, where C has them: good until the next call."""
-        count = ctypes.c_int64()
-        at = _native.library().wirespeak_meter_ended(self._meter, ctypes.byref(count))
+    def _lost(self) -> tuple[int, int, int]:
+        counts = [ctypes.c_int64() for _ in range(3)]
+        _native.library().wirespeak_meter_lost(self._meter, *(ctypes.byref(count) for count in counts))
+        return counts[0].value, counts[1].value, counts[2].value
+
+    def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int64], list[int]]:
+        """Of the rows that wait their flow_id, where C has them, good until the next call, and where each worker's begin and end."""
         kind = _native.row_type("flows")
-        if not count.value:
-            return np.empty(0, kind)
-        buffer = (ctypes.c_uint8 * (count.value * kind.itemsize)).from_address(at)
-        return np.frombuffer(memoryview(buffer), kind)
+        count = ctypes.c_int64()
+        ids, places, begins = [np.empty(0, np.int64)], [np.empty(0, np.int64)], [0]
+        for worker in range(self._workers):
+            at = _native.library().wirespeak_meter_ended(self._meter, worker, ctypes.byref(count))
+            if count.value:
+                buffer = (ctypes.c_uint8 * (count.value * kind.itemsize)).from_address(at)
+                ids.append(np.frombuffer(memoryview(buffer), kind)["flow_id"])
+                places.append(at + kind.itemsize * np.arange(count.value))
+            begins.append(begins[-1] + count.value)
+        return np.concatenate(ids), np.concatenate(places), begins
+
+    def _table(self, places: NDArray[np.int64]) -> pl.DataFrame:
+        """The rows at these places; each worker makes a part of the table."""
+        if self._workers == 1 or len(places) < SHARED:
+            return flow_table(places)
+        with ThreadPoolExecutor(self._workers) as workers:
+            return pl.concat(workers.map(flow_table, np.array_split(places, self._workers)))
 
 
 def _no_memory() -> MemoryError:
     return MemoryError("no memory for more flows; measure the capture in parts")
 
 
-def measure(packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> pl.DataFrame:
+def measure(
+    packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S, workers: int = 1
+) -> pl.DataFrame:
     """All flows of the packets, one row each, in the order of their first packets; columns as `schema.COLUMNS`."""
-    meter = Meter(idle_s=idle_s, active_s=active_s)
+    meter = Meter(idle_s=idle_s, active_s=active_s, workers=workers)
     return in_order([meter.push(packets), meter.flush()])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from wirespeak.errors import InputError
-from wirespeak.flow.meter import ACTIVE_S, IDLE_S, PIECE, Meter, in_order
+from wirespeak.flow.meter import ACTIVE_S, IDLE_S, MOST_FLOWS, PIECE, Meter, in_order
 from wirespeak.wire import capture_files, open_capture
 from wirespeak.wire.headers import LINK_TYPES
 from wirespeak.wire.stream import STANDARD_INPUT, name_of
@@ -52,6 +52,8 @@ class FlowReader:
         *,
         idle_s: float = IDLE_S,
         active_s: float = ACTIVE_S,
+        most_flows: int = MOST_FLOWS,
+        workers: int = 1,
         progress: Progress | None = None,
     ) -> None:
         files, others = capture_files([paths] if isinstance(paths, (str, os.PathLike)) else paths)
@@ -63,7 +65,7 @@ class FlowReader:
         self.packets = 0
         self.set_aside: dict[str, int] = {}
         self.cut: str | None = None
-        self._meter = Meter(idle_s=idle_s, active_s=active_s)
+        self._meter = Meter(idle_s=idle_s, active_s=active_s, most_flows=most_flows, workers=workers)
         self._progress = progress
 
     def pieces(self) -> Iterator[pl.DataFrame]:
@@ -113,10 +115,14 @@ def read_flows(
     *,
     idle_s: float = IDLE_S,
     active_s: float = ACTIVE_S,
+    most_flows: int = MOST_FLOWS,
+    workers: int = 1,
     progress: Progress | None = None,
 ) -> FlowTable:
     """The flows of captures in one table; options and errors as those of `FlowReader`."""
-    reader = FlowReader(paths, idle_s=idle_s, active_s=active_s, progress=progress)
+    reader = FlowReader(
+        paths, idle_s=idle_s, active_s=active_s, most_flows=most_flows, workers=workers, progress=progress
+    )
     flows = in_order(list(reader.pieces()))
     return FlowTable(flows, reader.packets, reader.set_aside, reader.cut, reader.others)
 

@@ -1,0 +1,489 @@
+/* Packets to flows: how a flow begins, goes on and ends.
+ *
+ * Live flows hang in two lists, idle ones by their last packet and closed TCP ones by when they closed; what has run
+ * out is at their heads.
+ */
+#include "flow.h"
+
+#include <stdlib.h>
+
+enum { CLOSED_STAYS_S = 5, FRAGMENTS = 512, FRAGMENT_STAYS_S = 30 };
+
+bool share_start(struct share *s, uint8_t number, uint32_t most, uint64_t seed) {
+    s->number = number;
+    s->most = most;
+    s->idle = s->closed = (struct list){NONE, NONE};
+    pool_start(&s->flows, sizeof(struct flow));
+    pool_start(&s->pasts, sizeof(struct past));
+    s->fragmented = calloc(FRAGMENTS, sizeof *s->fragmented);
+    bool started = s->fragmented && table_start(&s->table);
+    started &= context_start(&s->context, seed, 4 * most);
+    started &= bindings_start(&s->bindings, seed);
+    return started;
+}
+
+void share_end(struct share *s) {
+    for (struct list *list = &s->idle; list && s->flows.items; list = list == &s->idle ? &s->closed : NULL) {
+        for (uint32_t index = list->first; index != NONE; index = flow_at(s, index)->after) {
+            free(flow_at(s, index)->conversation.text);
+        }
+    }
+    context_end(&s->context);
+    bindings_end(&s->bindings);
+    pool_end(&s->flows);
+    pool_end(&s->pasts);
+    table_end(&s->table);
+    free(s->fragmented);
+}
+
+/* ---- lists ---------------------------------------------------------------------------------------------- */
+
+static void list_remove(struct share *s, struct list *list, uint32_t index) {
+    const struct flow *flow = flow_at(s, index);
+    if (flow->before == NONE) list->first = flow->after;
+    else flow_at(s, flow->before)->after = flow->after;
+    if (flow->after == NONE) list->last = flow->before;
+    else flow_at(s, flow->after)->before = flow->before;
+}
+
+static void list_append(struct share *s, struct list *list, uint32_t index) {
+    struct flow *flow = flow_at(s, index);
+    flow->before = list->last;
+    flow->after = NONE;
+    if (list->last == NONE) list->first = index;
+    else flow_at(s, list->last)->after = index;
+    list->last = index;
+}
+
+/* ---- notices -------------------------------------------------------------------------------------------- */
+
+static void tell(struct worker *w, const struct share *s, uint32_t past, enum notice_kind kind, uint8_t bits) {
+    if (w->notice_count == w->notice_room) {
+        size_t room = w->notice_room ? w->notice_room * 2 : 4096;
+        struct notice *grown = realloc(w->notices, room * sizeof *grown);
+        if (!grown) {
+            w->out_of_memory = true;
+            return;
+        }
+        w->notices = grown;
+        w->notice_room = room;
+    }
+    w->notices[w->notice_count++] = (struct notice){w->order, past, s->number, (uint8_t)kind, bits};
+}
+
+static void change(struct worker *w, const struct share *s, struct flow *flow, uint8_t bits) {
+    if (flow->bits == bits) return;
+    flow->bits = bits;
+    tell(w, s, flow->past, CHANGES, bits);
+}
+
+/* ---- ending --------------------------------------------------------------------------------------------- */
+
+static enum state tcp_state(const struct flow *flow) {
+    if (!flow->syn) return flow->source_syn_ack && flow->reset_by == 2 ? RSTRH : OTH;
+    if (flow->established) {
+        if (flow->fin_before_reset[0] && flow->fin_before_reset[1]) return SF;
+        if (flow->reset_by) return flow->reset_by == 1 ? RSTO : RSTR;
+        return flow->fin[0] ? S2 : flow->fin[1] ? S3 : S1;
+    }
+    if (flow->syn_ack) return HALF;
+    if (flow->reset_by) return flow->reset_by == 1 ? RSTOS0 : REJ;
+    if (flow->fin[0]) return SH;
+    return flow->row.bwd_packets ? OTH : S0;
+}
+
+/* Computes what only the end can tell and puts the row out; its context follows. */
+static bool put_row(struct worker *w, struct share *s, struct flow *flow) {
+    struct flow_row *row = &flow->row;
+    measures_put(&flow->measures, row);
+    community_id(row);
+    row->state = flow->key.protocol == TCP ? tcp_state(flow) : flow->answered ? TWO_WAY : ONE_WAY;
+    row->unfinished_requests += conversation_pending(&flow->conversation);
+    row->past = flow->past;
+    if (w->ended_count == w->ended_room) {
+        size_t room = w->ended_room ? w->ended_room * 2 : 1024;
+        struct flow_row *grown = realloc(w->ended, room * sizeof *grown);
+        if (!grown) return false;
+        w->ended = grown;
+        w->ended_room = room;
+    }
+    w->ended[w->ended_count++] = *row;
+    tell(w, s, flow->past, LEAVES, 0);
+    return true;
+}
+
+void flow_end(struct worker *w, struct share *s, uint32_t index) {
+    struct flow *flow = flow_at(s, index);
+    bool pending = conversation_pending(&flow->conversation);
+    conversation_end(&flow->conversation, &flow->row);
+    flow->row.unfinished_requests += pending;
+    w->out_of_memory |= !put_row(w, s, flow);
+    list_remove(s, flow->closed ? &s->closed : &s->idle, index);
+    table_remove(&s->table, flow->hash, index);
+    pool_give(&s->flows, index);
+}
+
+void flows_expire(struct worker *w, struct share *s) {
+    while (s->idle.first != NONE && w->clock - flow_at(s, s->idle.first)->touched > w->idle_ns) flow_end(w, s, s->idle.first);
+    while (s->closed.first != NONE && w->clock - flow_at(s, s->closed.first)->closed_at > CLOSED_STAYS_S * SECOND) {
+        flow_end(w, s, s->closed.first);
+    }
+}
+
+/* ---- finding --------------------------------------------------------------------------------------------- */
+
+static bool same_flow(const void *owner, uint32_t index, const void *key) {
+    return same_bytes(&flow_at(owner, index)->key, key, sizeof(struct flow_key));
+}
+
+static uint32_t key_hash(const struct worker *w, const struct flow_key *key) {
+    return (uint32_t)(hash_bytes(key, sizeof *key, w->seed) >> 32);
+}
+
+static uint32_t find_flow(const struct worker *w, const struct share *s, const struct flow_key *key) {
+    return table_find(&s->table, key_hash(w, key), same_flow, s, key);
+}
+
+void flow_ready(const struct worker *w, struct ready *r) {
+    r->src_is_low = key_of_packet(&r->key, &r->packet);
+    r->hash = key_hash(w, &r->key);
+}
+
+/* ---- beginning ------------------------------------------------------------------------------------------ */
+
+static enum operation operation_of(const struct packet *p) {
+    static const uint8_t nowhere[16];
+    if (p->protocol == ARP) {
+        if (memcmp(p->src, p->dst, 16) == 0) return ARP_ANNOUNCE;
+        if (memcmp(p->src, nowhere, 16) == 0) return ARP_PROBE;
+        return p->arp_operation == 1 ? ARP_REQUEST : p->arp_operation == 2 ? ARP_REPLY : OTHER_OPERATION;
+    }
+    if (p->protocol == ICMP) {
+        switch (p->icmp_type) {
+            case 0: case 8: return ICMP_ECHO;
+            case 3: return ICMP_UNREACHABLE;
+            case 5: return ICMP_REDIRECT;
+            case 9: case 10: return ICMP_ROUTER;
+            case 11: return ICMP_EXCEEDED;
+            default: return OTHER_OPERATION;
+        }
+    }
+    if (p->protocol == ICMP6) {
+        switch (p->icmp_type) {
+            case 1: return ICMP_UNREACHABLE;
+            case 3: return ICMP_EXCEEDED;
+            case 128: case 129: return ICMP_ECHO;
+            case 130: case 131: case 132: case 143: return ICMP_GROUP;
+            case 133: case 134: return ICMP_ROUTER;
+            case 135: case 136: return ICMP_NEIGHBOUR;
+            case 137: return ICMP_REDIRECT;
+            default: return OTHER_OPERATION;
+        }
+    }
+    return NO_OPERATION;
+}
+
+static enum cast cast_of(const struct packet *p) {
+    static const uint8_t everyone[6] = {255, 255, 255, 255, 255, 255};
+    bool broadcast = p->has_dst_mac && memcmp(p->dst_mac, everyone, 6) == 0;
+    bool multicast = p->has_dst_mac && p->dst_mac[0] & 1;
+    if (p->family == 15) return p->dst[14] == 255 && p->dst[15] == 255 ? BROADCAST : UNICAST;
+    if (p->protocol != ARP) {
+        broadcast |= p->family == 4 && memcmp(p->dst + 12, everyone, 4) == 0;
+        multicast |= p->family == 4 ? p->dst[12] >> 4 == 14 : p->dst[0] == 255;
+    }
+    return broadcast ? BROADCAST : multicast ? MULTICAST : UNICAST;
+}
+
+static uint8_t first_bits(const struct flow *flow, const struct packet *p) {
+    const struct flow_row *row = &flow->row;
+    bool expects_answer = p->protocol == ARP ? row->operation == ARP_REQUEST : row->cast == UNICAST;
+    uint8_t bits = expects_answer && !flow->answered ? BIT_UNANSWERED : 0;
+    if (flow->syn && !flow->established) bits |= BIT_INCOMPLETE;
+    return bits;
+}
+
+static struct address address_of(const uint8_t *bytes, uint8_t family) {
+    struct address address;
+    memset(&address, 0, sizeof address);
+    memcpy(address.bytes, bytes, 16);
+    address.family = family;
+    return address;
+}
+
+/* Starts a row at this packet. The addresses and ports of a continued flow are already there. */
+static bool begin_row(struct worker *w, struct share *s, struct flow *flow, const struct packet *p) {
+    struct flow_row *row = &flow->row;
+    row->first_seen = p->time_ns;
+    row->tcp_flags = p->tcp_flags & (FIN | SYN | RST | PSH | ACK | URG);
+    flow->began = w->clock;
+    flow->bits = first_bits(flow, p);
+    flow->past = pool_take(&s->pasts);
+    if (flow->past == NONE) return false;
+    struct past *past = pool_at(&s->pasts, flow->past);
+    bool from_source = same_bytes(p->src, row->src, 16); /* a continued flow may go on with an answer */
+    past->at = w->order / 2;
+    past->clock = w->clock;
+    past->src = address_of(row->src, row->family);
+    past->dst = address_of(row->dst, row->family);
+    past->port = row->dst_port;
+    past->has_port = p->protocol == TCP || p->protocol == UDP;
+    past->bits = flow->bits;
+    past->claims = from_source && claimed_mac(p);
+    context_hash(past, w->seed);
+    tell(w, s, flow->past, ENTERS, flow->bits);
+    return true;
+}
+
+static uint32_t begin_flow(struct worker *w, struct share *s, const struct ready *r) {
+    const struct packet *p = &r->packet;
+    if (s->table.used >= s->most) {
+        s->evicted++;
+        flow_end(w, s, s->closed.first != NONE ? s->closed.first : s->idle.first);
+    }
+    uint32_t index = pool_take(&s->flows);
+    if (index == NONE) return NONE;
+    struct flow *flow = flow_at(s, index);
+    struct flow_row *row = &flow->row;
+    flow->key = r->key;
+    flow->hash = r->hash;
+    flow->source_is_low = r->src_is_low;
+    flow->syn = (p->tcp_flags & (SYN | ACK)) == SYN;
+    memcpy(row->src, p->src, 16);
+    memcpy(row->dst, p->dst, 16);
+    memcpy(row->src_mac, p->src_mac, 6);
+    memcpy(row->dst_mac, p->dst_mac, 6);
+    row->src_port = p->src_port;
+    row->dst_port = p->dst_port;
+    row->vlan = p->vlan;
+    row->protocol = p->protocol;
+    row->family = p->family;
+    row->tunnel = p->tunnel;
+    row->tunnel_id = p->tunnel_id;
+    row->icmp_type = p->icmp_type;
+    row->icmp_code = p->icmp_code;
+    row->has_src_mac = p->has_src_mac;
+    row->has_dst_mac = p->has_dst_mac;
+    row->cast = (uint8_t)cast_of(p);
+    row->operation = (uint8_t)operation_of(p);
+    if (!table_insert(&s->table, flow->hash, index) || !begin_row(w, s, flow, p)) return NONE;
+    list_append(s, &s->idle, index);
+    return index;
+}
+
+/* Puts out a row of a flow that goes on, and starts the next one: what was learnt of it is kept. */
+static bool split_flow(struct worker *w, struct share *s, struct flow *flow, const struct packet *p) {
+    if (!put_row(w, s, flow)) return false;
+    const struct flow_row former = flow->row;
+    struct flow_row *row = &flow->row;
+    memset(row, 0, sizeof *row);
+    memcpy(row->src, former.src, 16);
+    memcpy(row->dst, former.dst, 16);
+    memcpy(row->src_mac, former.src_mac, 6);
+    memcpy(row->dst_mac, former.dst_mac, 6);
+    row->src_port = former.src_port;
+    row->dst_port = former.dst_port;
+    row->vlan = former.vlan;
+    row->protocol = former.protocol;
+    row->family = former.family;
+    row->tunnel = former.tunnel;
+    row->tunnel_id = former.tunnel_id;
+    row->icmp_type = former.icmp_type;
+    row->icmp_code = former.icmp_code;
+    row->has_src_mac = former.has_src_mac;
+    row->has_dst_mac = former.has_dst_mac;
+    row->cast = former.cast;
+    row->operation = former.operation;
+    row->application = former.application;
+    memset(&flow->measures, 0, sizeof flow->measures);
+    memset(&flow->history, 0, sizeof flow->history);
+    for (int side = 0; side < 2; side++) flow->sequence[side].hole_from = flow->sequence[side].hole_to; /* it was the former row's */
+    flow->syn_time = flow->syn_ack_time = 0;
+    return begin_row(w, s, flow, p);
+}
+
+/* ---- a packet of a flow --------------------------------------------------------------------------------- */
+
+static double seconds_between(int64_t former, int64_t time) { return time > former ? (double)(time - former) / 1e9 : 0; }
+
+static void note_flags(struct flow *flow, const struct packet *p, int side) {
+    struct flow_row *row = &flow->row;
+    uint8_t flags = p->tcp_flags;
+    bool reset = flags & RST;
+    if (side == 0) {
+        flow->source_syn_ack |= (flags & (SYN | ACK)) == (SYN | ACK);
+        if (flags & SYN && !flow->syn_time) flow->syn_time = p->time_ns;
+        bool completes = flow->syn_ack && flags & ACK && !reset;
+        if (completes && !flow->established && flow->syn_ack_time) {
+            row->handshake_ack_s = seconds_between(flow->syn_ack_time, p->time_ns);
+        }
+        flow->established |= completes;
+    } else if (flags & SYN && !reset && flow->syn && !flow->syn_ack) {
+        flow->syn_ack = true;
+        flow->syn_ack_time = p->time_ns;
+        if (flow->syn_time) row->handshake_s = seconds_between(flow->syn_time, p->time_ns);
+    }
+    if (flags & FIN) flow->fin[side] = true;
+    if (flags & FIN && !flow->reset_by) flow->fin_before_reset[side] = true;
+    if (reset && !flow->reset_by) flow->reset_by = (uint8_t)(side + 1);
+}
+
+/* Zeek's letters: upper case for the source. Each comes once for a side; T and W again when their number is ten times as high. */
+static void note_letter(struct flow *flow, char letter, int side) {
+    static const char known[] = "SHAFRDQITW";
+    struct history *h = &flow->history;
+    uint32_t bit = 1u << (strchr(known, letter) - known);
+    uint32_t *count = letter == 'T' ? &h->repeated[side] : letter == 'W' ? &h->empty_windows[side] : NULL;
+    if (count) {
+        uint32_t power = 1;
+        for (++*count; power < *count; power *= 10) {}
+        if (power != *count) return;
+    } else if (h->told[side] & bit) {
+        return;
+    }
+    h->told[side] |= bit;
+    if (h->letters < sizeof flow->row.history) flow->row.history[h->letters++] = side ? (char)(letter + 32) : letter;
+}
+
+static void note_history(struct flow *flow, const struct packet *p, int side, enum arrival arrival) {
+    uint8_t flags = p->tcp_flags;
+    bool syn = flags & SYN, fin = flags & FIN, reset = flags & RST, ack = flags & ACK;
+    if (p->protocol != TCP) {
+        if (p->protocol == UDP && p->payload_bytes) note_letter(flow, 'D', side);
+        return;
+    }
+    if (syn && (fin || reset)) note_letter(flow, 'Q', side);
+    else if (fin && reset) note_letter(flow, 'I', side);
+    if (syn) note_letter(flow, ack ? 'H' : 'S', side);
+    if (arrival == REPEATED && p->payload_bytes) note_letter(flow, 'T', side);
+    if (fin) note_letter(flow, 'F', side);
+    if (reset) note_letter(flow, 'R', side);
+    if (p->payload_bytes) note_letter(flow, 'D', side);
+    else if (ack && !syn && !fin && !reset) note_letter(flow, 'A', side);
+    if (p->tcp_window == 0 && !syn && !fin && !reset) note_letter(flow, 'W', side);
+}
+
+static void note_payload(struct flow *flow, const struct packet *p, struct view data, int side, enum arrival arrival) {
+    if (p->fragment == LATER_FRAGMENT) return;
+    if (p->protocol == TCP ? arrival != BEYOND : p->protocol != UDP) return;
+    if (p->payload_bytes == 0 || p->payload_offset < 0) return;
+    struct speech speech = {
+        .payload = view_first(view_from(data, (size_t)p->payload_offset), p->payload_captured),
+        .size = p->payload_bytes, .src_port = p->src_port, .dst_port = p->dst_port, .protocol = p->protocol,
+        .backward = (uint8_t)side,
+    };
+    speech.payload = view_first(speech.payload, speech.size);
+    if (speech.payload.size) conversation_hear(&flow->conversation, &flow->row, &speech);
+}
+
+static void close_flow(const struct worker *w, struct share *s, uint32_t index) {
+    struct flow *flow = flow_at(s, index);
+    list_remove(s, &s->idle, index);
+    flow->closed = true;
+    flow->closed_at = w->clock;
+    list_append(s, &s->closed, index);
+}
+
+static void add_packet(struct worker *w, struct share *s, uint32_t index, const struct packet *p, struct view data, int side) {
+    struct flow *flow = flow_at(s, index);
+    measures_add(&flow->measures, p, side);
+    bool segment = p->protocol == TCP && p->fragment != LATER_FRAGMENT;
+    enum arrival arrival = segment ? measures_segment(&flow->measures, &flow->sequence[side], p, side) : NOTHING_NEW;
+    if (segment) note_flags(flow, p, side);
+    note_history(flow, p, side, arrival);
+    note_payload(flow, p, data, side, arrival); /* a retransmission says nothing new */
+    flow->answered |= side == 1;
+    flow->touched = w->clock;
+
+    uint8_t bits = flow->bits;
+    if (flow->answered) bits &= (uint8_t)~BIT_UNANSWERED;
+    if (flow->established) bits &= (uint8_t)~BIT_INCOMPLETE;
+    if (p->tcp_flags & RST) bits |= BIT_RESET;
+    if (flow->row.errors) bits |= BIT_ERROR;
+    change(w, s, flow, bits);
+
+    if (flow->closed) return;
+    if (flow->reset_by || (flow->fin[0] && flow->fin[1])) {
+        close_flow(w, s, index);
+    } else if (s->idle.last != index) {
+        list_remove(s, &s->idle, index);
+        list_append(s, &s->idle, index);
+    }
+}
+
+static struct fragmented *fragmented_of(const struct worker *w, struct share *s, const struct packet *p, uint64_t *hash) {
+    struct flow_key key; /* of this direction: the ports are not known yet */
+    memset(&key, 0, sizeof key);
+    memcpy(key.low, p->src, 16);
+    memcpy(key.high, p->dst, 16);
+    key.low_port = (uint16_t)p->fragment_id;
+    key.high_port = (uint16_t)(p->fragment_id >> 16);
+    key.vlan = p->vlan;
+    key.protocol = p->protocol;
+    key.family = p->family;
+    key.tunnel = p->tunnel;
+    key.tunnel_id = p->tunnel_id;
+    *hash = hash_bytes(&key, sizeof key, w->seed);
+    return &s->fragmented[*hash % FRAGMENTS];
+}
+
+static void keep_fragmented(const struct worker *w, struct share *s, const struct packet *p) {
+    uint64_t hash;
+    struct fragmented *first = fragmented_of(w, s, p, &hash);
+    *first = (struct fragmented){hash, w->clock, p->src_port, p->dst_port, p->icmp_id, p->icmp_type};
+}
+
+/* Gives a later fragment the ports of its first; false when that was not seen. */
+static bool complete_fragment(const struct worker *w, struct share *s, struct packet *p) {
+    uint64_t hash;
+    const struct fragmented *first = fragmented_of(w, s, p, &hash);
+    if (first->hash != hash || w->clock - first->clock > FRAGMENT_STAYS_S * SECOND) return false;
+    p->src_port = first->src_port;
+    p->dst_port = first->dst_port;
+    p->icmp_id = first->icmp_id;
+    p->icmp_type = first->icmp_type;
+    return true;
+}
+
+/* ---- what a packet tells of other flows ------------------------------------------------------------------- */
+
+static void answer_arp_request(struct worker *w, struct share *s, const struct packet *p) {
+    struct flow_key key;
+    key_of_answered(&key, p);
+    uint32_t index = find_flow(w, s, &key);
+    if (index == NONE) return;
+    struct flow *flow = flow_at(s, index);
+    flow->answered = true;
+    change(w, s, flow, flow->bits & (uint8_t)~BIT_UNANSWERED);
+}
+
+void flow_blame(struct worker *w, struct share *s, const struct packet *p) {
+    struct flow_key key;
+    key_of_quoted(&key, p);
+    uint32_t index = find_flow(w, s, &key);
+    if (index != NONE) change(w, s, flow_at(s, index), flow_at(s, index)->bits | BIT_ERROR);
+}
+
+bool flow_take(struct worker *w, struct share *s, struct ready *r, struct view data) {
+    struct packet *p = &r->packet;
+    if (p->fragment == FIRST_FRAGMENT) keep_fragmented(w, s, p);
+    if (p->fragment == LATER_FRAGMENT) {
+        if (!complete_fragment(w, s, p)) {
+            s->orphans++;
+            return true;
+        }
+        flow_ready(w, r);
+    }
+    uint32_t index = table_find(&s->table, r->hash, same_flow, s, &r->key);
+    bool opens = p->protocol == TCP && (p->tcp_flags & (SYN | ACK)) == SYN;
+    if (index != NONE && opens && flow_at(s, index)->closed) {
+        flow_end(w, s, index);
+        index = NONE;
+    }
+    if (index == NONE) index = begin_flow(w, s, r);
+    else if (w->clock - flow_at(s, index)->began > w->active_ns && !split_flow(w, s, flow_at(s, index), p)) return false;
+    if (index == NONE) return false;
+    add_packet(w, s, index, p, data, r->src_is_low != flow_at(s, index)->source_is_low);
+    if (p->protocol == ARP && p->arp_operation == 2) answer_arp_request(w, s, p);
+    return !w->out_of_memory;
+}
