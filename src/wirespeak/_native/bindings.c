@@ -35,8 +35,8 @@ void bindings_end(struct bindings *b) {
     table_end(&b->table);
 }
 
-uint32_t bindings_hash(const struct address *address, uint64_t seed) {
-    return (uint32_t)(hash_bytes(address, sizeof *address, seed) >> 32);
+static uint32_t hash_of(const struct bindings *b, const struct address *address) {
+    return (uint32_t)(hash_bytes(address, sizeof *address, b->seed) >> 32);
 }
 
 static bool same_address(const void *owner, uint32_t index, const void *key) {
@@ -93,8 +93,13 @@ void bindings_begin(struct bindings *b, int64_t clock, uint64_t at) {
     if (b->live >= b->at_sweep) sweep(b);
 }
 
-bool binding_see(struct bindings *b, const struct address *address, uint32_t hash, const uint8_t *mac, int64_t clock, uint64_t at) {
-    uint32_t index = table_find(&b->table, hash, same_address, b, address);
+bool binding_see(struct bindings *b, const struct address *address, const uint8_t *mac, int64_t clock, uint64_t at,
+                 uint32_t *remembered) {
+    uint32_t index = *remembered, hash = 0;
+    if (index >= b->bindings.taken || !binding_at(b, index)->alive || !same_address(b, index, address)) {
+        hash = hash_of(b, address);
+        index = table_find(&b->table, hash, same_address, b, address);
+    }
     if (index == NONE) {
         index = pool_take(&b->bindings);
         if (index == NONE || !table_insert(&b->table, hash, index)) return false;
@@ -103,6 +108,7 @@ bool binding_see(struct bindings *b, const struct address *address, uint32_t has
         memcpy(binding->mac, mac, 6);
         b->live++;
     }
+    *remembered = index;
     struct binding *binding = binding_at(b, index);
     if (!same_bytes(binding->mac, mac, 6)) {
         forget_changes(b, binding);
@@ -115,7 +121,7 @@ bool binding_see(struct bindings *b, const struct address *address, uint32_t has
 
 uint32_t binding_read(struct bindings *b, const struct address *address, int64_t clock, uint64_t at, bool *changes) {
     *changes = false;
-    uint32_t index = table_find(&b->table, bindings_hash(address, b->seed), same_address, b, address);
+    uint32_t index = table_find(&b->table, hash_of(b, address), same_address, b, address);
     if (index == NONE) return 0;
     struct binding *binding = binding_at(b, index);
     while (binding->unread != NONE && change_at(b, binding->unread)->at < at) {

@@ -248,6 +248,7 @@ static uint32_t begin_flow(struct worker *w, struct share *s, const struct ready
     flow->key = r->key;
     flow->hash = r->hash;
     flow->source_is_low = r->src_is_low;
+    flow->binding[0] = flow->binding[1] = NONE;
     flow->syn = (p->tcp_flags & (SYN | ACK)) == SYN;
     memcpy(row->src, p->src, 16);
     memcpy(row->dst, p->dst, 16);
@@ -466,6 +467,7 @@ void flow_blame(struct worker *w, struct share *s, const struct packet *p) {
 
 bool flow_take(struct worker *w, struct share *s, struct ready *r, struct view data) {
     struct packet *p = &r->packet;
+    r->flow = NONE;
     if (p->fragment == FIRST_FRAGMENT) keep_fragmented(w, s, p);
     if (p->fragment == LATER_FRAGMENT) {
         if (!complete_fragment(w, s, p)) {
@@ -483,7 +485,9 @@ bool flow_take(struct worker *w, struct share *s, struct ready *r, struct view d
     if (index == NONE) index = begin_flow(w, s, r);
     else if (w->clock - flow_at(s, index)->began > w->active_ns && !split_flow(w, s, flow_at(s, index), p)) return false;
     if (index == NONE) return false;
-    add_packet(w, s, index, p, data, r->src_is_low != flow_at(s, index)->source_is_low);
+    r->flow = index;
+    r->side = r->src_is_low != flow_at(s, index)->source_is_low;
+    add_packet(w, s, index, p, data, r->side);
     if (p->protocol == ARP && p->arp_operation == 2) answer_arp_request(w, s, p);
     return !w->out_of_memory;
 }

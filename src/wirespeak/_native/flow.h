@@ -28,6 +28,7 @@ struct flow {
     struct measures measures;
     struct sequence sequence[2];
     struct history history;
+    uint32_t binding[2]; /* where the addresses of both sides were last found among the bindings */
     uint8_t bits; /* enum event_bit, as last told */
     bool source_is_low, closed, answered;
     bool syn, syn_ack, source_syn_ack, established, fin[2], fin_before_reset[2];
@@ -85,8 +86,8 @@ struct ready {
     int64_t clock;
     struct address sighted; /* whose link-layer address it tells */
     const uint8_t *mac;     /* which one, or null where that is not for this worker to note */
-    uint32_t hash, address_hash;
-    uint8_t share, quoted_share;
+    uint32_t hash, flow;    /* flow: it belongs to, once it was taken, or NONE */
+    uint8_t share, sighted_share, quoted_share, side;
     bool mine, blames, src_is_low;
 };
 

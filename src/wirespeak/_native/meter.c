@@ -36,14 +36,14 @@ static bool note_sighting(const struct worker *w, struct ready *r) {
     static const uint8_t nowhere[16];
     const struct packet *p = &r->packet;
     r->mac = claimed_mac(p);
-    if (!r->mac || same_bytes(r->mac, nowhere, 6) || same_bytes(p->src, nowhere, 16) || !is_mine(w, share_of(p->src, NULL))) {
+    r->sighted_share = (uint8_t)share_of(p->src, NULL);
+    if (!r->mac || same_bytes(r->mac, nowhere, 6) || same_bytes(p->src, nowhere, 16) || !is_mine(w, r->sighted_share)) {
         r->mac = NULL;
         return false;
     }
     memset(&r->sighted, 0, sizeof r->sighted);
     memcpy(r->sighted.bytes, p->src, 16);
     r->sighted.family = p->family;
-    r->address_hash = bindings_hash(&r->sighted, w->seed);
     return true;
 }
 
@@ -73,7 +73,6 @@ static void expect(struct worker *w, const struct ready *few, size_t count) {
     struct share *shares = w->meter->shares;
     for (size_t i = 0; i < count; i++) {
         if (few[i].mine) table_expect(&shares[few[i].share].table, few[i].hash);
-        if (few[i].mac) table_expect(&shares[share_of(few[i].sighted.bytes, NULL)].bindings.table, few[i].address_hash);
     }
     for (size_t i = 0; i < count; i++) {
         const struct share *s = &shares[few[i].share];
@@ -93,8 +92,10 @@ static bool take(struct worker *w, struct ready *r, struct view data) {
         if (!flow_take(w, &shares[r->share], r, data)) return false;
     }
     if (r->mac) {
-        struct bindings *bindings = &shares[share_of(r->sighted.bytes, NULL)].bindings;
-        if (!binding_see(bindings, &r->sighted, r->address_hash, r->mac, r->clock, r->at)) return false;
+        bool known = r->mine && r->flow != NONE;
+        uint32_t nowhere = NONE, *remembered = known ? &flow_at(&shares[r->share], r->flow)->binding[r->side] : &nowhere;
+        struct bindings *bindings = &shares[r->sighted_share].bindings;
+        if (!binding_see(bindings, &r->sighted, r->mac, r->clock, r->at, remembered)) return false;
     }
     if (r->blames) {
         w->order++;

@@ -66,6 +66,28 @@ EXPORT void wirespeak_address_texts(const uint8_t (*addresses)[16], const uint8_
     }
 }
 
+/* The columns that the counts of context become, one after the other: of each key, window and quantity the count and its grade, or
+ * the share of the key's flows in percent, rounded half up, and in tenths. */
+EXPORT void wirespeak_context_columns(const uint32_t *counts, int64_t rows, int64_t *out) {
+    enum { SHARES_FROM = UNANSWERED };
+    for (int of = 0; of < KEYS * WINDOWS; of++) {
+        const uint32_t *flows = counts + (size_t)of * QUANTITIES * (size_t)rows;
+        for (int quantity = 0; quantity < QUANTITIES; quantity++, out += 2 * rows) {
+            const uint32_t *count = flows + (size_t)quantity * (size_t)rows;
+            int64_t *value = out, *coarse = out + rows;
+            for (int64_t i = 0; i < rows && quantity < SHARES_FROM; i++) {
+                value[i] = count[i];
+                coarse[i] = 63 - __builtin_clzll(count[i] + UINT64_C(1));
+            }
+            for (int64_t i = 0; i < rows && quantity >= SHARES_FROM; i++) {
+                uint64_t whole = flows[i] ? flows[i] : 1;
+                value[i] = (int64_t)((UINT64_C(200) * count[i] + whole) / (2 * whole));
+                coarse[i] = (value[i] + 5) / 10;
+            }
+        }
+    }
+}
+
 /* Where the values of one field are put, one after the other. */
 struct column {
     size_t offset, size;

@@ -470,8 +470,10 @@ struct bindings {
 bool bindings_start(struct bindings *bindings, uint64_t seed);
 void bindings_end(struct bindings *bindings);
 void bindings_begin(struct bindings *bindings, int64_t clock, uint64_t at); /* a batch that begins at packet `at` */
-uint32_t bindings_hash(const struct address *address, uint64_t seed);
-bool binding_see(struct bindings *bindings, const struct address *address, uint32_t hash, const uint8_t *mac, int64_t clock, uint64_t at);
+
+/* `remembered` is the caller's note of where this address was last found; it is checked, not trusted. */
+bool binding_see(struct bindings *bindings, const struct address *address, const uint8_t *mac, int64_t clock, uint64_t at,
+                 uint32_t *remembered);
 
 /* How often the address changed in the last 60 s before packet `at`, and whether that packet changes it. Calls for one address
  * must come in the order of packets. */

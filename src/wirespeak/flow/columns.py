@@ -57,11 +57,6 @@ def grade(count: NDArray[Any]) -> NDArray[np.int64]:
     return np.frexp(1.0 + count)[1].astype(np.int64) - 1
 
 
-def percent(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The share in whole percent, rounded half up; 0 of nothing is 0."""
-    return np.floor((200.0 * part + whole) / np.maximum(2.0 * whole, 1.0)).astype(np.int64)
-
-
 def _identity(rows: Rows) -> dict[str, Any]:
     has_ports = (rows["protocol"] == TCP) | (rows["protocol"] == UDP)
     return {
@@ -241,20 +236,19 @@ def _derive(
 
 
 def _context(rows: Rows) -> dict[str, Any]:
+    counts = rows["context"]
+    values = np.empty((*counts.shape[:3], 2, counts.shape[3]), np.int64)
+    _native.library().wirespeak_context_columns(
+        _native.address(counts), counts.shape[3], _native.address(values)
+    )
     columns: dict[str, Any] = {}
-    counts = rows["context"].astype(np.int64)
     for (k, key), (w, window), (q, quantity) in product(
         enumerate(KEYS), enumerate(WINDOWS), enumerate(QUANTITIES)
     ):
         name = f"{key}_{quantity}_{window}"
-        if name not in COLUMNS:
-            continue
-        if COLUMNS[name].kind == "percent":
-            columns[name] = percent(counts[k, w, q], counts[k, w, 0])
-            columns[f"{name}_tenths"] = (columns[name] + 5) // 10
-        else:
-            columns[name] = counts[k, w, q]
-            columns[f"{name}_grade"] = grade(columns[name])
+        if name in COLUMNS:
+            coarse = "tenths" if COLUMNS[name].kind == "percent" else "grade"
+            columns[name], columns[f"{name}_{coarse}"] = values[k, w, q]
     for key in ("src", "dst"):
         columns[f"{key}_rebinds_60s"] = rows[f"{key}_rebinds"].astype(np.int64)
     return columns
