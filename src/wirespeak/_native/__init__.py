@@ -58,6 +58,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "meter_keep": (None, [c_void_p, c_uint32, c_void_p, c_int64]),
     "meter_end": (None, [c_void_p]),
     "address_texts": (None, [c_void_p, c_void_p, c_int64, c_void_p]),
+    "context_of": (c_bool, [c_void_p, c_int64, c_void_p, c_uint64, c_void_p]),
     "context_columns": (None, [c_void_p, c_int64, c_void_p]),
     "take_apart": (None, [c_void_p, c_int64, c_void_p, c_size_t]),
 }

@@ -236,12 +236,19 @@ def _derive(
 
 
 def _context(rows: Rows) -> dict[str, Any]:
-    counts = rows["context"]
+    columns: dict[str, Any] = dict(context_columns(rows["context"]))
+    for key in ("src", "dst"):
+        columns[f"{key}_rebinds_60s"] = rows[f"{key}_rebinds"].astype(np.int64)
+    return columns
+
+
+def context_columns(counts: NDArray[np.uint32]) -> dict[str, NDArray[np.int64]]:
+    """The columns of `schema.CONTEXT`, rebinds left out, from counts by key, window, quantity and flow."""
     values = np.empty((*counts.shape[:3], 2, counts.shape[3]), np.int64)
     _native.library().wirespeak_context_columns(
         _native.address(counts), counts.shape[3], _native.address(values)
     )
-    columns: dict[str, Any] = {}
+    columns: dict[str, NDArray[np.int64]] = {}
     for (k, key), (w, window), (q, quantity) in product(
         enumerate(KEYS), enumerate(WINDOWS), enumerate(QUANTITIES)
     ):
@@ -249,8 +256,6 @@ def _context(rows: Rows) -> dict[str, Any]:
         if name in COLUMNS:
             coarse = "tenths" if COLUMNS[name].kind == "percent" else "grade"
             columns[name], columns[f"{name}_{coarse}"] = values[k, w, q]
-    for key in ("src", "dst"):
-        columns[f"{key}_rebinds_60s"] = rows[f"{key}_rebinds"].astype(np.int64)
     return columns
 
 

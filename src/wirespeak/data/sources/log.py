@@ -18,6 +18,7 @@ from wirespeak.data.sources.viewing import per
 from wirespeak.data.tables import types
 from wirespeak.errors import InputError
 from wirespeak.flow.columns import SHORTEST_S, grade, services
+from wirespeak.flow.context import surround
 from wirespeak.wire.stream import open_stream
 
 HEAD = 1 << 16
@@ -88,7 +89,7 @@ def read_log(log: Log, paths: Sequence[Path]) -> tuple[pl.DataFrame, Told]:
 def complete(told: pl.DataFrame) -> pl.DataFrame:
     """Flows from what a log tells of them: any columns of `schema.COLUMNS`, at least `first_seen`, `src`, `dst` and `protocol`.
 
-    Sorted by `first_seen` and numbered; sums, means, rates and the service follow from what is there; the rest is null.
+    Sorted by `first_seen` and numbered; sums, means, rates, the service and the context follow from what is there; the rest is null.
     Raises KeyError for a column that is none of ours.
     """
     kinds = types()
@@ -112,8 +113,21 @@ def complete(told: pl.DataFrame) -> pl.DataFrame:
         services(flows["protocol"], flows["src_port"], flows["dst_port"], opened=flows["flags"] == "S").alias(
             "service"
         ),
+        pl.coalesce("cast", _cast()),
     )
-    return flows.select(*kinds)
+    flows = flows.with_columns(surround(flows).get_columns())
+    return flows.select(pl.col(name).cast(kind) for name, kind in kinds.items())
+
+
+def _cast() -> pl.Expr:
+    """By the address alone: a network's own broadcast address looks like any other."""
+    dst = pl.col("dst")
+    is_group = dst.str.contains(r"^(22[4-9]|23\d)\.|^[fF]{2}[0-9a-fA-F]{2}:")
+    return (
+        pl.when(dst == "255.255.255.255").then(pl.lit("broadcast"))
+        .when(is_group).then(pl.lit("multicast"))
+        .otherwise(pl.lit("unicast"))
+    )  # fmt: skip
 
 
 def _ended() -> pl.Expr:

@@ -1,0 +1,98 @@
+"""What came before each flow of a table: the windows of the meter, from when flows began and ended and how."""
+
+from __future__ import annotations
+
+import secrets
+from ipaddress import ip_address
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wirespeak import _native
+from wirespeak.flow.columns import QUANTITIES, context_columns
+from wirespeak.schema import KEYS, WINDOWS
+
+UNANSWERED, INCOMPLETE, RESET, ERROR = 1, 2, 4, 8
+_RESET = ("REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH")
+_COMPLETE = ("S1", "SF", "S2", "S3", "RSTO", "RSTR")
+_TOLD = np.dtype(
+    [
+        ("clock", "<i8"), ("src", "u1", 16), ("dst", "u1", 16), ("port", "<u2"), ("family", "u1"), ("has_port", "u1"),
+        ("bits", "u1"), ("soon", "u1"), ("late", "u1"), ("unused", "u1"),
+    ]
+)  # fmt: skip
+
+
+def surround(flows: pl.DataFrame) -> pl.DataFrame:
+    """The context columns (`schema.CONTEXT`, rebinds left out) of flows that are sorted by `first_seen`.
+
+    Needs `first_seen`, `last_seen`, `src`, `dst`, `dst_port`, `protocol`, `cast`, `operation`, `flags`, `state`,
+    `history`, `bwd_packets` and `errors`; what is null there is taken as nothing. A table does not say when a flow was answered: answers are taken to come at once, resets and
+    errors at its end.
+
+    Raises MemoryError when there is not enough of it.
+    """
+    told = np.zeros(flows.height, _TOLD)
+    told["clock"] = flows["first_seen"].to_numpy()
+    (told["src"], family), (told["dst"], _) = _packed(flows["src"]), _packed(flows["dst"])
+    told["family"] = family
+    told["port"] = flows["dst_port"].fill_null(0).to_numpy()
+    told["has_port"] = flows["protocol"].is_in(["tcp", "udp"]).to_numpy()
+    for name, bits in _bits().items():
+        told[name] = flows.select(bits.fill_null(0).cast(pl.UInt8)).to_series().to_numpy()
+    times = np.stack(
+        [told["clock"], np.maximum(told["clock"], flows["last_seen"].to_numpy())], axis=1
+    ).ravel()
+    order = np.lexsort((np.arange(len(times)) % 2, times))
+    counts = np.empty((flows.height, len(KEYS), len(WINDOWS), len(QUANTITIES)), np.uint32)
+    if not _native.library().wirespeak_context_of(
+        _native.address(told),
+        len(told),
+        _native.address(order),
+        secrets.randbits(64),
+        _native.address(counts),
+    ):
+        raise MemoryError("no memory for the context of so many flows; read the log in parts")
+    return pl.DataFrame(context_columns(np.ascontiguousarray(np.moveaxis(counts, 0, 3))))
+
+
+def _bits() -> dict[str, pl.Expr]:
+    """How a flow stands when it begins, as soon as it could be answered, and at its end."""
+    is_tcp, state = pl.col("protocol") == "tcp", pl.col("state")
+    is_arp, asks = pl.col("protocol") == "arp", pl.col("operation") == "request"
+    expects = pl.when(is_arp).then(asks).otherwise(pl.col("cast") == "unicast")
+    got = (
+        pl.when(pl.col("bwd_packets").is_not_null())
+        .then(pl.col("bwd_packets") > 0)
+        .otherwise(~state.is_in(["S0", "one-way"]))
+    )
+    answered = pl.when(is_arp).then(state == "two-way").otherwise(got)
+    was_reset = state.is_in(_RESET) | pl.col("history").str.contains("[Rr]").fill_null(False)
+    opens = is_tcp & (pl.col("flags") == "S")
+    first = expects * UNANSWERED + opens * INCOMPLETE
+    soon = (expects & ~answered) * UNANSWERED + (opens & ~state.is_in(_COMPLETE)) * INCOMPLETE
+    late = soon + (is_tcp & was_reset) * RESET + (pl.col("errors").fill_null(0) > 0) * ERROR
+    return {"bits": first, "soon": soon, "late": late}
+
+
+def _packed(addresses: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Addresses as 16 bytes each, IPv4 in the last four, and their families; 0 for a text that is none."""
+    texts = addresses.fill_null("").unique()
+    packed = np.zeros((len(texts), 17), np.uint8)
+    for row, text in zip(packed, texts, strict=True):
+        try:
+            address = ip_address(text)
+        except ValueError:
+            # Any other name of a host is as good to tell hosts apart.
+            told = text.encode()[:16]
+            row[: len(told)] = list(told)
+            continue
+        row[16 - len(address.packed) : 16] = list(address.packed)
+        row[16] = address.version
+    rows = pl.DataFrame({"text": texts, "row": np.arange(len(texts))})
+    index = pl.DataFrame({"text": addresses.fill_null("")}).join(
+        rows, on="text", how="left", maintain_order="left"
+    )["row"]
+    found = packed[index.to_numpy()]
+    return found[:, :16], found[:, 16]
