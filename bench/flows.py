@@ -25,6 +25,25 @@ from wirespeak.interfaces.measure import machine
 PACKETS = 12  # of a flow
 FLOWS, COPIES_BIG, COPIES_SMALL = 50_000, 3, 1
 READ = "import sys; from wirespeak.flow import FlowReader; print(sum(len(piece) for piece in FlowReader(sys.argv[1]).pieces()))"
+SHARED = """
+import sys, time
+from wirespeak.flow import FlowReader
+def read(workers):
+    began, sums = time.perf_counter(), []
+    for piece in FlowReader(sys.argv[1], workers=workers).pieces():
+        sums.append(len(piece))
+    return time.perf_counter() - began, sum(sums)
+read(1)
+for _ in range(5):
+    for workers in (1, 2):
+        print(workers, *read(workers), flush=True)
+"""
+SAME = """
+import sys
+from polars.testing import assert_frame_equal
+from wirespeak.flow import read_flows
+assert_frame_equal(read_flows(sys.argv[1], workers=2).flows, read_flows(sys.argv[1]).flows, check_exact=True)
+"""
 NFSTREAM = (
     "import sys; from nfstream import NFStreamer; "
     "print(sum(1 for _ in NFStreamer(source=sys.argv[1], statistical_analysis=True, n_meters=1)))"
@@ -113,6 +132,43 @@ def rates(folder: Path, nfstream: str | None) -> list[dict[str, Any]]:
     return found
 
 
+def shared(folder: Path) -> dict[str, Any]:
+    """Wall seconds of one worker and of two on one capture, in turn in one process, and whether their tables are the same."""
+    path = folder / "shared.pcap"
+    subprocess.run(made(str(path), FLOWS, 4), check=True)
+    environment = os.environ | {
+        "POLARS_MAX_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    told = subprocess.run(
+        [sys.executable, "-c", SHARED, str(path)], check=True, capture_output=True, text=True, env=environment
+    )
+    path.unlink()
+    rounds = [line.split() for line in told.stdout.splitlines()]
+    seconds = {workers: [float(wall) for who, wall, _ in rounds if who == workers] for workers in ("1", "2")}
+    subprocess.run(made(str(path), FLOWS, 1), check=True)
+    subprocess.run([sys.executable, "-c", SAME, str(path)], check=True, env=environment)
+    path.unlink()
+    best = {workers: min(walls) for workers, walls in seconds.items()}
+    print(f"two workers: {best['1'] / best['2']:.2f} times one", file=sys.stderr, flush=True)
+    return {
+        "packets": FLOWS * 4 * PACKETS,
+        "wall_s": seconds,
+        "times": best["1"] / best["2"],
+        "same_table": True,
+    }
+
+
+def compiling(folder: Path) -> dict[str, Any]:
+    """CPU seconds of compiling the C, which happens once, when the package is installed."""
+    compiler = os.environ.get("CC", "gcc")
+    used = run(
+        ["env", f"CC={compiler}", sys.executable, "setup.py", "-q", "build_ext", "--build-lib", str(folder), "--build-temp", str(folder)]
+    )  # fmt: skip
+    return {"compiler": Path(compiler.split()[0]).name, "cpu_s": used["cpu_s"]}
+
+
 def growth(folder: Path, most: int) -> list[dict[str, Any]]:
     """What ever larger captures cost, from disk and, time-shifted, through standard input."""
     found = []
@@ -172,7 +228,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = {
             "machine": machine(),
+            "compiling": compiling(Path(folder)),
             "tools": rates(Path(folder), given.nfstream),
+            "workers": shared(Path(folder)),
             "growth": growth(Path(folder), given.most),
         }
     draw(found["growth"], given.picture)

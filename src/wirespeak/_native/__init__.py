@@ -48,19 +48,24 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "scan_end": (None, [c_void_p]),
     "write_records": (c_size_t, [c_void_p, c_size_t, POINTER(FrameColumns), c_int64, c_void_p]),
     "decode": (c_int64, [c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_void_p, c_void_p]),
-    "meter_start": (c_void_p, [c_int64, c_int64, c_uint32, c_uint32, c_uint64]),
-    "meter_push": (c_bool, [c_void_p, c_void_p, c_int64, c_void_p, c_size_t]),
-    "meter_frames": (c_bool, [c_void_p, c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_void_p]),
-    "meter_flush": (c_bool, [c_void_p, c_int64]),
+    "meter_start": (c_void_p, [c_int64, c_int64, c_uint32, c_uint64]),
+    "meter_push": (c_bool, [c_void_p, c_uint32, c_void_p, c_int64, c_void_p, c_size_t]),
+    "meter_frames": (
+        c_bool,
+        [c_void_p, c_uint32, c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_void_p],
+    ),
+    "meter_flush": (c_bool, [c_void_p, c_uint32, c_int64]),
+    "meter_digest": (c_bool, [c_void_p, c_uint32]),
     "meter_lost": (None, [c_void_p, POINTER(c_int64), POINTER(c_int64), POINTER(c_int64)]),
-    "meter_waiting": (c_int64, [c_void_p, c_uint32]),
-    "meter_ended": (c_void_p, [c_void_p, c_uint32, POINTER(c_int64)]),
-    "meter_keep": (None, [c_void_p, c_uint32, c_void_p, c_int64]),
+    "meter_alive": (c_int64, [c_void_p]),
+    "meter_waiting": (c_int64, [c_void_p]),
+    "meter_ended": (c_void_p, [c_void_p, POINTER(c_int64)]),
+    "meter_keep": (None, [c_void_p, c_void_p, c_int64]),
     "meter_end": (None, [c_void_p]),
     "address_texts": (None, [c_void_p, c_void_p, c_int64, c_void_p]),
     "context_of": (c_bool, [c_void_p, c_int64, c_void_p, c_uint64, c_void_p]),
     "context_columns": (None, [c_void_p, c_int64, c_void_p]),
-    "take_apart": (None, [c_void_p, c_int64, c_void_p, c_size_t]),
+    "take_apart": (None, [c_void_p, c_size_t, c_void_p, c_int64, c_void_p, c_size_t]),
 }
 
 
@@ -100,24 +105,24 @@ def row_type(table: str) -> np.dtype[np.void]:
     )
 
 
-def take_apart(kind: np.dtype[np.void], places: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """The fields of rows of this type as arrays of their own; places: where each row is in memory, in the order wanted.
-
-    The rows come last in a field of several dimensions, so that each of its cells is one array.
-    """
-    assert kind.fields is not None
+def take_apart(rows: NDArray[np.void], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """The fields of a table's rows as arrays of their own, the rows in the order given; the rows come last in a field of several
+    dimensions, so that each of its cells is one array."""
+    assert rows.dtype.fields is not None
     found: dict[str, NDArray[Any]] = {}
     wanted: list[tuple[int, int, int]] = []
-    for name, (field, offset, *_) in kind.fields.items():
-        cells = field.shape if len(field.shape) > 1 else ()
-        cell = np.dtype((field.base, field.shape)) if not cells else field.base
-        values = np.empty((*cells, len(places)), cell)
+    for name, (kind, offset, *_) in rows.dtype.fields.items():
+        cells = kind.shape if len(kind.shape) > 1 else ()
+        cell = np.dtype((kind.base, kind.shape)) if not cells else kind.base
+        values = np.empty((*cells, len(order)), cell)
         start, step = address(values), cell.itemsize
         for i in range(max(1, int(np.prod(cells)))):
-            wanted.append((offset + i * step, step, start + i * step * len(places)))
+            wanted.append((offset + i * step, step, start + i * step * len(order)))
         found[name] = values
     columns = np.array(wanted, np.uint64)
-    library().wirespeak_take_apart(address(places), len(places), address(columns), len(columns))
+    library().wirespeak_take_apart(
+        address(rows), rows.dtype.itemsize, address(order), len(order), address(columns), len(columns)
+    )
     return found
 
 

@@ -1,11 +1,11 @@
 /* Link-layer bindings: which MAC an address was last seen at, and how often that changed. */
 #include "native.h"
 
-enum { FORGET_S = 300, WINDOW_S = 60, MOST_CHANGES = 1 << 16, BATCH = 1 << 14, FIRST_SWEEP = 4096 };
+enum { FORGET_S = 300, MOST_CHANGES = 1 << 16, FIRST_SWEEP = 4096 };
 
 struct binding {
     int64_t seen;
-    uint32_t hash, first, last, unread, length, counted; /* its changes: all, those to be read, and those in the last 60 s */
+    uint32_t hash, changes, first_change, last_change;
     struct address address;
     uint8_t mac[6];
     uint8_t alive;
@@ -14,11 +14,9 @@ struct binding {
 struct change {
     uint32_t next; /* first: the pool keeps its free list here */
     int64_t clock;
-    uint64_t at;
 };
 
 static struct binding *binding_at(const struct bindings *b, uint32_t index) { return pool_at(&b->bindings, index); }
-static struct change *change_at(const struct bindings *b, uint32_t index) { return pool_at(&b->changes, index); }
 
 bool bindings_start(struct bindings *b, uint64_t seed) {
     memset(b, 0, sizeof *b);
@@ -35,51 +33,60 @@ void bindings_end(struct bindings *b) {
     table_end(&b->table);
 }
 
-static uint32_t hash_of(const struct bindings *b, const struct address *address) {
-    return (uint32_t)(hash_bytes(address, sizeof *address, b->seed) >> 32);
-}
-
 static bool same_address(const void *owner, uint32_t index, const void *key) {
     return same_bytes(&binding_at(owner, index)->address, key, sizeof(struct address));
 }
 
-static void drop_change(struct bindings *b, struct binding *binding) {
-    uint32_t first = binding->first;
-    if (binding->unread == first) binding->unread = change_at(b, first)->next;
-    else binding->counted--;
-    binding->first = change_at(b, first)->next;
-    if (binding->first == NONE) binding->last = NONE;
-    binding->length--;
-    pool_give(&b->changes, first);
+static uint32_t find_binding(struct bindings *b, const struct address *address, uint32_t *hash) {
+    *hash = (uint32_t)(hash_bytes(address, sizeof *address, b->seed) >> 32);
+    return table_find(&b->table, *hash, same_address, b, address);
 }
 
-/* Forgets what no row that is still to be read can ask for. */
-static void forget_changes(struct bindings *b, struct binding *binding) {
-    while (binding->first != NONE) {
-        const struct change *change = change_at(b, binding->first);
-        bool old = change->at < b->batch_at && change->clock < b->batch_clock - WINDOW_S * SECOND;
-        if (!old && binding->length <= MOST_CHANGES + BATCH) return;
-        drop_change(b, binding);
+static void forget_changes(struct bindings *b, struct binding *binding, int64_t before) {
+    while (binding->changes) {
+        const struct change *change = pool_at(&b->changes, binding->first_change);
+        if (change->clock >= before && binding->changes <= MOST_CHANGES) return;
+        uint32_t first = binding->first_change;
+        binding->first_change = change->next;
+        binding->changes--;
+        pool_give(&b->changes, first);
     }
 }
 
-static bool add_change(struct bindings *b, struct binding *binding, int64_t clock, uint64_t at) {
+static bool add_change(struct bindings *b, struct binding *binding, int64_t clock) {
     uint32_t index = pool_take(&b->changes);
     if (index == NONE) return false;
-    *change_at(b, index) = (struct change){.next = NONE, .clock = clock, .at = at};
-    if (binding->last == NONE) binding->first = index;
-    else change_at(b, binding->last)->next = index;
-    if (binding->unread == NONE) binding->unread = index;
-    binding->last = index;
-    binding->length++;
+    ((struct change *)pool_at(&b->changes, index))->clock = clock;
+    if (binding->changes++) ((struct change *)pool_at(&b->changes, binding->last_change))->next = index;
+    else binding->first_change = index;
+    binding->last_change = index;
     return true;
 }
 
-static void sweep(struct bindings *b) {
+static uint32_t rebinds(struct bindings *b, const uint8_t *bytes, uint8_t family, int64_t clock) {
+    struct address address = address_of(bytes, family);
+    uint32_t hash, index = find_binding(b, &address, &hash);
+    if (index == NONE) return 0;
+    forget_changes(b, binding_at(b, index), clock - 60 * SECOND);
+    return binding_at(b, index)->changes;
+}
+
+void binding_read(struct bindings *b, struct flow_row *row, const uint8_t *mac, int64_t clock) {
+    row->src_rebinds = rebinds(b, row->src, row->family, clock);
+    row->dst_rebinds = rebinds(b, row->dst, row->family, clock);
+    if (!mac) return;
+    struct address address = address_of(row->src, row->family);
+    uint32_t hash, index = find_binding(b, &address, &hash);
+    if (index == NONE) return;
+    const struct binding *binding = binding_at(b, index);
+    row->mac_conflict = clock - binding->seen <= FORGET_S * SECOND && memcmp(binding->mac, mac, 6) != 0;
+}
+
+static void sweep_bindings(struct bindings *b, int64_t clock) {
     for (uint32_t index = 0; index < b->bindings.taken; index++) {
         struct binding *binding = binding_at(b, index);
-        if (!binding->alive || b->batch_clock - binding->seen <= FORGET_S * SECOND) continue;
-        while (binding->first != NONE) drop_change(b, binding);
+        if (!binding->alive || clock - binding->seen <= FORGET_S * SECOND) continue;
+        forget_changes(b, binding, INT64_MAX);
         table_remove(&b->table, binding->hash, index);
         pool_give(&b->bindings, index);
         b->live--;
@@ -87,48 +94,32 @@ static void sweep(struct bindings *b) {
     b->at_sweep = b->live * 2 > FIRST_SWEEP ? b->live * 2 : FIRST_SWEEP;
 }
 
-void bindings_begin(struct bindings *b, int64_t clock, uint64_t at) {
-    b->batch_clock = clock;
-    b->batch_at = at;
-    if (b->live >= b->at_sweep) sweep(b);
-}
-
-bool binding_see(struct bindings *b, const struct address *address, const uint8_t *mac, int64_t clock, uint64_t at,
-                 uint32_t *remembered) {
-    uint32_t index = *remembered, hash = 0;
-    if (index >= b->bindings.taken || !binding_at(b, index)->alive || !same_address(b, index, address)) {
-        hash = hash_of(b, address);
-        index = table_find(&b->table, hash, same_address, b, address);
+bool binding_see(struct bindings *b, const uint8_t *bytes, uint8_t family, const uint8_t *mac, int64_t clock, uint32_t *remembered) {
+    static const uint8_t nowhere[16];
+    if (same_bytes(bytes, nowhere, 16) || same_bytes(mac, nowhere, 6)) return true;
+    struct address address = address_of(bytes, family);
+    uint32_t index = *remembered, hash;
+    if (index >= b->bindings.taken || !binding_at(b, index)->alive || !same_address(b, index, &address)) {
+        if (b->live >= b->at_sweep) sweep_bindings(b, clock);
+        index = find_binding(b, &address, &hash);
     }
     if (index == NONE) {
         index = pool_take(&b->bindings);
         if (index == NONE || !table_insert(&b->table, hash, index)) return false;
         struct binding *binding = binding_at(b, index);
-        *binding = (struct binding){.seen = clock, .hash = hash, .first = NONE, .last = NONE, .unread = NONE, .address = *address, .alive = 1};
+        *binding = (struct binding){.seen = clock, .hash = hash, .address = address, .alive = 1};
         memcpy(binding->mac, mac, 6);
         b->live++;
     }
     *remembered = index;
     struct binding *binding = binding_at(b, index);
     if (!same_bytes(binding->mac, mac, 6)) {
-        forget_changes(b, binding);
-        if (clock - binding->seen <= FORGET_S * SECOND && !add_change(b, binding, clock, at)) return false;
+        if (clock - binding->seen <= FORGET_S * SECOND) {
+            forget_changes(b, binding, clock - 60 * SECOND);
+            if (!add_change(b, binding, clock)) return false;
+        }
         memcpy(binding->mac, mac, 6);
     }
     binding->seen = clock;
     return true;
-}
-
-uint32_t binding_read(struct bindings *b, const struct address *address, int64_t clock, uint64_t at, bool *changes) {
-    *changes = false;
-    uint32_t index = table_find(&b->table, hash_of(b, address), same_address, b, address);
-    if (index == NONE) return 0;
-    struct binding *binding = binding_at(b, index);
-    while (binding->unread != NONE && change_at(b, binding->unread)->at < at) {
-        binding->unread = change_at(b, binding->unread)->next;
-        binding->counted++;
-    }
-    while (binding->counted && change_at(b, binding->first)->clock < clock - WINDOW_S * SECOND) drop_change(b, binding);
-    *changes = binding->unread != NONE && change_at(b, binding->unread)->at == at;
-    return binding->counted < MOST_CHANGES ? binding->counted : MOST_CHANGES;
 }

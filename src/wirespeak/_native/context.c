@@ -57,20 +57,33 @@ void context_end(struct context *c) {
     table_end(&c->value_table);
 }
 
-static struct identity identity_of(const struct past *past, enum context_key by) {
+static struct identity identity_of(const struct notice *notice, enum context_key by) {
     struct identity identity;
     memset(&identity, 0, sizeof identity);
     identity.kind = (uint8_t)by;
-    identity.a = by == BY_DST ? past->dst : past->src;
-    if (by == BY_PAIR) identity.b = past->dst;
+    identity.a = by == BY_DST ? notice->dst : notice->src;
+    if (by == BY_PAIR) identity.b = notice->dst;
     return identity;
 }
 
-void context_hash(struct past *past, uint64_t seed) {
+struct hashes context_hashes(const struct context *c, const struct notice *notice) {
+    struct hashes hashes;
     for (int by = BY_SRC; by < KEYS; by++) {
-        struct identity identity = identity_of(past, by);
-        past->hash[by] = (uint32_t)(hash_bytes(&identity, sizeof identity, seed) >> 32);
-        past->share[by] = (uint8_t)share_of(identity.a.bytes, by == BY_PAIR ? identity.b.bytes : NULL);
+        struct identity identity = identity_of(notice, by);
+        hashes.key[by] = (uint32_t)(hash_bytes(&identity, sizeof identity, c->seed) >> 32);
+        table_expect(&c->key_table, hashes.key[by]);
+    }
+    hashes.host[0] = hash_bytes(&notice->src, sizeof notice->src, c->seed);
+    hashes.host[1] = hash_bytes(&notice->dst, sizeof notice->dst, c->seed);
+    return hashes;
+}
+
+void context_expect(const struct context *c, const struct hashes *hashes) {
+    for (int by = BY_SRC; by < KEYS; by++) {
+        uint32_t index = table_first(&c->key_table, hashes->key[by]);
+        if (index == NONE) continue;
+        const char *key = (const char *)key_at(c, index);
+        for (size_t at = 0; at < sizeof(struct key); at += 64) __builtin_prefetch(key + at, 1);
     }
 }
 
@@ -254,51 +267,50 @@ static bool add_event(struct context *c, uint32_t key_index, uint32_t index) {
     return true;
 }
 
-bool context_enter(struct context *c, struct past *past, enum context_key by) {
-    past->event[by] = NONE;
-    if (c->live_keys >= c->keys_at_sweep || is_full(c)) sweep_keys(c, past->clock);
-    struct identity identity = identity_of(past, by);
-    uint32_t key = touch_key(c, &identity, past->hash[by], past->clock), index = pool_take(&c->events);
-    if (key == NONE || index == NONE) return false;
-    c->listed++;
-    /* The host at the other end: the destination for a source, the source for a destination. */
-    const struct address *other = by == BY_SRC ? &past->dst : &past->src;
-    *event_at(c, index) = (struct event){
-        .clock = past->clock, .host = hash_bytes(other, sizeof *other, c->seed), .port = past->port, .has_port = past->has_port,
-        .bits = past->bits, .references = 2,
-    };
-    advance(c, key_at(c, key), past->clock);
+/* Where a key is found, made if it is new, and its windows read; NONE without memory. */
+static uint32_t read_key(struct context *c, struct past *past, const struct notice *notice, const struct hashes *hashes, enum context_key by) {
+    struct identity identity = identity_of(notice, by);
+    uint32_t key = touch_key(c, &identity, hashes->key[by], notice->clock);
+    if (key == NONE) return NONE;
+    advance(c, key_at(c, key), notice->clock);
     read_windows(key_at(c, key), past->context[by]);
-    past->event[by] = index;
-    return add_event(c, key, index);
+    return key;
 }
 
-void context_change(struct context *c, const struct past *past, enum context_key by, uint8_t bits) {
-    if (past->event[by] == NONE) return;
-    struct event *event = event_at(c, past->event[by]);
-    if (event->key != NONE) {
-        struct key *key = key_at(c, event->key);
-        for (int which = 0; which < WINDOWS; which++) {
-            struct window *w = &key->windows[which];
-            if (!in_window(key, w, event->sequence)) continue;
-            for (int bit = 0; bit < BITS; bit++) w->bits[bit] += (uint32_t)(bits >> bit & 1) - (uint32_t)(event->bits >> bit & 1);
-        }
+bool context_enter(struct context *c, struct past *past, const struct notice *notice, const struct hashes *hashes) {
+    if (c->live_keys >= c->keys_at_sweep || is_full(c)) sweep_keys(c, notice->clock);
+    for (int by = BY_SRC; by < KEYS; by++) {
+        uint32_t key = read_key(c, past, notice, hashes, by), index = pool_take(&c->events);
+        past->event[by] = index;
+        if (key == NONE || index == NONE) return false;
+        c->listed++;
+        /* The host at the other end: the destination for a source, the source for a destination. */
+        *event_at(c, index) = (struct event){
+            .clock = notice->clock, .host = hashes->host[by == BY_SRC], .port = notice->port, .has_port = notice->has_port,
+            .bits = notice->bits, .references = 2,
+        };
+        if (!add_event(c, key, index)) return false;
     }
-    event->bits = bits;
+    return true;
 }
 
-void context_leave(struct context *c, const struct past *past, enum context_key by) {
-    if (past->event[by] != NONE) release(c, past->event[by]);
-}
-
-/* Asks for the memory that `context_enter` will need, in two steps. */
-void context_expect(const struct context *c, const struct past *past, enum context_key by, int step) {
-    if (step == 0) {
-        table_expect(&c->key_table, past->hash[by]);
-        return;
+static void change_event(struct context *c, struct event *event, uint8_t bits) {
+    struct key *key = key_at(c, event->key);
+    for (int which = 0; which < WINDOWS; which++) {
+        struct window *w = &key->windows[which];
+        if (!in_window(key, w, event->sequence)) continue;
+        for (int bit = 0; bit < BITS; bit++) w->bits[bit] += (uint32_t)(bits >> bit & 1) - (uint32_t)(event->bits >> bit & 1);
     }
-    uint32_t index = table_first(&c->key_table, past->hash[by]);
-    if (index == NONE) return;
-    const char *key = (const char *)key_at(c, index);
-    for (size_t at = 0; at < sizeof(struct key); at += 64) __builtin_prefetch(key + at, 1);
+}
+
+void context_change(struct context *c, const struct past *past, uint8_t bits) {
+    for (int by = BY_SRC; by < KEYS; by++) {
+        struct event *event = event_at(c, past->event[by]);
+        if (event->key != NONE) change_event(c, event, bits);
+        event->bits = bits;
+    }
+}
+
+void context_leave(struct context *c, const struct past *past) {
+    for (int by = BY_SRC; by < KEYS; by++) release(c, past->event[by]);
 }

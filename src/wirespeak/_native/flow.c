@@ -7,74 +7,78 @@
 
 #include <stdlib.h>
 
-enum { CLOSED_STAYS_S = 5, FRAGMENTS = 512, FRAGMENT_STAYS_S = 30 };
+enum { CLOSED_STAYS_S = 5, FRAGMENTS = 4096, FRAGMENT_STAYS_S = 30 };
 
-bool share_start(struct share *s, uint8_t number, uint32_t most, uint64_t seed) {
-    s->number = number;
-    s->most = most;
-    s->idle = s->closed = (struct list){NONE, NONE};
-    pool_start(&s->flows, sizeof(struct flow));
-    pool_start(&s->pasts, sizeof(struct past));
-    s->fragmented = calloc(FRAGMENTS, sizeof *s->fragmented);
-    bool started = s->fragmented && table_start(&s->table);
-    started &= context_start(&s->context, seed, 4 * most);
-    started &= bindings_start(&s->bindings, seed);
+bool metering_start(struct metering *m, int64_t idle_ns, int64_t active_ns, uint32_t most, uint64_t seed) {
+    *m = (struct metering){.idle_ns = idle_ns, .active_ns = active_ns, .most = most, .seed = seed, .clock = INT64_MIN / 2};
+    m->idle = m->closed = (struct list){NONE, NONE};
+    pool_start(&m->flows, sizeof(struct flow));
+    pool_start(&m->places, sizeof(uint32_t));
+    m->fragmented = calloc(FRAGMENTS, sizeof *m->fragmented);
+    bool started = m->fragmented && table_start(&m->table);
+    started &= bindings_start(&m->bindings, seed);
     return started;
 }
 
-void share_end(struct share *s) {
-    for (struct list *list = &s->idle; list && s->flows.items; list = list == &s->idle ? &s->closed : NULL) {
-        for (uint32_t index = list->first; index != NONE; index = flow_at(s, index)->after) {
-            free(flow_at(s, index)->conversation.text);
+void metering_end(struct metering *m) {
+    for (struct list *list = &m->idle; list; list = list == &m->idle ? &m->closed : NULL) {
+        for (uint32_t index = list->first; index != NONE; index = flow_at(m, index)->after) {
+            free(flow_at(m, index)->conversation.text);
         }
     }
-    context_end(&s->context);
-    bindings_end(&s->bindings);
-    pool_end(&s->flows);
-    pool_end(&s->pasts);
-    table_end(&s->table);
-    free(s->fragmented);
+    bindings_end(&m->bindings);
+    pool_end(&m->flows);
+    pool_end(&m->places);
+    table_end(&m->table);
+    free(m->fragmented);
 }
 
 /* ---- lists ---------------------------------------------------------------------------------------------- */
 
-static void list_remove(struct share *s, struct list *list, uint32_t index) {
-    const struct flow *flow = flow_at(s, index);
+static void list_remove(struct metering *m, struct list *list, uint32_t index) {
+    const struct flow *flow = flow_at(m, index);
     if (flow->before == NONE) list->first = flow->after;
-    else flow_at(s, flow->before)->after = flow->after;
+    else flow_at(m, flow->before)->after = flow->after;
     if (flow->after == NONE) list->last = flow->before;
-    else flow_at(s, flow->after)->before = flow->before;
+    else flow_at(m, flow->after)->before = flow->before;
 }
 
-static void list_append(struct share *s, struct list *list, uint32_t index) {
-    struct flow *flow = flow_at(s, index);
+static void list_append(struct metering *m, struct list *list, uint32_t index) {
+    struct flow *flow = flow_at(m, index);
     flow->before = list->last;
     flow->after = NONE;
     if (list->last == NONE) list->first = index;
-    else flow_at(s, list->last)->after = index;
+    else flow_at(m, list->last)->after = index;
     list->last = index;
 }
 
-/* ---- notices -------------------------------------------------------------------------------------------- */
+/* ---- what is handed on ----------------------------------------------------------------------------------- */
 
-static void tell(struct worker *w, const struct share *s, uint32_t past, enum notice_kind kind, uint8_t bits) {
-    if (w->notice_count == w->notice_room) {
-        size_t room = w->notice_room ? w->notice_room * 2 : 4096;
-        struct notice *grown = realloc(w->notices, room * sizeof *grown);
-        if (!grown) {
-            w->out_of_memory = true;
-            return;
-        }
-        w->notices = grown;
-        w->notice_room = room;
-    }
-    w->notices[w->notice_count++] = (struct notice){w->order, past, s->number, (uint8_t)kind, bits};
+/* Room for one more item of an array; NULL without memory, and the array stays. */
+static void *one_more(void *items, size_t count, size_t *room, size_t size) {
+    if (count < *room) return items;
+    size_t grown = *room ? *room * 2 : 1024;
+    void *moved = realloc(items, grown * size);
+    if (moved) *room = grown;
+    return moved;
 }
 
-static void change(struct worker *w, const struct share *s, struct flow *flow, uint8_t bits) {
+static struct notice *notify(struct metering *m) {
+    struct side *side = m->side;
+    struct notice *notices = one_more(side->notices, side->notice_count, &side->notice_room, sizeof *notices);
+    if (!notices) {
+        m->out_of_memory = true;
+        return NULL;
+    }
+    side->notices = notices;
+    return &notices[side->notice_count++];
+}
+
+static void change(struct metering *m, struct flow *flow, uint8_t bits) {
     if (flow->bits == bits) return;
     flow->bits = bits;
-    tell(w, s, flow->past, CHANGES, bits);
+    struct notice *notice = notify(m);
+    if (notice) *notice = (struct notice){.kind = CHANGES, .bits = bits, .past = flow->past};
 }
 
 /* ---- ending --------------------------------------------------------------------------------------------- */
@@ -92,41 +96,38 @@ static enum state tcp_state(const struct flow *flow) {
     return flow->row.bwd_packets ? OTH : S0;
 }
 
-/* Computes what only the end can tell and puts the row out; its context follows. */
-static bool put_row(struct worker *w, struct share *s, struct flow *flow) {
+/* Computes what only the end can tell and hands the row on. */
+static bool put_row(struct metering *m, struct flow *flow) {
     struct flow_row *row = &flow->row;
+    struct side *side = m->side;
     measures_put(&flow->measures, row);
-    community_id(row);
     row->state = flow->key.protocol == TCP ? tcp_state(flow) : flow->answered ? TWO_WAY : ONE_WAY;
     row->unfinished_requests += conversation_pending(&flow->conversation);
-    row->past = flow->past;
-    if (w->ended_count == w->ended_room) {
-        size_t room = w->ended_room ? w->ended_room * 2 : 1024;
-        struct flow_row *grown = realloc(w->ended, room * sizeof *grown);
-        if (!grown) return false;
-        w->ended = grown;
-        w->ended_room = room;
-    }
-    w->ended[w->ended_count++] = *row;
-    tell(w, s, flow->past, LEAVES, 0);
+    struct flow_row *rows = one_more(side->rows, side->row_count, &side->row_room, sizeof *rows);
+    struct notice *notice = notify(m);
+    if (!rows || !notice) return false;
+    side->rows = rows;
+    *notice = (struct notice){.kind = LEAVES, .past = flow->past, .row = (uint32_t)side->row_count};
+    rows[side->row_count++] = *row;
+    pool_give(&m->places, flow->past);
     return true;
 }
 
-void flow_end(struct worker *w, struct share *s, uint32_t index) {
-    struct flow *flow = flow_at(s, index);
+void flow_end(struct metering *m, uint32_t index) {
+    struct flow *flow = flow_at(m, index);
     bool pending = conversation_pending(&flow->conversation);
     conversation_end(&flow->conversation, &flow->row);
     flow->row.unfinished_requests += pending;
-    w->out_of_memory |= !put_row(w, s, flow);
-    list_remove(s, flow->closed ? &s->closed : &s->idle, index);
-    table_remove(&s->table, flow->hash, index);
-    pool_give(&s->flows, index);
+    m->out_of_memory |= !put_row(m, flow);
+    list_remove(m, flow->closed ? &m->closed : &m->idle, index);
+    table_remove(&m->table, flow->hash, index);
+    pool_give(&m->flows, index);
 }
 
-void flows_expire(struct worker *w, struct share *s) {
-    while (s->idle.first != NONE && w->clock - flow_at(s, s->idle.first)->touched > w->idle_ns) flow_end(w, s, s->idle.first);
-    while (s->closed.first != NONE && w->clock - flow_at(s, s->closed.first)->closed_at > CLOSED_STAYS_S * SECOND) {
-        flow_end(w, s, s->closed.first);
+static void end_what_ran_out(struct metering *m) {
+    while (m->idle.first != NONE && m->clock - flow_at(m, m->idle.first)->touched > m->idle_ns) flow_end(m, m->idle.first);
+    while (m->closed.first != NONE && m->clock - flow_at(m, m->closed.first)->closed_at > CLOSED_STAYS_S * SECOND) {
+        flow_end(m, m->closed.first);
     }
 }
 
@@ -136,17 +137,17 @@ static bool same_flow(const void *owner, uint32_t index, const void *key) {
     return same_bytes(&flow_at(owner, index)->key, key, sizeof(struct flow_key));
 }
 
-static uint32_t key_hash(const struct worker *w, const struct flow_key *key) {
-    return (uint32_t)(hash_bytes(key, sizeof *key, w->seed) >> 32);
+static uint32_t key_hash(const struct metering *m, const struct flow_key *key) {
+    return (uint32_t)(hash_bytes(key, sizeof *key, m->seed) >> 32);
 }
 
-static uint32_t find_flow(const struct worker *w, const struct share *s, const struct flow_key *key) {
-    return table_find(&s->table, key_hash(w, key), same_flow, s, key);
+static uint32_t find_flow(const struct metering *m, const struct flow_key *key) {
+    return table_find(&m->table, key_hash(m, key), same_flow, m, key);
 }
 
-void flow_ready(const struct worker *w, struct ready *r) {
+void flow_ready(const struct metering *m, struct ready *r) {
     r->src_is_low = key_of_packet(&r->key, &r->packet);
-    r->hash = key_hash(w, &r->key);
+    r->hash = key_hash(m, &r->key);
 }
 
 /* ---- beginning ------------------------------------------------------------------------------------------ */
@@ -203,47 +204,41 @@ static uint8_t first_bits(const struct flow *flow, const struct packet *p) {
     return bits;
 }
 
-static struct address address_of(const uint8_t *bytes, uint8_t family) {
-    struct address address;
-    memset(&address, 0, sizeof address);
-    memcpy(address.bytes, bytes, 16);
-    address.family = family;
-    return address;
+/* Inside a tunnel link-layer addresses belong to other links. */
+static const uint8_t *claimed_mac(const struct packet *p) {
+    if (p->tunnel) return NULL;
+    return p->protocol == ARP ? p->arp_sender_mac : p->has_src_mac ? p->src_mac : NULL;
 }
 
 /* Starts a row at this packet. The addresses and ports of a continued flow are already there. */
-static bool begin_row(struct worker *w, struct share *s, struct flow *flow, const struct packet *p) {
+static bool begin_row(struct metering *m, struct flow *flow, const struct packet *p) {
     struct flow_row *row = &flow->row;
+    row->flow_id = m->next_id++;
     row->first_seen = p->time_ns;
     row->tcp_flags = p->tcp_flags & (FIN | SYN | RST | PSH | ACK | URG);
-    flow->began = w->clock;
+    flow->began = m->clock;
     flow->bits = first_bits(flow, p);
-    flow->past = pool_take(&s->pasts);
-    if (flow->past == NONE) return false;
-    struct past *past = pool_at(&s->pasts, flow->past);
+    flow->past = pool_take(&m->places);
     bool from_source = same_bytes(p->src, row->src, 16); /* a continued flow may go on with an answer */
-    past->at = w->order / 2;
-    past->clock = w->clock;
-    past->src = address_of(row->src, row->family);
-    past->dst = address_of(row->dst, row->family);
-    past->port = row->dst_port;
-    past->has_port = p->protocol == TCP || p->protocol == UDP;
-    past->bits = flow->bits;
-    past->claims = from_source && claimed_mac(p);
-    context_hash(past, w->seed);
-    tell(w, s, flow->past, ENTERS, flow->bits);
+    binding_read(&m->bindings, row, from_source ? claimed_mac(p) : NULL, m->clock);
+    struct notice *notice = notify(m);
+    if (flow->past == NONE || !notice) return false;
+    *notice = (struct notice){
+        .kind = ENTERS, .clock = m->clock, .src = address_of(row->src, row->family), .dst = address_of(row->dst, row->family),
+        .port = row->dst_port, .has_port = p->protocol == TCP || p->protocol == UDP, .bits = flow->bits, .past = flow->past,
+    };
     return true;
 }
 
-static uint32_t begin_flow(struct worker *w, struct share *s, const struct ready *r) {
+static uint32_t begin_flow(struct metering *m, const struct ready *r) {
     const struct packet *p = &r->packet;
-    if (s->table.used >= s->most) {
-        s->evicted++;
-        flow_end(w, s, s->closed.first != NONE ? s->closed.first : s->idle.first);
+    if (m->table.used >= m->most) {
+        m->evicted++;
+        flow_end(m, m->closed.first != NONE ? m->closed.first : m->idle.first);
     }
-    uint32_t index = pool_take(&s->flows);
+    uint32_t index = pool_take(&m->flows);
     if (index == NONE) return NONE;
-    struct flow *flow = flow_at(s, index);
+    struct flow *flow = flow_at(m, index);
     struct flow_row *row = &flow->row;
     flow->key = r->key;
     flow->hash = r->hash;
@@ -267,14 +262,14 @@ static uint32_t begin_flow(struct worker *w, struct share *s, const struct ready
     row->has_dst_mac = p->has_dst_mac;
     row->cast = (uint8_t)cast_of(p);
     row->operation = (uint8_t)operation_of(p);
-    if (!table_insert(&s->table, flow->hash, index) || !begin_row(w, s, flow, p)) return NONE;
-    list_append(s, &s->idle, index);
+    if (!table_insert(&m->table, flow->hash, index) || !begin_row(m, flow, p)) return NONE;
+    list_append(m, &m->idle, index);
     return index;
 }
 
 /* Puts out a row of a flow that goes on, and starts the next one: what was learnt of it is kept. */
-static bool split_flow(struct worker *w, struct share *s, struct flow *flow, const struct packet *p) {
-    if (!put_row(w, s, flow)) return false;
+static bool split_flow(struct metering *m, struct flow *flow, const struct packet *p) {
+    if (!put_row(m, flow)) return false;
     const struct flow_row former = flow->row;
     struct flow_row *row = &flow->row;
     memset(row, 0, sizeof *row);
@@ -300,7 +295,7 @@ static bool split_flow(struct worker *w, struct share *s, struct flow *flow, con
     memset(&flow->history, 0, sizeof flow->history);
     for (int side = 0; side < 2; side++) flow->sequence[side].hole_from = flow->sequence[side].hole_to; /* it was the former row's */
     flow->syn_time = flow->syn_ack_time = 0;
-    return begin_row(w, s, flow, p);
+    return begin_row(m, flow, p);
 }
 
 /* ---- a packet of a flow --------------------------------------------------------------------------------- */
@@ -377,16 +372,16 @@ static void note_payload(struct flow *flow, const struct packet *p, struct view 
     if (speech.payload.size) conversation_hear(&flow->conversation, &flow->row, &speech);
 }
 
-static void close_flow(const struct worker *w, struct share *s, uint32_t index) {
-    struct flow *flow = flow_at(s, index);
-    list_remove(s, &s->idle, index);
+static void close_flow(struct metering *m, uint32_t index) {
+    struct flow *flow = flow_at(m, index);
+    list_remove(m, &m->idle, index);
     flow->closed = true;
-    flow->closed_at = w->clock;
-    list_append(s, &s->closed, index);
+    flow->closed_at = m->clock;
+    list_append(m, &m->closed, index);
 }
 
-static void add_packet(struct worker *w, struct share *s, uint32_t index, const struct packet *p, struct view data, int side) {
-    struct flow *flow = flow_at(s, index);
+static void add_packet(struct metering *m, uint32_t index, const struct packet *p, struct view data, int side) {
+    struct flow *flow = flow_at(m, index);
     measures_add(&flow->measures, p, side);
     bool segment = p->protocol == TCP && p->fragment != LATER_FRAGMENT;
     enum arrival arrival = segment ? measures_segment(&flow->measures, &flow->sequence[side], p, side) : NOTHING_NEW;
@@ -394,25 +389,25 @@ static void add_packet(struct worker *w, struct share *s, uint32_t index, const 
     note_history(flow, p, side, arrival);
     note_payload(flow, p, data, side, arrival); /* a retransmission says nothing new */
     flow->answered |= side == 1;
-    flow->touched = w->clock;
+    flow->touched = m->clock;
 
     uint8_t bits = flow->bits;
     if (flow->answered) bits &= (uint8_t)~BIT_UNANSWERED;
     if (flow->established) bits &= (uint8_t)~BIT_INCOMPLETE;
     if (p->tcp_flags & RST) bits |= BIT_RESET;
     if (flow->row.errors) bits |= BIT_ERROR;
-    change(w, s, flow, bits);
+    change(m, flow, bits);
 
     if (flow->closed) return;
     if (flow->reset_by || (flow->fin[0] && flow->fin[1])) {
-        close_flow(w, s, index);
-    } else if (s->idle.last != index) {
-        list_remove(s, &s->idle, index);
-        list_append(s, &s->idle, index);
+        close_flow(m, index);
+    } else if (m->idle.last != index) {
+        list_remove(m, &m->idle, index);
+        list_append(m, &m->idle, index);
     }
 }
 
-static struct fragmented *fragmented_of(const struct worker *w, struct share *s, const struct packet *p, uint64_t *hash) {
+static struct fragmented *fragmented_of(const struct metering *m, const struct packet *p, uint64_t *hash) {
     struct flow_key key; /* of this direction: the ports are not known yet */
     memset(&key, 0, sizeof key);
     memcpy(key.low, p->src, 16);
@@ -424,21 +419,21 @@ static struct fragmented *fragmented_of(const struct worker *w, struct share *s,
     key.family = p->family;
     key.tunnel = p->tunnel;
     key.tunnel_id = p->tunnel_id;
-    *hash = hash_bytes(&key, sizeof key, w->seed);
-    return &s->fragmented[*hash % FRAGMENTS];
+    *hash = hash_bytes(&key, sizeof key, m->seed);
+    return &m->fragmented[*hash % FRAGMENTS];
 }
 
-static void keep_fragmented(const struct worker *w, struct share *s, const struct packet *p) {
+static void keep_fragmented(const struct metering *m, const struct packet *p) {
     uint64_t hash;
-    struct fragmented *first = fragmented_of(w, s, p, &hash);
-    *first = (struct fragmented){hash, w->clock, p->src_port, p->dst_port, p->icmp_id, p->icmp_type};
+    struct fragmented *first = fragmented_of(m, p, &hash);
+    *first = (struct fragmented){hash, m->clock, p->src_port, p->dst_port, p->icmp_id, p->icmp_type};
 }
 
 /* Gives a later fragment the ports of its first; false when that was not seen. */
-static bool complete_fragment(const struct worker *w, struct share *s, struct packet *p) {
+static bool complete_fragment(const struct metering *m, struct packet *p) {
     uint64_t hash;
-    const struct fragmented *first = fragmented_of(w, s, p, &hash);
-    if (first->hash != hash || w->clock - first->clock > FRAGMENT_STAYS_S * SECOND) return false;
+    const struct fragmented *first = fragmented_of(m, p, &hash);
+    if (first->hash != hash || m->clock - first->clock > FRAGMENT_STAYS_S * SECOND) return false;
     p->src_port = first->src_port;
     p->dst_port = first->dst_port;
     p->icmp_id = first->icmp_id;
@@ -448,46 +443,54 @@ static bool complete_fragment(const struct worker *w, struct share *s, struct pa
 
 /* ---- what a packet tells of other flows ------------------------------------------------------------------- */
 
-static void answer_arp_request(struct worker *w, struct share *s, const struct packet *p) {
+static void answer_arp_request(struct metering *m, const struct packet *p) {
     struct flow_key key;
     key_of_answered(&key, p);
-    uint32_t index = find_flow(w, s, &key);
+    uint32_t index = find_flow(m, &key);
     if (index == NONE) return;
-    struct flow *flow = flow_at(s, index);
+    struct flow *flow = flow_at(m, index);
     flow->answered = true;
-    change(w, s, flow, flow->bits & (uint8_t)~BIT_UNANSWERED);
+    change(m, flow, flow->bits & (uint8_t)~BIT_UNANSWERED);
 }
 
-void flow_blame(struct worker *w, struct share *s, const struct packet *p) {
+static void blame_quoted_flow(struct metering *m, const struct packet *p) {
+    bool unreachable = p->protocol == ICMP ? p->icmp_type == 3 : p->icmp_type == 1;
+    if (!unreachable || p->quoted_protocol == NO_PROTOCOL) return;
     struct flow_key key;
     key_of_quoted(&key, p);
-    uint32_t index = find_flow(w, s, &key);
-    if (index != NONE) change(w, s, flow_at(s, index), flow_at(s, index)->bits | BIT_ERROR);
+    uint32_t index = find_flow(m, &key);
+    if (index != NONE) change(m, flow_at(m, index), flow_at(m, index)->bits | BIT_ERROR);
 }
 
-bool flow_take(struct worker *w, struct share *s, struct ready *r, struct view data) {
+static bool learn(struct metering *m, uint32_t index, const struct packet *p, int side) {
+    if (p->protocol == ARP && p->arp_operation == 2) answer_arp_request(m, p);
+    if (p->protocol == ICMP || p->protocol == ICMP6) blame_quoted_flow(m, p);
+    const uint8_t *mac = claimed_mac(p);
+    return !mac || binding_see(&m->bindings, p->src, p->family, mac, m->clock, &flow_at(m, index)->binding[side]);
+}
+
+bool flow_take(struct metering *m, struct ready *r, struct view data) {
     struct packet *p = &r->packet;
-    r->flow = NONE;
-    if (p->fragment == FIRST_FRAGMENT) keep_fragmented(w, s, p);
+    if (p->time_ns > m->clock) m->clock = p->time_ns;
+    end_what_ran_out(m);
+    if (p->fragment == FIRST_FRAGMENT) keep_fragmented(m, p);
     if (p->fragment == LATER_FRAGMENT) {
-        if (!complete_fragment(w, s, p)) {
-            s->orphans++;
+        if (!complete_fragment(m, p)) {
+            m->orphans++;
             return true;
         }
-        flow_ready(w, r);
+        flow_ready(m, r);
     }
-    uint32_t index = table_find(&s->table, r->hash, same_flow, s, &r->key);
+    uint32_t index = table_find(&m->table, r->hash, same_flow, m, &r->key);
     bool opens = p->protocol == TCP && (p->tcp_flags & (SYN | ACK)) == SYN;
-    if (index != NONE && opens && flow_at(s, index)->closed) {
-        flow_end(w, s, index);
+    if (index != NONE && opens && flow_at(m, index)->closed) {
+        flow_end(m, index);
         index = NONE;
     }
-    if (index == NONE) index = begin_flow(w, s, r);
-    else if (w->clock - flow_at(s, index)->began > w->active_ns && !split_flow(w, s, flow_at(s, index), p)) return false;
+    if (index == NONE) index = begin_flow(m, r);
+    else if (m->clock - flow_at(m, index)->began > m->active_ns && !split_flow(m, flow_at(m, index), p)) return false;
     if (index == NONE) return false;
-    r->flow = index;
-    r->side = r->src_is_low != flow_at(s, index)->source_is_low;
-    add_packet(w, s, index, p, data, r->side);
-    if (p->protocol == ARP && p->arp_operation == 2) answer_arp_request(w, s, p);
-    return !w->out_of_memory;
+    int side = r->src_is_low != flow_at(m, index)->source_is_low;
+    add_packet(m, index, p, data, side);
+    return learn(m, index, p, side) && !m->out_of_memory;
 }

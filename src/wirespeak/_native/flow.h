@@ -1,4 +1,4 @@
-/* The flows of one share, and the worker that meters them. */
+/* Flows that are alive, and what is handed on when they change and end. */
 #ifndef WIRESPEAK_FLOW_H
 #define WIRESPEAK_FLOW_H
 
@@ -28,7 +28,7 @@ struct flow {
     struct measures measures;
     struct sequence sequence[2];
     struct history history;
-    uint32_t binding[2]; /* where the addresses of both sides were last found among the bindings */
+    uint32_t binding[2]; /* where the addresses of both sides were last found */
     uint8_t bits; /* enum event_bit, as last told */
     bool source_is_low, closed, answered;
     bool syn, syn_ack, source_syn_ack, established, fin[2], fin_before_reset[2];
@@ -41,40 +41,28 @@ struct list {
     uint32_t first, last;
 };
 
-struct share {
-    struct pool flows, pasts;
+enum { SIDES = 8, APART = 128 };
+
+/* What metering some packets gave, until it is digested: what happened in their order, and the rows that ended, without context. */
+struct side {
+    struct notice *notices;
+    struct flow_row *rows;
+    size_t notice_count, notice_room, row_count, row_room;
+};
+
+/* Flows alive, and what is known of their hosts. One thread meters, another may digest what was metered before: the two share
+ * nothing but sides, each of which is one's or the other's. */
+struct metering {
+    struct side *side; /* the one at hand */
+    struct pool flows, places; /* places: numbers for the pasts that `digest` keeps */
     struct table table;
     struct list idle, closed;
-    struct fragmented *fragmented;
-    uint32_t most;            /* flows alive */
-    int64_t evicted, orphans; /* flows ended for want of room; fragments without their first */
-    struct context context;
     struct bindings bindings;
-    uint8_t number;
-};
-
-/* What happened to a row that its context and that of others depend on. */
-enum notice_kind { ENTERS, CHANGES, LEAVES };
-struct notice {
-    uint64_t order; /* twice the packet's number; one more for what a packet tells of another flow than its own */
-    uint32_t past;
-    uint8_t share, kind, bits;
-};
-
-/* Meters the packets of its shares. What it says of them in `notices` is read by all workers when a batch is complete. */
-struct worker {
-    struct meter *meter;
-    uint64_t order; /* of the packet at hand */
-    int64_t clock;  /* its time: the largest so far */
-    int64_t idle_ns, active_ns;
+    struct fragmented *fragmented;
+    int64_t clock, idle_ns, active_ns, next_id;
+    int64_t evicted, orphans; /* flows ended for want of room; fragments without their first */
     uint64_t seed;
-    struct notice *notices;
-    size_t notice_count, notice_room;
-    struct flow_row *ended; /* the first `complete` have their context */
-    size_t ended_count, ended_room, complete;
-    int64_t next_id;
-    uint64_t next_packet;
-    unsigned number;
+    uint32_t most; /* flows alive */
     bool out_of_memory;
 };
 
@@ -82,30 +70,17 @@ struct worker {
 struct ready {
     struct packet packet;
     struct flow_key key;
-    uint64_t at;
-    int64_t clock;
-    struct address sighted; /* whose link-layer address it tells */
-    const uint8_t *mac;     /* which one, or null where that is not for this worker to note */
-    uint32_t hash, flow;    /* flow: it belongs to, once it was taken, or NONE */
-    uint8_t share, sighted_share, quoted_share, side;
-    bool mine, blames, src_is_low;
+    uint32_t hash;
+    bool src_is_low;
 };
 
-bool share_start(struct share *share, uint8_t number, uint32_t most, uint64_t seed);
-void share_end(struct share *share);
+bool metering_start(struct metering *metering, int64_t idle_ns, int64_t active_ns, uint32_t most, uint64_t seed);
+void metering_end(struct metering *metering);
 
-static inline struct flow *flow_at(const struct share *s, uint32_t index) { return pool_at(&s->flows, index); }
+static inline struct flow *flow_at(const struct metering *m, uint32_t index) { return pool_at(&m->flows, index); }
 
-/* Inside a tunnel link-layer addresses belong to other links. */
-static inline const uint8_t *claimed_mac(const struct packet *p) {
-    if (p->tunnel) return NULL;
-    return p->protocol == ARP ? p->arp_sender_mac : p->has_src_mac ? p->src_mac : NULL;
-}
-
-void flow_ready(const struct worker *worker, struct ready *ready);                               /* finds the key and its hash */
-bool flow_take(struct worker *worker, struct share *share, struct ready *ready, struct view data); /* false without memory */
-void flow_blame(struct worker *worker, struct share *share, const struct packet *packet);        /* the flow an ICMP error quotes */
-void flow_end(struct worker *worker, struct share *share, uint32_t index);
-void flows_expire(struct worker *worker, struct share *share);                                   /* ends what ran out by the clock */
+void flow_ready(const struct metering *metering, struct ready *ready);                   /* finds the key and its hash */
+bool flow_take(struct metering *metering, struct ready *ready, struct view data);        /* false without memory */
+void flow_end(struct metering *metering, uint32_t index);
 
 #endif

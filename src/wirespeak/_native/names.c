@@ -94,19 +94,20 @@ struct column {
     uint8_t *values;
 };
 
-/* Takes rows, wherever they are, apart into columns; a few rows at a time, so that they stay in the cache. */
-EXPORT void wirespeak_take_apart(const uint8_t *const *rows, int64_t count, const struct column *columns, size_t column_count) {
+/* Takes the rows apart into columns, in the order given; a few rows at a time, so that they stay in the cache. */
+EXPORT void wirespeak_take_apart(const uint8_t *rows, size_t row_size, const int64_t *order, int64_t count,
+                                 const struct column *columns, size_t column_count) {
     enum { ROWS = 128 };
     for (int64_t from = 0; from < count; from += ROWS) {
         int64_t to = count - from < ROWS ? count : from + ROWS;
         for (const struct column *column = columns; column < columns + column_count; column++) {
-            size_t at = column->offset;
+            const uint8_t *field = rows + column->offset;
             uint8_t *value = column->values + (size_t)from * column->size;
             switch (column->size) {
-                case 8: for (int64_t i = from; i < to; i++, value += 8) memcpy(value, rows[i] + at, 8); break;
-                case 4: for (int64_t i = from; i < to; i++, value += 4) memcpy(value, rows[i] + at, 4); break;
-                case 1: for (int64_t i = from; i < to; i++, value++) *value = rows[i][at]; break;
-                default: for (int64_t i = from; i < to; i++, value += column->size) memcpy(value, rows[i] + at, column->size);
+                case 8: for (int64_t i = from; i < to; i++, value += 8) memcpy(value, field + (size_t)order[i] * row_size, 8); break;
+                case 4: for (int64_t i = from; i < to; i++, value += 4) memcpy(value, field + (size_t)order[i] * row_size, 4); break;
+                case 1: for (int64_t i = from; i < to; i++, value++) *value = field[(size_t)order[i] * row_size]; break;
+                default: for (int64_t i = from; i < to; i++, value += column->size) memcpy(value, field + (size_t)order[i] * row_size, column->size);
             }
         }
     }

@@ -224,7 +224,6 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(uint32_t, "<u4", src_rebinds, )                                                                     \
     FIELD(uint32_t, "<u4", dst_rebinds, )                                                                     \
     FIELD(uint32_t, "<u4", tunnel_id, )                                                                       \
-    FIELD(uint32_t, "<u4", past, )               /* where its context is, until it is given */                \
     FIELD(uint8_t, "(16,)u1", src, [16])                                                                      \
     FIELD(uint8_t, "(16,)u1", dst, [16])                                                                      \
     FIELD(uint8_t, "(6,)u1", src_mac, [6])                                                                    \
@@ -393,90 +392,83 @@ void conversation_hear(struct conversation *conversation, struct flow_row *row, 
 bool conversation_pending(const struct conversation *conversation); /* a request has begun and not ended */
 void conversation_end(struct conversation *conversation, struct flow_row *row);
 
-/* ---- shares ---------------------------------------------------------------------------------------------- */
+/* ---- context windows (context.c) ------------------------------------------------------------------------- */
 
-/* Work is divided by addresses into so many shares, each of which is one worker's alone. Which share is whose changes nothing but
- * the speed. */
-enum { SHARES = 8 };
+enum event_bit { BIT_UNANSWERED = 1, BIT_INCOMPLETE = 2, BIT_RESET = 4, BIT_ERROR = 8 };
 
 struct address {
     uint8_t bytes[16];
     uint8_t family;
 };
 
-/* The share of a pair of addresses, whichever comes first; of one address where `b` is null. It knows no seed: what is given up
- * when memory runs short must be the same every time. */
-static inline unsigned share_of(const uint8_t a[16], const uint8_t *b) {
-    uint64_t x[2], y[2] = {0, 0};
-    memcpy(x, a, 16);
-    if (b) memcpy(y, b, 16);
-    __uint128_t product = (__uint128_t)((x[0] ^ y[0]) + UINT64_C(0x9E3779B97F4A7C15)) * UINT64_C(0xD6E8FEB86659FD93);
-    product = (__uint128_t)((uint64_t)product ^ (uint64_t)(product >> 64) ^ x[1] ^ y[1]) * UINT64_C(0xA0761D6478BD642F);
-    return (unsigned)(((uint64_t)product ^ (uint64_t)(product >> 64)) >> 61);
+static inline struct address address_of(const uint8_t *bytes, uint8_t family) {
+    struct address address = {.family = family};
+    memcpy(address.bytes, bytes, 16);
+    return address;
 }
-_Static_assert(SHARES == 1 << (64 - 61), "share_of gives that many bits");
 
-/* ---- context windows (context.c) ------------------------------------------------------------------------- */
-
-enum event_bit { BIT_UNANSWERED = 1, BIT_INCOMPLETE = 2, BIT_RESET = 4, BIT_ERROR = 8 };
-
-/* What came before a row: asked when its first packet is metered, found when the packets of all shares are known. */
-struct past {
-    uint64_t at;             /* number of its first packet */
-    int64_t flow_id, clock;
+/* What happened to a row that the context of others depends on: it began, its bits changed, it left. */
+enum notice_kind { ENTERS, CHANGES, LEAVES };
+struct notice {
+    int64_t clock;
     struct address src, dst;
+    uint8_t kind, bits, has_port;
     uint16_t port;
-    uint8_t has_port, bits;
-    uint8_t claims;          /* whether the first packet claims a link-layer address for `src` */
-    uint8_t share[KEYS];     /* whose its keys are */
-    uint32_t hash[KEYS], event[KEYS];
-    uint32_t context[KEYS][WINDOWS][QUANTITIES];
-    uint32_t src_rebinds, dst_rebinds;
-    uint8_t mac_conflict;
+    uint32_t past, row; /* where its context is kept while it lives, and which row it leaves in */
 };
 
-/* The windows of the keys of one share. */
+/* What came before a row, and its events in the lists of its keys. */
+struct past {
+    uint32_t event[KEYS];
+    uint32_t context[KEYS][WINDOWS][QUANTITIES];
+};
+
+/* The hashes by which the keys of a row are found. */
+struct hashes {
+    uint32_t key[KEYS];
+    uint64_t host[2];
+};
+
 struct context {
     struct pool events, keys;
     struct table key_table, value_table;
     uint32_t live_keys, keys_at_sweep, listed, most; /* listed: events of all keys */
-    int64_t forgotten; /* keys that were given up for want of room */
+    int64_t forgotten;                               /* keys that were given up for want of room */
     uint64_t seed;
 };
 
+/* most: keys; above that the oldest are forgotten, and a window holds half as many flows at most. */
 bool context_start(struct context *context, uint64_t seed, uint32_t most);
 void context_end(struct context *context);
-void context_hash(struct past *past, uint64_t seed);                    /* finds the hashes and shares of its keys */
-void context_expect(const struct context *context, const struct past *past, enum context_key by, int step);
 
-/* Reads the windows of a key into `past`, then adds its flow to them; false without memory. The flow's event must be given
- * back with `context_leave`. */
-bool context_enter(struct context *context, struct past *past, enum context_key by);
-void context_change(struct context *context, const struct past *past, enum context_key by, uint8_t bits);
-void context_leave(struct context *context, const struct past *past, enum context_key by);
+/* Finds the hashes and asks for the memory where the keys will be searched; then for the keys. */
+struct hashes context_hashes(const struct context *context, const struct notice *notice);
+void context_expect(const struct context *context, const struct hashes *hashes);
+
+/* Reads the windows into `past`, then adds the flow to them; false without memory. Its events must be given back with
+ * `context_leave`. */
+bool context_enter(struct context *context, struct past *past, const struct notice *notice, const struct hashes *hashes);
+void context_change(struct context *context, const struct past *past, uint8_t bits);
+void context_leave(struct context *context, const struct past *past);
 
 /* ---- bindings (bindings.c) ------------------------------------------------------------------------------- */
 
-/* Which link-layer address an address was last seen at, for the addresses of one share. Sightings come in the order of packets; a
- * batch of them is complete before what they tell is read. */
+/* Which link-layer address an address was last seen at. */
 struct bindings {
     struct pool bindings, changes;
     struct table table;
     uint32_t live, at_sweep;
-    int64_t batch_clock;
-    uint64_t batch_at, seed;
+    uint64_t seed;
 };
 
 bool bindings_start(struct bindings *bindings, uint64_t seed);
 void bindings_end(struct bindings *bindings);
-void bindings_begin(struct bindings *bindings, int64_t clock, uint64_t at); /* a batch that begins at packet `at` */
+
+/* Finds how often the addresses of the row changed, and whether `mac` is another than its source's. */
+void binding_read(struct bindings *bindings, struct flow_row *row, const uint8_t *mac, int64_t clock);
 
 /* `remembered` is the caller's note of where this address was last found; it is checked, not trusted. */
-bool binding_see(struct bindings *bindings, const struct address *address, const uint8_t *mac, int64_t clock, uint64_t at,
+bool binding_see(struct bindings *bindings, const uint8_t *address, uint8_t family, const uint8_t *mac, int64_t clock,
                  uint32_t *remembered);
-
-/* How often the address changed in the last 60 s before packet `at`, and whether that packet changes it. Calls for one address
- * must come in the order of packets. */
-uint32_t binding_read(struct bindings *bindings, const struct address *address, int64_t clock, uint64_t at, bool *changes);
 
 #endif

@@ -12,15 +12,11 @@ struct told {
 };
 _Static_assert(sizeof(struct told) == 48, "as Python has it");
 
-static void begin(struct past *past, const struct told *told, uint64_t seed) {
-    past->clock = told->clock;
-    memcpy(past->src.bytes, told->src, 16);
-    memcpy(past->dst.bytes, told->dst, 16);
-    past->src.family = past->dst.family = told->family;
-    past->port = told->port;
-    past->has_port = told->has_port;
-    past->bits = told->bits;
-    context_hash(past, seed);
+static struct notice begin(const struct told *told) {
+    return (struct notice){
+        .clock = told->clock, .src = address_of(told->src, told->family), .dst = address_of(told->dst, told->family), .bits = told->bits,
+        .has_port = told->has_port, .port = told->port,
+    };
 }
 
 /* Goes through what happened: `order` has twice the number of a flow where it begins, and one more where it ends. Counts go to `out`,
@@ -34,21 +30,22 @@ EXPORT bool wirespeak_context_of(const struct told *told, int64_t flows, const i
     pool_start(&pasts, sizeof(struct past));
     for (int64_t i = 0; well && i < 2 * flows; i++) {
         int64_t flow = order[i] / 2;
-        bool begins = order[i] % 2 == 0;
-        if (begins) alive[flow] = pool_take(&pasts);
-        if (alive[flow] == NONE) {
-            well = false;
-            break;
+        if (order[i] % 2) {
+            struct past *past = pool_at(&pasts, alive[flow]);
+            context_change(&context, past, told[flow].late);
+            context_leave(&context, past);
+            pool_give(&pasts, alive[flow]);
+            continue;
         }
+        alive[flow] = pool_take(&pasts);
+        well = alive[flow] != NONE;
+        if (!well) break;
         struct past *past = pool_at(&pasts, alive[flow]);
-        if (begins) begin(past, &told[flow], seed);
-        for (int by = BY_SRC; by < KEYS; by++) {
-            if (begins) well &= context_enter(&context, past, by);
-            context_change(&context, past, by, begins ? told[flow].soon : told[flow].late);
-            if (!begins) context_leave(&context, past, by);
-        }
-        if (begins) memcpy(out[flow], past->context, sizeof *out);
-        else pool_give(&pasts, alive[flow]);
+        struct notice notice = begin(&told[flow]);
+        struct hashes hashes = context_hashes(&context, &notice);
+        well = context_enter(&context, past, &notice, &hashes);
+        if (well) context_change(&context, past, told[flow].soon);
+        memcpy(out[flow], past->context, sizeof *out);
     }
     context_end(&context);
     pool_end(&pasts);

@@ -31,13 +31,12 @@ Rows = Mapping[str, NDArray[Any]]
 """The fields of the meter's rows (`FLOW_FIELDS` in native.h)."""
 
 
-def flow_table(places: NDArray[np.int64]) -> pl.DataFrame:
-    """Rows of the meter, from where they are in memory; columns exactly `schema.COLUMNS` in their order.
+def flow_table(rows: Rows) -> pl.DataFrame:
+    """The meter's rows, taken apart, as a table; columns exactly `schema.COLUMNS` in their order.
 
     Counts and grades are Int64, seconds and bits Float64, categories and addresses String; ports and VLAN
     are UInt16, null where there are none.
     """
-    rows = _native.take_apart(_native.row_type("flows"), places)
     columns: dict[str, Any] = {
         **_identity(rows),
         **_categories(rows),

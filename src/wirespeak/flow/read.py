@@ -13,7 +13,8 @@ import numpy as np
 import polars as pl
 
 from wirespeak.errors import InputError
-from wirespeak.flow.meter import ACTIVE_S, IDLE_S, MOST_FLOWS, PIECE, Meter, in_order
+from wirespeak.flow.meter import ACTIVE_S, IDLE_S, MOST_FLOWS, Meter, in_order
+from wirespeak.flow.stages import Stages
 from wirespeak.wire import capture_files, open_capture
 from wirespeak.wire.headers import LINK_TYPES
 from wirespeak.wire.stream import STANDARD_INPUT, name_of
@@ -42,8 +43,9 @@ class FlowReader:
     """Captures being read: `pieces` are their flows, in the order of their first packets.
 
     Files, folders of them, or `-` for standard input, taken as one capture. Memory holds the flows and the hosts alive, never all
-    packets, and never all flows. progress: called with bytes done and bytes in all. `packets`, `set_aside`, `cut` and `others` are those of
-    `FlowTable`, and final once `pieces` is exhausted.
+    packets, and never all flows. progress: called with bytes done and bytes in all. workers: with more than one, several threads
+    share the work; the flows are the same. `packets`, `set_aside`, `cut` and `others` are those of `FlowTable`, `evicted` and
+    `forgotten` those of `Meter`, all final once `pieces` is exhausted.
     """
 
     def __init__(
@@ -65,7 +67,9 @@ class FlowReader:
         self.packets = 0
         self.set_aside: dict[str, int] = {}
         self.cut: str | None = None
-        self._meter = Meter(idle_s=idle_s, active_s=active_s, most_flows=most_flows, workers=workers)
+        self.evicted = self.forgotten = 0
+        self._meter = Meter(idle_s=idle_s, active_s=active_s, most_flows=most_flows)
+        self._workers = workers
         self._progress = progress
 
     def pieces(self) -> Iterator[pl.DataFrame]:
@@ -74,28 +78,27 @@ class FlowReader:
         Raises InputError when a file is no capture or holds no packets, or when no file holds a flow.
         """
         given = 0
-        for piece in chain(self._read(), self._meter.flush_in_order()):
-            if len(piece):
+        with Stages(self._meter, workers=self._workers) as stages:
+            for piece in chain(self._read(stages), stages.finish()):
                 given += len(piece)
                 yield piece
         aside = Counter(self.set_aside) + Counter(self._meter.set_aside)
         self.set_aside = dict(sorted(aside.items()))
+        self.evicted, self.forgotten = self._meter.evicted, self._meter.forgotten
         if not given:
             raise InputError(_why_no_flow(self.files, self.packets, aside))
 
-    def _read(self) -> Iterator[pl.DataFrame]:
-        meter, set_aside, cuts = self._meter, Counter[str](), list[str]()
-        done = held = 0
+    def _read(self, stages: Stages) -> Iterator[pl.DataFrame]:
+        set_aside, cuts = Counter[str](), list[str]()
+        done = 0
         total = sum(path.stat().st_size for path in self.files if path.is_file())
         for path in self.files:
             before = self.packets
             with open_capture(path) as capture:
-                for frames in capture.chunks():
+                for frames in stages.found(capture.chunks()):
                     self.packets += len(frames)
-                    set_aside.update(meter.take(frames))
-                    if meter.waiting >= held + PIECE:
-                        yield meter.ended_in_order()
-                        held = meter.waiting
+                    set_aside.update(stages.take(frames))
+                    yield from stages.tables()
                     if self._progress:
                         self._progress(done + capture.position, max(total, done + capture.position))
             done += capture.position

@@ -118,7 +118,8 @@ class OpenCapture:
         self.path = stream.path
         self.cut: str | None = None
         self._stream = stream
-        self._window = np.empty(_WINDOW, np.uint8)
+        # Two windows take turns, so that one can be filled while what is in the other is worked on.
+        self._window, self._other = np.empty(_WINDOW, np.uint8), np.empty(_WINDOW, np.uint8)
         self._filled = 0
         self._before = 0  # bytes that the window has left behind
         self._reached = _native.Reached()
@@ -150,7 +151,7 @@ class OpenCapture:
         return self._stream.size
 
     def chunks(self, rows: int = 1 << 14) -> Iterator[Frames]:
-        """Up to `rows` frames at a time, in the order of the file. Their bytes are good until the next are asked for."""
+        """Up to `rows` frames at a time, in the order of the file. Their bytes are good until the next but one are asked for."""
         native = _native.library()
         while True:
             columns = {name: np.empty(rows, kind) for name, kind in _COLUMNS.items()}
@@ -183,12 +184,12 @@ class OpenCapture:
     def _read_on(self) -> bool:
         """Move what is not yet read to the front of the window, and fill the rest; whether anything came."""
         at, left = self._reached.position, self._filled - self._reached.position
-        window = self._window
-        if left == len(window):  # one record is larger than the window
-            window = np.empty(2 * len(window), np.uint8)
-        window[:left] = self._window[at : self._filled].copy()
+        window = self._other
+        if left >= len(window):  # one record is larger than the window
+            window = np.empty(2 * left, np.uint8)
+        window[:left] = self._window[at : self._filled]
         self._before += at
-        self._window, self._filled, self._reached.position = window, left, 0
+        self._window, self._other, self._filled, self._reached.position = window, self._window, left, 0
         came = self._stream.readinto(window[left:].data)
         self._filled += came
         return came > 0
