@@ -456,7 +456,7 @@ def test_pieces_come_by_flow_id_unless_too_many_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
 ) -> None:
     monkeypatch.setattr("wirespeak.flow.meter.HELD", held)
-    monkeypatch.setattr("wirespeak.flow.read.PIECE", 8)
+    monkeypatch.setattr("wirespeak.flow.stages.PIECE", 8)
     monkeypatch.setattr("wirespeak.flow.meter.PIECE", 8)
     path = saved(tmp_path, "many.pcap", many_flows(200))
     whole = OpenCapture.chunks
