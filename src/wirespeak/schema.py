@@ -23,11 +23,11 @@ from typing import Literal
 
 Kind = Literal[
     "identity", "category", "count", "bytes", "seconds", "percent", "bits", "grade", "tenths",
-    "number", "share", "deviations", "text", "code",
+    "number", "share", "deviations", "text", "code", "sequence",
 ]  # fmt: skip
 """What the values of a column are. `number` to `deviations` occur in tables of others: any number, a part of 1, a distance
 from the usual in standard deviations. `text` and `code` are what an application said: captured text, and a number that its
-protocol gives a meaning."""
+protocol gives a meaning. `sequence`: a list, one item a packet."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Column:
     @property
     def is_feature(self) -> bool:
         """Whether a detector may see it."""
-        return self.kind not in ("identity", "text", "code")
+        return self.kind not in ("identity", "text", "code", "sequence")
 
 
 IDENTITY = (
@@ -490,6 +490,13 @@ _FACTS: dict[str, tuple[Kind, str]] = {
 FACTS = tuple(Column(name, kind, meaning, default=None, nullable=True) for name, (kind, meaning) in _FACTS.items())
 COLUMNS: dict[str, Column] = {column.name: column for column in (*IDENTITY, *OWN, *MEASURES, *CONTEXT, *FACTS)}
 FEATURES: tuple[str, ...] = tuple(name for name, column in COLUMNS.items() if column.is_feature)
+
+# The start of a flow packet by packet, where it is asked for (`wirespeak flows --first-packets`): lists of equal length.
+FIRST_PACKETS = (
+    Column("first_packets_bytes", "sequence", "network-layer bytes of each of the first packets"),
+    Column("first_packets_forward", "sequence", "whether each came from the source"),
+    Column("first_packets_s", "sequence", "seconds from the flow's first packet to each"),
+)
 
 # state: TCP as Zeek's conn_state (docs.zeek.org, base/protocols/conn), others by who spoke.
 STATES = {

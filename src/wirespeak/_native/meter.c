@@ -63,6 +63,7 @@ struct meter {
     struct fragmented *fragmented;
     int64_t clock, idle_ns, active_ns, next_id, orphans;
     uint64_t seed;
+    uint8_t first_packets; /* kept of each row */
     bool out_of_memory;
 };
 
@@ -109,6 +110,7 @@ static bool put_row(struct meter *m, struct flow *flow) {
     community_id(row);
     row->state = flow->key.protocol == TCP ? tcp_state(flow) : flow->answered ? TWO_WAY : ONE_WAY;
     row->unfinished_requests += conversation_pending(&flow->conversation);
+    if (row->attached) conversation_rest(row);
     if (m->ended_count == m->ended_room) {
         size_t room = m->ended_room ? m->ended_room * 2 : 1024;
         struct flow_row *grown = realloc(m->ended, room * sizeof *grown);
@@ -117,6 +119,7 @@ static bool put_row(struct meter *m, struct flow *flow) {
         m->ended_room = room;
     }
     m->ended[m->ended_count++] = *row;
+    row->attached = NULL; /* it is the ended row's now */
     return true;
 }
 
@@ -377,6 +380,7 @@ static void close_flow(struct meter *m, uint32_t index) {
 static void add_packet(struct meter *m, uint32_t index, const struct packet *p, struct view data, int side) {
     struct flow *flow = flow_at(m, index);
     measures_add(&flow->measures, p, side);
+    if (m->first_packets) early_keep(&flow->row, p, side, m->first_packets);
     bool segment = p->protocol == TCP && p->fragment != LATER_FRAGMENT;
     enum arrival arrival = segment ? measures_segment(&flow->measures, &flow->sequence[side], p, side) : NOTHING_NEW;
     if (segment) note_flags(flow, p, side);
@@ -536,8 +540,10 @@ EXPORT void wirespeak_meter_end(struct meter *m) {
     for (struct list *list = &m->idle; list; list = list == &m->idle ? &m->closed : NULL) {
         for (uint32_t index = list->first; index != NONE; index = flow_at(m, index)->after) {
             free(flow_at(m, index)->conversation.text);
+            attached_free(&flow_at(m, index)->row);
         }
     }
+    for (size_t i = 0; i < m->ended_count; i++) attached_free(&m->ended[i]);
     context_end(&m->context);
     pool_end(&m->flows);
     table_end(&m->table);
@@ -547,12 +553,13 @@ EXPORT void wirespeak_meter_end(struct meter *m) {
     free(m);
 }
 
-EXPORT struct meter *wirespeak_meter_start(int64_t idle_ns, int64_t active_ns, uint64_t seed) {
+EXPORT struct meter *wirespeak_meter_start(int64_t idle_ns, int64_t active_ns, uint64_t seed, uint8_t first_packets) {
     struct meter *m = calloc(1, sizeof *m);
     if (!m) return NULL;
     m->idle_ns = idle_ns;
     m->active_ns = active_ns;
     m->seed = seed;
+    m->first_packets = first_packets;
     m->clock = INT64_MIN / 2;
     m->idle = m->closed = (struct list){NONE, NONE};
     pool_start(&m->flows, sizeof(struct flow));
@@ -627,18 +634,21 @@ EXPORT bool wirespeak_meter_flush(struct meter *m, int64_t most) {
 /* How many fragments belong to no datagram whose first fragment was seen. */
 EXPORT int64_t wirespeak_meter_orphans(const struct meter *m) { return m->orphans; }
 
-/* How many flows ended since the last call of the next function. */
+/* How many flows ended and wait. */
 EXPORT int64_t wirespeak_meter_waiting(const struct meter *m) { return (int64_t)m->ended_count; }
 
-/* The rows of flows that ended since the last call; valid until the next push or flush. */
-EXPORT const struct flow_row *wirespeak_meter_ended(struct meter *m, int64_t *count) {
+/* The rows of the flows that ended and wait; valid until the next push, flush or keep. */
+EXPORT const struct flow_row *wirespeak_meter_ended(const struct meter *m, int64_t *count) {
     *count = (int64_t)m->ended_count;
-    m->ended_count = 0;
     return m->ended;
 }
 
-/* Keeps these of the rows that were just given, for the next time; they must be in their order. */
+/* Lets go of the rows that wait, and of what hangs on them, but of these; they must be in their order. */
 EXPORT void wirespeak_meter_keep(struct meter *m, const int64_t *rows, int64_t count) {
-    for (int64_t i = 0; i < count; i++) m->ended[i] = m->ended[rows[i]];
-    m->ended_count = (size_t)count;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < (int64_t)m->ended_count; i++) {
+        if (kept < count && rows[kept] == i) m->ended[kept++] = m->ended[i];
+        else attached_free(&m->ended[i]);
+    }
+    m->ended_count = (size_t)kept;
 }

@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak import _native
-from wirespeak.schema import APPLICATIONS, COLUMNS, FACTS, KEYS, SERVICES, STATES, WINDOWS
+from wirespeak.flow.attached import facts, first_packets
+from wirespeak.schema import APPLICATIONS, COLUMNS, FIRST_PACKETS, KEYS, SERVICES, STATES, WINDOWS
 
 # As the enums in native.h.
 CASTS = ("unicast", "multicast", "broadcast")
@@ -31,8 +32,8 @@ Rows = Mapping[str, NDArray[Any]]
 """The fields of the meter's rows (`FLOW_FIELDS` in native.h)."""
 
 
-def flow_table(ended: NDArray[np.void], order: NDArray[np.int64]) -> pl.DataFrame:
-    """These rows of the meter in this order, columns exactly `schema.COLUMNS` in their order.
+def flow_table(ended: NDArray[np.void], order: NDArray[np.int64], *, early: bool = False) -> pl.DataFrame:
+    """These rows of the meter in this order, columns exactly `schema.COLUMNS` in their order; early: then `FIRST_PACKETS`.
 
     Counts and grades are Int64, seconds and bits Float64, categories and addresses String; ports and VLAN
     are UInt16, null where there are none.
@@ -43,9 +44,13 @@ def flow_table(ended: NDArray[np.void], order: NDArray[np.int64]) -> pl.DataFram
         **_categories(rows),
         **_numbers(rows),
         **_context(rows),
-        **_facts(rows),
+        **facts(rows["attached"]),
     }
-    return pl.DataFrame({name: columns[name] for name in COLUMNS})
+    names = [*COLUMNS]
+    if early:
+        columns |= first_packets(rows["attached"], rows["first_seen"])
+        names += [column.name for column in FIRST_PACKETS]
+    return pl.DataFrame({name: columns[name] for name in names})
 
 
 def grade(count: NDArray[Any]) -> NDArray[np.int64]:
@@ -258,9 +263,3 @@ def _context(rows: Rows) -> dict[str, Any]:
     for key in ("src", "dst"):
         columns[f"{key}_rebinds_60s"] = rows[f"{key}_rebinds"].astype(np.int64)
     return columns
-
-
-def _facts(rows: Rows) -> dict[str, pl.Series]:
-    count = len(rows["flow_id"])
-    kinds = {"text": pl.String(), "code": pl.Int64()}
-    return {fact.name: pl.Series([None], dtype=kinds[fact.kind]).new_from_index(0, count) for fact in FACTS}

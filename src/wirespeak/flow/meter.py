@@ -23,6 +23,7 @@ from wirespeak.wire.headers import count_reasons
 
 IDLE_S = 60.0
 ACTIVE_S = 300.0
+MOST_FIRST_PACKETS = 255
 PIECE, HELD = 1 << 15, 1 << 18
 """Flows that are put into a table at a time, and that wait for others at most."""
 
@@ -34,20 +35,26 @@ class Meter:
     Memory grows with the flows and hosts that are alive, not with the packets.
 
     idle_s: a flow ends after so long without a packet; active_s: a longer flow is reported in several rows.
+    first_packets: of how many packets of each row the size, direction and time are told (`schema.FIRST_PACKETS`).
     """
 
-    def __init__(self, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> None:
+    def __init__(self, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S, first_packets: int = 0) -> None:
         for name, value in (("idle_s", idle_s), ("active_s", active_s)):
             if not 0 < value <= 1e9:
                 raise OptionError(f"{name} is {value}; expected seconds, more than 0 and at most 1e9.")
+        if not 0 <= first_packets <= MOST_FIRST_PACKETS:
+            raise OptionError(
+                f"first_packets is {first_packets}; expected a whole number from 0 to {MOST_FIRST_PACKETS}."
+            )
         native = _native.library()
         # A fresh seed keeps hostile captures from filling one bucket of the hash tables; no result depends on it.
         self._meter = native.wirespeak_meter_start(
-            round(idle_s * 1e9), round(active_s * 1e9), secrets.randbits(64)
+            round(idle_s * 1e9), round(active_s * 1e9), secrets.randbits(64), first_packets
         )
         if not self._meter:
             raise MemoryError("no memory for a flow table")
         self._next = 0
+        self._early = first_packets > 0
         self._end = weakref.finalize(self, native.wirespeak_meter_end, self._meter)
 
     def push(self, packets: Packets) -> pl.DataFrame:
@@ -96,7 +103,9 @@ class Meter:
     def ended(self) -> pl.DataFrame:
         """The flows that ended since the last call, by flow_id."""
         rows = self._rows()
-        return flow_table(rows, np.argsort(rows["flow_id"]))
+        table = flow_table(rows, np.argsort(rows["flow_id"]), early=self._early)
+        self._keep(np.empty(0, np.int64))
+        return table
 
     def ended_in_order(self) -> pl.DataFrame:
         """Of the flows that ended those before which every flow has ended too, so that all calls together are by flow_id.
@@ -113,9 +122,8 @@ class Meter:
             given = len(ids) - HELD // 2
         if given:
             self._next = max(self._next, int(ids[given - 1]) + 1)
-        table = flow_table(rows, order[:given])
-        kept = np.sort(order[given:])
-        _native.library().wirespeak_meter_keep(self._meter, _native.address(kept), len(kept))
+        table = flow_table(rows, order[:given], early=self._early)
+        self._keep(np.sort(order[given:]))
         return table
 
     def _living(self, ended: Callable[[], pl.DataFrame]) -> Iterator[pl.DataFrame]:
@@ -129,7 +137,7 @@ class Meter:
             yield ended()
 
     def _rows(self) -> NDArray[np.void]:
-        """The rows that wait, where C has them: good until the next call."""
+        """The rows that wait, where C has them: good until the next call of another method."""
         count = ctypes.c_int64()
         at = _native.library().wirespeak_meter_ended(self._meter, ctypes.byref(count))
         kind = _native.row_type("flows")
@@ -138,14 +146,20 @@ class Meter:
         buffer = (ctypes.c_uint8 * (count.value * kind.itemsize)).from_address(at)
         return np.frombuffer(memoryview(buffer), kind)
 
+    def _keep(self, kept: NDArray[np.int64]) -> None:
+        """Let go of the rows that wait, but of these."""
+        _native.library().wirespeak_meter_keep(self._meter, _native.address(kept), len(kept))
+
 
 def _no_memory() -> MemoryError:
     return MemoryError("no memory for more flows; measure the capture in parts")
 
 
-def measure(packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> pl.DataFrame:
-    """All flows of the packets, one row each, in the order of their first packets; columns as `schema.COLUMNS`."""
-    meter = Meter(idle_s=idle_s, active_s=active_s)
+def measure(
+    packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S, first_packets: int = 0
+) -> pl.DataFrame:
+    """All flows of the packets, one row each, in the order of their first packets; options and columns as those of `Meter`."""
+    meter = Meter(idle_s=idle_s, active_s=active_s, first_packets=first_packets)
     return in_order([meter.push(packets), meter.flush()])
 
 

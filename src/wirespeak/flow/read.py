@@ -42,7 +42,7 @@ class FlowReader:
     """Captures being read: `pieces` are their flows, in the order of their first packets.
 
     Files, folders of them, or `-` for standard input, taken as one capture. Memory holds the flows and the hosts alive, never all
-    packets, and never all flows. progress: called with bytes done and bytes in all. `packets`, `set_aside`, `cut` and `others` are those of
+    packets, and never all flows. Options are those of `Meter`; progress: called with bytes done and bytes in all. `packets`, `set_aside`, `cut` and `others` are those of
     `FlowTable`, and final once `pieces` is exhausted.
     """
 
@@ -52,6 +52,7 @@ class FlowReader:
         *,
         idle_s: float = IDLE_S,
         active_s: float = ACTIVE_S,
+        first_packets: int = 0,
         progress: Progress | None = None,
     ) -> None:
         files, others = capture_files([paths] if isinstance(paths, (str, os.PathLike)) else paths)
@@ -63,7 +64,7 @@ class FlowReader:
         self.packets = 0
         self.set_aside: dict[str, int] = {}
         self.cut: str | None = None
-        self._meter = Meter(idle_s=idle_s, active_s=active_s)
+        self._meter = Meter(idle_s=idle_s, active_s=active_s, first_packets=first_packets)
         self._progress = progress
 
     def pieces(self) -> Iterator[pl.DataFrame]:
@@ -113,10 +114,13 @@ def read_flows(
     *,
     idle_s: float = IDLE_S,
     active_s: float = ACTIVE_S,
+    first_packets: int = 0,
     progress: Progress | None = None,
 ) -> FlowTable:
     """The flows of captures in one table; options and errors as those of `FlowReader`."""
-    reader = FlowReader(paths, idle_s=idle_s, active_s=active_s, progress=progress)
+    reader = FlowReader(
+        paths, idle_s=idle_s, active_s=active_s, first_packets=first_packets, progress=progress
+    )
     flows = in_order(list(reader.pieces()))
     return FlowTable(flows, reader.packets, reader.set_aside, reader.cut, reader.others)
 
