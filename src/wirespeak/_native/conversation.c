@@ -40,33 +40,31 @@ static const struct drawer DRAWERS[APP_OTHER + 1] = {
     [APP_TELNET] = {.tell = telnet_tell, .room = LINE_ROOM},
 };
 
-/* How each is recognised, in the order in which they are tried. */
-struct mark {
-    enum application application;
-    bool (*speaks)(const struct speech *);
-};
+/* How each is recognised, in the order in which they are tried: MARK(what it then is, whether it speaks). */
+#define TCP_MARKS(MARK)                                                                                       \
+    MARK(http_is_rtsp(s) ? APP_RTSP : APP_HTTP, http_speaks)                                                  \
+    MARK(APP_MQTT, mqtt_connects) MARK(APP_TLS, tls_speaks) MARK(APP_SSH, ssh_speaks) MARK(APP_DNP3, dnp3_speaks) \
+    MARK(APP_STUN, stun_speaks) MARK(APP_TELNET, telnet_negotiates) MARK(APP_MODBUS, modbus_speaks)           \
+    MARK(APP_MQTT, mqtt_goes_on) MARK(APP_DNS, dns_speaks_in_frames) MARK(APP_FTP, ftp_speaks)                \
+    MARK(APP_SMTP, smtp_speaks) MARK(APP_SYSLOG, syslog_speaks_at_port) MARK(APP_TELNET, telnet_speaks)
 
-static const struct mark TCP_MARKS[] = {
-    {APP_RTSP, rtsp_speaks}, {APP_HTTP, http_speaks}, {APP_MQTT, mqtt_connects}, {APP_TLS, tls_speaks}, {APP_SSH, ssh_speaks},
-    {APP_DNP3, dnp3_speaks}, {APP_STUN, stun_speaks}, {APP_TELNET, telnet_negotiates}, {APP_MODBUS, modbus_speaks},
-    {APP_MQTT, mqtt_goes_on}, {APP_DNS, dns_speaks_in_frames}, {APP_FTP, ftp_speaks}, {APP_SMTP, smtp_speaks},
-    {APP_SYSLOG, syslog_speaks_at_port}, {APP_TELNET, telnet_speaks},
-};
+#define UDP_MARKS(MARK)                                                                                       \
+    MARK(APP_SSDP, ssdp_speaks) MARK(APP_STUN, stun_speaks) MARK(APP_DTLS, dtls_speaks) MARK(APP_DHCP, dhcp_speaks) \
+    MARK(APP_SNMP, snmp_speaks) MARK(APP_QUIC, quic_speaks) MARK(APP_BACNET, bacnet_speaks)                   \
+    MARK(APP_SYSLOG, syslog_speaks) MARK(APP_DNP3, dnp3_speaks) MARK(APP_MDNS, mdns_speaks)                   \
+    MARK(APP_DNS, dns_speaks) MARK(APP_NTP, ntp_speaks) MARK(APP_COAP, coap_speaks)
 
-static const struct mark UDP_MARKS[] = {
-    {APP_SSDP, ssdp_speaks}, {APP_STUN, stun_speaks}, {APP_DTLS, dtls_speaks}, {APP_DHCP, dhcp_speaks}, {APP_SNMP, snmp_speaks},
-    {APP_QUIC, quic_speaks}, {APP_BACNET, bacnet_speaks}, {APP_SYSLOG, syslog_speaks}, {APP_DNP3, dnp3_speaks},
-    {APP_MDNS, mdns_speaks}, {APP_DNS, dns_speaks}, {APP_NTP, ntp_speaks}, {APP_COAP, coap_speaks},
-};
+#define TRY(application, speaks) \
+    if (speaks(s)) return application;
 
-static enum application recognise(struct conversation *c, const struct speech *s) {
-    bool tcp = s->protocol == TCP;
-    const struct mark *marks = tcp ? TCP_MARKS : UDP_MARKS;
-    size_t count = tcp ? ARRAY_LENGTH(TCP_MARKS) : ARRAY_LENGTH(UDP_MARKS);
-    for (size_t i = 0; i < count; i++) {
-        if (marks[i].speaks(s)) return marks[i].application;
-    }
-    return !tcp && rtp_goes_on(c, s->payload) ? APP_RTP : APP_OTHER;
+static enum application recognise_tcp(const struct speech *s) {
+    TCP_MARKS(TRY)
+    return APP_OTHER;
+}
+
+static enum application recognise_udp(struct conversation *c, const struct speech *s) {
+    UDP_MARKS(TRY)
+    return rtp_goes_on(c, s->payload) ? APP_RTP : APP_OTHER;
 }
 
 static void hear(struct conversation *c, struct flow_row *row, const struct speech *s, const struct drawer *drawer) {
@@ -109,7 +107,7 @@ static void hear_frames(struct conversation *c, struct flow_row *row, const stru
 void conversation_hear(struct conversation *c, struct flow_row *row, const struct speech *s) {
     if ((row->application == APP_NONE || row->application == APP_OTHER) && c->attempts < ATTEMPTS) {
         c->attempts++;
-        row->application = (uint8_t)recognise(c, s);
+        row->application = (uint8_t)(s->protocol == TCP ? recognise_tcp(s) : recognise_udp(c, s));
     }
     if (row->application == APP_NONE || row->application == APP_OTHER) return;
     const struct drawer *drawer = &DRAWERS[row->application];

@@ -58,7 +58,7 @@ void tell_headers(struct flow_row *row, struct view lines, const struct header_f
 #define TELL(name) bool name(struct flow_row *row, const struct speech *speech, bool last);
 #define SIZE(name) uint64_t name(struct view view);
 
-SPEAKS(http_speaks) SPEAKS(rtsp_speaks) HEAR(http_hear) TELL(http_tell)
+SPEAKS(http_speaks) SPEAKS(http_is_rtsp) HEAR(http_hear) TELL(http_tell)
 void http_end(struct conversation *conversation, struct flow_row *row); /* the request in progress ends here */
 
 SPEAKS(mqtt_connects) SPEAKS(mqtt_goes_on) HEAR(mqtt_hear) TELL(mqtt_tell) SIZE(mqtt_size)

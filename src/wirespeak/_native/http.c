@@ -160,8 +160,7 @@ void http_hear(struct conversation *c, struct flow_row *row, const struct speech
 
 bool http_speaks(const struct speech *s) { return request_method(s->payload) || is_response(s->payload); }
 
-bool rtsp_speaks(const struct speech *s) {
-    if (!http_speaks(s)) return false;
+bool http_is_rtsp(const struct speech *s) {
     struct view line = view_first(s->payload, find_byte(s->payload, '\n'));
     return has_word(line, "RTSP/1.") || has_word(line, "rtsp://");
 }
