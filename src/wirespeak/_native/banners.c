@@ -12,7 +12,7 @@ void ssh_hear(struct conversation *c, struct flow_row *row, const struct speech 
 }
 
 bool ssh_tell(struct flow_row *row, const struct speech *s, bool last) {
-    enum fact side = from_client(s, SSH_PORT) ? FACT_ssh_client : FACT_ssh_server;
+    enum fact side = from_client(row, s, SSH_PORT) ? FACT_ssh_client : FACT_ssh_server;
     if (fact_known(row, side) || !ssh_speaks(s)) return false;
     struct view line = view_first(s->payload, find_byte(s->payload, '\n'));
     if (line.size == s->payload.size && line.size < LINE && !last) return true;
@@ -44,7 +44,7 @@ static bool take_letter(struct view *rest, uint8_t *letter) {
 }
 
 bool telnet_tell(struct flow_row *row, const struct speech *s, bool last) {
-    if (fact_known(row, FACT_telnet_banner) || from_client(s, TELNET_PORT)) return false;
+    if (fact_known(row, FACT_telnet_banner) || from_client(row, s, TELNET_PORT)) return false;
     uint8_t line[LINE], letter;
     size_t size = 0;
     bool ended = false;

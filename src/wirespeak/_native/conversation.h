@@ -28,9 +28,11 @@ static inline uint16_t take16(struct view *rest) { return read16(take(rest, 2), 
 
 static inline bool uses_port(const struct speech *s, uint16_t port) { return s->src_port == port || s->dst_port == port; }
 
-/* Whether the client of a service at this port says it; the flow's source, where the ports do not tell. */
-static inline bool from_client(const struct speech *s, uint16_t port) {
-    return (s->dst_port == port) != (s->src_port == port) ? s->dst_port == port : !s->backward;
+/* Whether the client of a service at this port says it: who opened the connection, else who speaks to that port, else the
+ * flow's source. */
+static inline bool from_client(const struct flow_row *row, const struct speech *s, uint16_t port) {
+    bool opened = (row->tcp_flags & (SYN | ACK)) == SYN, told = (s->dst_port == port) != (s->src_port == port);
+    return told && !opened ? s->dst_port == port : !s->backward;
 }
 
 static inline void count_message(struct flow_row *row, const struct speech *s) {

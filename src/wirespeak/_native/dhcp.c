@@ -33,11 +33,17 @@ static void tell_parameters(struct flow_row *row, struct view list) {
     fact_put(row, FACT_dhcp_parameters, &words);
 }
 
+/* Text ends where padding with zeros begins (RFC 2132, section 2). */
+static struct view unpadded(struct view text) {
+    while (text.size && text.at[text.size - 1] == 0) text.size--;
+    return text;
+}
+
 static void tell_option(struct flow_row *row, uint8_t option, struct view value, bool client) {
     if (option == MESSAGE_TYPE && value.size == 1) FACT_NAMED(row, FACT_dhcp_message, MESSAGES, value.at[0], "");
     if (!client) return;
-    if (option == HOST_NAME) fact_captured(row, FACT_dhcp_hostname, value);
-    if (option == VENDOR_CLASS) fact_captured(row, FACT_dhcp_vendor_class, value);
+    if (option == HOST_NAME) fact_captured(row, FACT_dhcp_hostname, unpadded(value));
+    if (option == VENDOR_CLASS) fact_captured(row, FACT_dhcp_vendor_class, unpadded(value));
     if (option == PARAMETERS) tell_parameters(row, value);
     if (option == REQUESTED_ADDRESS) tell_address(row, value);
 }

@@ -32,7 +32,7 @@ static bool has_address(uint8_t function) {
 bool modbus_tell(struct flow_row *row, const struct speech *s, bool last) {
     struct view v = s->payload;
     uint8_t function = read8(v, FUNCTION_AT);
-    bool asks = from_client(s, PORT) && !(function & EXCEPTION), fails = !from_client(s, PORT) && function & EXCEPTION;
+    bool client = from_client(row, s, PORT), asks = client && !(function & EXCEPTION), fails = !client && function & EXCEPTION;
     bool addressed = asks && has_address(function);
     bool wanted = (asks && !fact_known(row, FACT_modbus_function)) || (addressed && !fact_known(row, FACT_modbus_address)) ||
                   (fails && !fact_known(row, FACT_modbus_exception));
