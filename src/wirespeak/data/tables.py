@@ -6,6 +6,7 @@ first packets are real lists in parquet and JSON lines, in CSV text divided by b
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -145,11 +146,18 @@ def _read_csv(path: Path) -> pl.DataFrame:
 
 
 def _read_json(path: Path) -> pl.DataFrame:
-    # The reader of JSON lines panics on narrow numbers; `_read` narrows them.
-    return pl.read_ndjson(
-        path,
-        schema_overrides={
-            name: pl.Int64() if kind in (pl.UInt16, pl.UInt32) else kind for name, kind in types().items()
-        }
-        | list_types(),
-    )
+    # The reader of JSON lines panics on narrow numbers, which `_read` narrows, and refuses types of columns that are not there.
+    wide = {name: pl.Int64() if kind in (pl.UInt16, pl.UInt32) else kind for name, kind in types().items()}
+    named = _names_in_json(path)
+    kinds = {name: kind for name, kind in (wide | list_types()).items() if name in named}
+    return pl.read_ndjson(path, schema_overrides=kinds)
+
+
+def _names_in_json(path: Path) -> set[str]:
+    """The columns that the first line names; none where that is no object."""
+    with path.open("rb") as file:
+        try:
+            first = json.loads(file.readline())
+        except (ValueError, RecursionError):
+            return set()
+    return set(first) if isinstance(first, dict) else set()
