@@ -7,7 +7,7 @@
 static const char *const NAMES[] = {FACTS(NAMED)};
 #undef NAMED
 
-enum { FIRST_ROOM = 96, FIRST_EARLY = 4 };
+enum { FIRST_ROOM = 192, FIRST_EARLY = 4 };
 
 /* One of a row's first packets. */
 struct early {
@@ -34,10 +34,17 @@ static bool is_printed(uint32_t point) {
     return (point & 0xFFFE) != 0xFFFE;
 }
 
-/* The size of the printed character that begins here, 0 where there is none (RFC 3629). */
-static size_t printed_size(struct view v, const char *dividers) {
+static bool is_plain(uint8_t byte, const char *dividers) {
+    return byte >= ' ' && byte < 127 && byte != '\\' && !(*dividers && strchr(dividers, byte));
+}
+
+/* The size of the printed characters that begin here: so many plain ones at most, or one beyond ASCII; 0 where there is
+ * none (RFC 3629). */
+static size_t printed_size(struct view v, const char *dividers, size_t most) {
+    size_t plain = 0;
+    while (plain < most && plain < v.size && is_plain(v.at[plain], dividers)) plain++;
     uint8_t first = v.at[0];
-    if (first < 0x80) return first >= ' ' && first < 127 && first != '\\' && !strchr(dividers, first);
+    if (plain || first < 0x80) return plain;
     size_t size = first < 0xC2 ? 0 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 0;
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
     if (!size || v.size < size) return 0;
@@ -81,7 +88,7 @@ void say_address(struct saying *s, struct view address) {
 void say_captured(struct saying *s, struct view captured, const char *dividers) {
     for (size_t i = 0; i < captured.size && !s->full;) {
         struct view rest = view_from(captured, i);
-        size_t size = printed_size(rest, dividers);
+        size_t size = printed_size(rest, dividers, FACT_ROOM - s->size);
         if (size) {
             add(s, rest.at, size);
         } else {

@@ -34,7 +34,7 @@ def _fact(attached: NDArray[np.uint64], number: int) -> pl.Series:
     size = native.wirespeak_fact_texts(where, count, number, _native.address(which), None)
     texts = np.empty(size, np.uint8)
     native.wirespeak_fact_texts(where, count, number, _native.address(which), _native.address(texts))
-    values = pl.Series(texts[:-1].tobytes().decode().split("\n"))
+    values = pl.Series([texts[:-1].tobytes().decode()]).str.split("\n").explode()
     return values.gather(pl.select(_known(pl.Series(which))).to_series())
 
 
