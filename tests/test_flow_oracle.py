@@ -441,6 +441,26 @@ def test_streaming_equals_batch(seed: int, cuts: list[int]) -> None:
     assert_frame_equal(pl.concat([*pieces, meter.flush()]).sort("flow_id"), measure(packets))
 
 
+@given(seed=st.integers(0, 1 << 32), most=st.integers(1, 255))
+def test_first_packets_are_those_of_the_slow_meter(seed: int, most: int) -> None:
+    made = made_traffic(seed, 200, 0.2)
+    slow = SlowMeter()
+    for packet in made:
+        slow.push(packet)
+    expected = [
+        {
+            "first_packets_bytes": [packet.wire for packet, _ in flow.packets[:most]],
+            "first_packets_forward": [not back for _, back in flow.packets[:most]],
+            "first_packets_s": [
+                max(0, packet.time - flow.packets[0][0].time) / S for packet, _ in flow.packets[:most]
+            ],
+        }
+        for flow in slow.begun
+    ]
+    found = measure(packets_of(made), first_packets=most).select("^first_packets_.*$").to_dicts()
+    assert found == expected
+
+
 @given(seed=st.integers(0, 1 << 32))
 def test_who_and_when_change_no_feature(seed: int) -> None:
     """Other addresses, MACs, client ports and another clock: every column a detector may see stays as it was."""

@@ -13,6 +13,7 @@ from polars.testing import assert_frame_equal
 
 from wirespeak.data import tables
 from wirespeak.errors import InputError
+from wirespeak.schema import FACTS
 
 VALUES = {
     pl.String: st.one_of(
@@ -58,6 +59,25 @@ def test_what_is_no_flow_table_is_refused_by_name(
         path.write_text(content)
     with pytest.raises(InputError, match=f"{name}: .*{says}"):
         tables.read([path])
+
+
+@pytest.mark.parametrize("suffix", tables.SUFFIXES)
+def test_first_packets_come_back_as_lists(tmp_path: Path, suffix: str) -> None:
+    whole = table([flow(i, "10.0.0.1", "10.0.0.2") for i in range(3)])
+    early = {
+        "first_packets_bytes": [[40, 52], [28], [1500, 40, 9]],
+        "first_packets_forward": [[True, False], [True], [True, True, False]],
+        "first_packets_s": [[0.0, 0.25], [0.0], [0.0, 1e-9, 86400.5]],
+    }
+    whole = whole.select(pl.col(name).cast(kind) for name, kind in tables.types().items())
+    whole = whole.with_columns(
+        pl.Series(name, early[name], dtype=kind) for name, kind in tables.list_types().items()
+    )
+    path, plain = tmp_path / f"flows{suffix}", tmp_path / f"plain{suffix}"
+    assert tables.write_pieces([whole[:1], whole[1:]], path) == 3
+    assert_frame_equal(tables.read([path]), whole)
+    tables.write(whole.drop(early, [fact.name for fact in FACTS]), plain)  # as earlier versions wrote them
+    assert tables.read([plain, path])["first_packets_bytes"].null_count() == 3
 
 
 @pytest.mark.parametrize("suffix", tables.SUFFIXES)

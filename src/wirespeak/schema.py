@@ -23,11 +23,11 @@ from typing import Literal
 
 Kind = Literal[
     "identity", "category", "count", "bytes", "seconds", "percent", "bits", "grade", "tenths",
-    "number", "share", "deviations", "text", "code",
+    "number", "share", "deviations", "text", "code", "sequence",
 ]  # fmt: skip
 """What the values of a column are. `number` to `deviations` occur in tables of others: any number, a part of 1, a distance
 from the usual in standard deviations. `text` and `code` are what an application said: captured text, and a number that its
-protocol gives a meaning."""
+protocol gives a meaning. `sequence`: a list, one item a packet."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Column:
     @property
     def is_feature(self) -> bool:
         """Whether a detector may see it."""
-        return self.kind not in ("identity", "text", "code")
+        return self.kind not in ("identity", "text", "code", "sequence")
 
 
 IDENTITY = (
@@ -435,18 +435,18 @@ def _context() -> tuple[Column, ...]:
 CONTEXT = _context()
 
 # What the application said, null where it said nothing of the kind: protocol_what. The first in the flow, where nothing else is
-# said. Captured text is cut at 255 bytes, and what is neither printable ASCII nor UTF-8 in it is written \\xNN.
+# said. Captured text is cut at 255 bytes; every byte of it that is not of a printed character, and a backslash, is written \\xNN.
 _FACTS: dict[str, tuple[Kind, str]] = {
     "http_method": ("text", "HTTP, RTSP: method of the first request"),
     "http_host": ("text", "HTTP: Host of the first request"),
     "http_uri": ("text", "HTTP, RTSP: target of the first request, as sent"),
-    "http_user_agent": ("text", "HTTP: User-Agent of the first request"),
+    "http_user_agent": ("text", "HTTP, RTSP: User-Agent of the first request"),
     "http_status": ("code", "HTTP, RTSP: status of the first response"),
-    "http_content_type": ("text", "HTTP: Content-Type of the first response"),
+    "http_content_type": ("text", "HTTP, RTSP: Content-Type of the first response"),
     "http_server": ("text", "HTTP, RTSP: Server of the first response"),
-    "dns_query": ("text", "DNS, mDNS, LLMNR: name of the first question"),
+    "dns_query": ("text", "DNS, mDNS, LLMNR: name of the first question, . for the root"),
     "dns_query_type": ("text", "DNS: type of the first question (A, AAAA, PTR, ...; TYPEn without a name)"),
-    "dns_rcode": ("text", "DNS: response code of the first response (NOERROR, NXDOMAIN, ...)"),
+    "dns_rcode": ("text", "DNS: response code of the first response (NOERROR, NXDOMAIN, ...; RCODEn without a name)"),
     "dns_answers": ("text", "DNS: addresses and names in the answers of the first response, divided by blanks"),
     "mqtt_version": ("code", "MQTT: protocol level of CONNECT (3: 3.1, 4: 3.1.1, 5: 5)"),
     "mqtt_client_id": ("text", "MQTT: client identifier of CONNECT"),
@@ -454,42 +454,49 @@ _FACTS: dict[str, tuple[Kind, str]] = {
     "mqtt_reason": ("code", "MQTT: return or reason code of CONNACK"),
     "mqtt_topic": ("text", "MQTT: topic of the first PUBLISH, or topic filter of the first SUBSCRIBE"),
     "coap_method": ("text", "CoAP: method of the first request (GET, POST, PUT, DELETE, FETCH, PATCH, iPATCH)"),
-    "coap_uri": ("text", "CoAP: path and query of the first request"),
+    "coap_uri": ("text", "CoAP: path and query of the first request, / without any"),
     "coap_code": ("text", "CoAP: code of the first response, such as 2.05"),
-    "modbus_unit": ("code", "Modbus: unit identifier of the first request"),
+    "modbus_unit": ("code", "Modbus over TCP: unit identifier of the first request"),
     "modbus_function": ("code", "Modbus: function code of the first request"),
     "modbus_address": ("code", "Modbus: starting address of the first request that has one"),
     "modbus_exception": ("code", "Modbus: exception code of the first exception"),
     "dnp3_source": ("code", "DNP3: source of the first link frame"),
     "dnp3_destination": ("code", "DNP3: destination of the first link frame"),
     "dnp3_function": ("code", "DNP3: function code of the first application fragment"),
-    "bacnet_service": ("text", "BACnet: service of the first APDU, such as who-Is or readProperty"),
+    "bacnet_service": ("text", "BACnet: service of the first APDU that names one, such as who-Is or readProperty; its number without a name"),
     "bacnet_object": ("text", "BACnet: object identifier of the first request that has one, such as device,1234"),
     "tls_version": ("text", "TLS, DTLS: version of the ServerHello, else the highest the ClientHello offers (TLSv1.3, ...)"),
     "tls_sni": ("text", "TLS, DTLS: server name the ClientHello asks for (RFC 6066)"),
     "tls_alpn": ("text", "TLS, DTLS: application protocols the ClientHello offers, divided by commas (RFC 7301)"),
     "tls_ja4": ("text", "TLS, DTLS: JA4 of the ClientHello (FoxIO, the client's part alone)"),
-    "tls_cipher": ("text", "TLS, DTLS: cipher suite of the ServerHello, in hexadecimal"),
+    "tls_cipher": ("text", "TLS, DTLS: cipher suite of the ServerHello, such as 0x1301"),
     "dhcp_message": ("text", "DHCP: type of the first message (DISCOVER, OFFER, REQUEST, ...)"),
     "dhcp_hostname": ("text", "DHCP: host name the client gives (option 12)"),
     "dhcp_vendor_class": ("text", "DHCP: vendor class of the client (option 60)"),
     "dhcp_parameters": ("text", "DHCP: parameters the client asks for, divided by commas (option 55)"),
-    "dhcp_address": ("text", "DHCP: address requested (option 50) or given"),
+    "dhcp_address": ("text", "DHCP: address the client requests (option 50) or is given, whichever came first"),
     "ntp_version": ("code", "NTP: version of the first message"),
     "ntp_mode": ("code", "NTP: mode of the first message"),
     "ntp_stratum": ("code", "NTP: stratum of the first server message"),
-    "ntp_reference": ("text", "NTP: reference of the first server message: four letters, or an address"),
+    "ntp_reference": ("text", "NTP: reference of the first server message: letters, or an address"),
     "ssdp_method": ("text", "SSDP: M-SEARCH, NOTIFY, or RESPONSE"),
     "ssdp_target": ("text", "SSDP: ST or NT of the first message"),
     "ssdp_server": ("text", "SSDP: SERVER or USER-AGENT of the first message that has one"),
     "ssdp_location": ("text", "SSDP: LOCATION of the first message that has one"),
     "ssh_client": ("text", "SSH: identification of the client (RFC 4253)"),
     "ssh_server": ("text", "SSH: identification of the server"),
-    "telnet_banner": ("text", "Telnet: first line the server prints, negotiation left out"),
+    "telnet_banner": ("text", "Telnet: first line the server prints that is not blank, negotiation left out"),
 }
 FACTS = tuple(Column(name, kind, meaning, default=None, nullable=True) for name, (kind, meaning) in _FACTS.items())
 COLUMNS: dict[str, Column] = {column.name: column for column in (*IDENTITY, *OWN, *MEASURES, *CONTEXT, *FACTS)}
 FEATURES: tuple[str, ...] = tuple(name for name, column in COLUMNS.items() if column.is_feature)
+
+# The start of a flow packet by packet, where it is asked for (`wirespeak flows --first-packets`): lists of equal length.
+FIRST_PACKETS = (
+    Column("first_packets_bytes", "sequence", "network-layer bytes of each of the first packets"),
+    Column("first_packets_forward", "sequence", "whether each came from the source"),
+    Column("first_packets_s", "sequence", "seconds from the flow's first packet to each"),
+)
 
 # state: TCP as Zeek's conn_state (docs.zeek.org, base/protocols/conn), others by who spoke.
 STATES = {

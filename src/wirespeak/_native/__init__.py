@@ -7,7 +7,7 @@ the pointer of an array. Nothing else of the package calls ctypes' loader.
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_bool, c_char, c_char_p, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from ctypes import POINTER, c_bool, c_char, c_char_p, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "scan_end": (None, [c_void_p]),
     "write_records": (c_size_t, [c_void_p, c_size_t, POINTER(FrameColumns), c_int64, c_void_p]),
     "decode": (c_int64, [c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_void_p, c_void_p]),
-    "meter_start": (c_void_p, [c_int64, c_int64, c_uint32, c_uint64]),
+    "meter_start": (c_void_p, [c_int64, c_int64, c_uint32, c_uint64, c_uint8]),
     "meter_push": (c_bool, [c_void_p, c_uint32, c_void_p, c_int64, c_void_p, c_size_t]),
     "meter_frames": (
         c_bool,
@@ -62,6 +62,12 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "meter_ended": (c_void_p, [c_void_p, POINTER(c_int64)]),
     "meter_keep": (None, [c_void_p, c_void_p, c_int64]),
     "meter_end": (None, [c_void_p]),
+    "fact": (c_char_p, [c_size_t]),
+    "facts_known": (c_uint64, [c_void_p, c_int64]),
+    "fact_texts": (c_size_t, [c_void_p, c_int64, c_uint8, c_void_p, c_void_p]),
+    "early_counts": (c_int64, [c_void_p, c_int64, c_void_p]),
+    "early_packets": (None, [c_void_p, c_int64, c_void_p, c_void_p, c_void_p]),
+    "attached_free": (None, [c_void_p, c_int64]),
     "address_texts": (None, [c_void_p, c_void_p, c_int64, c_void_p]),
     "context_of": (c_bool, [c_void_p, c_int64, c_void_p, c_uint64, c_void_p]),
     "context_columns": (None, [c_void_p, c_int64, c_void_p]),
@@ -103,6 +109,16 @@ def row_type(table: str) -> np.dtype[np.void]:
             "itemsize": native.wirespeak_row_size(letter),
         }
     )
+
+
+@cache
+def facts() -> dict[str, int]:
+    """The number of each fact that C finds, by its name."""
+    native = library()
+    found: dict[str, int] = {}
+    while name := native.wirespeak_fact(len(found)):
+        found[name.decode()] = len(found)
+    return found
 
 
 def take_apart(rows: NDArray[np.void], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:

@@ -1,33 +1,10 @@
 /* Community ID, version 1, with seed 0: a name for a flow that other tools give it too.
  *
- * Sources: github.com/corelight/community-id-spec; SHA-1 (RFC 3174), base64 (RFC 4648).
+ * Sources: github.com/corelight/community-id-spec; base64 (RFC 4648).
  */
 #include "native.h"
 
-enum { BLOCK = 64, DIGEST = 20 };
-
-static uint32_t rotate(uint32_t word, int by) { return word << by | word >> (32 - by); }
-
-/* SHA-1 of a message that fits in one block: at most 55 bytes. */
-static void sha1(const uint8_t *message, size_t size, uint8_t digest[DIGEST]) {
-    uint8_t block[BLOCK] = {0};
-    memcpy(block, message, size);
-    block[size] = 0x80;
-    block[BLOCK - 2] = (uint8_t)(size * 8 >> 8);
-    block[BLOCK - 1] = (uint8_t)(size * 8);
-    uint32_t w[80], h[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
-    for (size_t i = 0; i < 16; i++) w[i] = read32((struct view){block, BLOCK}, i * 4);
-    for (size_t i = 16; i < 80; i++) w[i] = rotate(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
-    uint32_t a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
-    for (size_t i = 0; i < 80; i++) {
-        uint32_t f = i < 20 ? (b & c) | (~b & d) : i < 40 || i >= 60 ? b ^ c ^ d : (b & c) | (b & d) | (c & d);
-        uint32_t k = i < 20 ? 0x5A827999 : i < 40 ? 0x6ED9EBA1 : i < 60 ? 0x8F1BBCDC : 0xCA62C1D6;
-        uint32_t next = rotate(a, 5) + f + e + k + w[i];
-        e = d, d = c, c = rotate(b, 30), b = a, a = next;
-    }
-    const uint32_t sums[5] = {h[0] + a, h[1] + b, h[2] + c, h[3] + d, h[4] + e};
-    for (size_t i = 0; i < DIGEST; i++) digest[i] = (uint8_t)(sums[i / 4] >> (24 - 8 * (i % 4)));
-}
+enum { BLOCK = 64, DIGEST = SHA1_SIZE };
 
 static void base64(const uint8_t digest[DIGEST], char out[28]) {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

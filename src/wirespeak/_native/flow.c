@@ -9,8 +9,10 @@
 
 enum { CLOSED_STAYS_S = 5, FRAGMENTS = 4096, FRAGMENT_STAYS_S = 30 };
 
-bool metering_start(struct metering *m, int64_t idle_ns, int64_t active_ns, uint32_t most, uint64_t seed) {
-    *m = (struct metering){.idle_ns = idle_ns, .active_ns = active_ns, .most = most, .seed = seed, .clock = INT64_MIN / 2};
+bool metering_start(struct metering *m, int64_t idle_ns, int64_t active_ns, uint32_t most, uint64_t seed, uint8_t first_packets) {
+    *m = (struct metering){
+        .idle_ns = idle_ns, .active_ns = active_ns, .most = most, .seed = seed, .first_packets = first_packets, .clock = INT64_MIN / 2,
+    };
     m->idle = m->closed = (struct list){NONE, NONE};
     pool_start(&m->flows, sizeof(struct flow));
     pool_start(&m->places, sizeof(uint32_t));
@@ -24,6 +26,7 @@ void metering_end(struct metering *m) {
     for (struct list *list = &m->idle; list; list = list == &m->idle ? &m->closed : NULL) {
         for (uint32_t index = list->first; index != NONE; index = flow_at(m, index)->after) {
             free(flow_at(m, index)->conversation.text);
+            attached_free(&flow_at(m, index)->row);
         }
     }
     bindings_end(&m->bindings);
@@ -103,12 +106,14 @@ static bool put_row(struct metering *m, struct flow *flow) {
     measures_put(&flow->measures, row);
     row->state = flow->key.protocol == TCP ? tcp_state(flow) : flow->answered ? TWO_WAY : ONE_WAY;
     row->unfinished_requests += conversation_pending(&flow->conversation);
+    if (row->attached) conversation_rest(row);
     struct flow_row *rows = one_more(side->rows, side->row_count, &side->row_room, sizeof *rows);
     struct notice *notice = notify(m);
     if (!rows || !notice) return false;
     side->rows = rows;
     *notice = (struct notice){.kind = LEAVES, .past = flow->past, .row = (uint32_t)side->row_count};
     rows[side->row_count++] = *row;
+    row->attached = NULL; /* it is the ended row's now */
     pool_give(&m->places, flow->past);
     return true;
 }
@@ -383,6 +388,7 @@ static void close_flow(struct metering *m, uint32_t index) {
 static void add_packet(struct metering *m, uint32_t index, const struct packet *p, struct view data, int side) {
     struct flow *flow = flow_at(m, index);
     measures_add(&flow->measures, p, side);
+    if (m->first_packets) early_keep(&flow->row, p, side, m->first_packets);
     bool segment = p->protocol == TCP && p->fragment != LATER_FRAGMENT;
     enum arrival arrival = segment ? measures_segment(&flow->measures, &flow->sequence[side], p, side) : NOTHING_NEW;
     if (segment) note_flags(flow, p, side);

@@ -48,6 +48,7 @@ struct side {
     struct notice *notices;
     struct flow_row *rows;
     size_t notice_count, notice_room, row_count, row_room;
+    bool digested;
 };
 
 /* Flows alive, and what is known of their hosts. One thread meters, another may digest what was metered before: the two share
@@ -63,6 +64,7 @@ struct metering {
     int64_t evicted, orphans; /* flows ended for want of room; fragments without their first */
     uint64_t seed;
     uint32_t most; /* flows alive */
+    uint8_t first_packets; /* kept of each row */
     bool out_of_memory;
 };
 
@@ -74,7 +76,7 @@ struct ready {
     bool src_is_low;
 };
 
-bool metering_start(struct metering *metering, int64_t idle_ns, int64_t active_ns, uint32_t most, uint64_t seed);
+bool metering_start(struct metering *metering, int64_t idle_ns, int64_t active_ns, uint32_t most, uint64_t seed, uint8_t first_packets);
 void metering_end(struct metering *metering);
 
 static inline struct flow *flow_at(const struct metering *m, uint32_t index) { return pool_at(&m->flows, index); }

@@ -158,9 +158,58 @@ void http_hear(struct conversation *c, struct flow_row *row, const struct speech
     else if (c->request != NO_REQUEST && c->request_side == s->backward) hear_body(c, row, s->payload, s->size);
 }
 
-bool http_speaks(struct view payload) { return request_method(payload) || is_response(payload); }
+bool http_speaks(const struct speech *s) { return request_method(s->payload) || is_response(s->payload); }
 
-bool http_is_rtsp(struct view payload) {
-    struct view line = view_first(payload, find_byte(payload, '\n'));
+bool http_is_rtsp(const struct speech *s) {
+    struct view line = view_first(s->payload, find_byte(s->payload, '\n'));
     return has_word(line, "RTSP/1.") || has_word(line, "rtsp://");
+}
+
+/* ---- facts ---------------------------------------------------------------------------------------------- */
+
+static const struct header_fact ASKED[] = {{FACT_http_host, "host:"}, {FACT_http_user_agent, "user-agent:"}};
+static const struct header_fact ANSWERED[] = {{FACT_http_content_type, "content-type:"}, {FACT_http_server, "server:"}};
+
+static struct view trimmed(struct view v) {
+    while (v.size && (v.at[0] == ' ' || v.at[0] == '\t')) v = view_from(v, 1);
+    while (v.size && (v.at[v.size - 1] == ' ' || v.at[v.size - 1] == '\t' || v.at[v.size - 1] == '\r')) v.size--;
+    return v;
+}
+
+void tell_headers(struct flow_row *row, struct view lines, const struct header_fact *facts, size_t count) {
+    while (lines.size) {
+        struct view line = take(&lines, find_byte(lines, '\n') + 1);
+        if (line.at[line.size - 1] == '\n') line.size--;
+        for (size_t i = 0; i < count; i++) {
+            if (names_header(line, facts[i].name)) fact_captured(row, facts[i].fact, trimmed(view_from(line, strlen(facts[i].name))));
+        }
+    }
+}
+
+static void tell_request(struct flow_row *row, struct view line, size_t method) {
+    fact_captured(row, FACT_http_method, view_first(line, method - 1));
+    struct view target = view_from(line, method);
+    fact_captured(row, FACT_http_uri, trimmed(view_first(target, find_byte(target, ' '))));
+}
+
+static void tell_status(struct flow_row *row, struct view line) {
+    uint64_t status = read_number(view_from(line, 8));
+    if (status >= 100 && status <= 999) fact_number(row, FACT_http_status, status);
+}
+
+bool http_tell(struct flow_row *row, const struct speech *s, bool last) {
+    bool asked = fact_known(row, FACT_http_method), answered = fact_known(row, FACT_http_status);
+    if (asked && answered) return false;
+    size_t method = asked ? 0 : request_method(s->payload);
+    bool response = !method && !answered && is_response(s->payload);
+    if (!method && !response) return false;
+    size_t end = header_end(s->payload, false);
+    if (!end && !last) return true;
+    struct view header = end ? view_first(s->payload, end) : s->payload, line = take(&header, find_byte(header, '\n') + 1);
+    if (line.at[line.size - 1] == '\n') line.size--;
+    if (method) tell_request(row, line, method);
+    else tell_status(row, line);
+    if (method) tell_headers(row, header, ASKED, ARRAY_LENGTH(ASKED));
+    else tell_headers(row, header, ANSWERED, ARRAY_LENGTH(ANSWERED));
+    return false;
 }

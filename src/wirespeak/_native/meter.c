@@ -55,6 +55,7 @@ static bool take_few(struct metering *m, struct ready *few, size_t count, struct
 static struct metering *begin_side(struct meter *m, uint32_t side) {
     m->metering.side = &m->sides[side % SIDES];
     m->metering.side->notice_count = m->metering.side->row_count = 0;
+    m->metering.side->digested = false;
     return &m->metering;
 }
 
@@ -123,7 +124,9 @@ EXPORT void wirespeak_meter_end(struct meter *m) {
     if (!m) return;
     metering_end(&m->metering);
     context_end(&m->digest.context);
+    for (size_t i = 0; i < m->digest.ended_count; i++) attached_free(&m->digest.ended[i]);
     for (unsigned i = 0; i < SIDES; i++) {
+        for (size_t k = 0; k < m->sides[i].row_count && !m->sides[i].digested; k++) attached_free(&m->sides[i].rows[k]);
         free(m->sides[i].notices);
         free(m->sides[i].rows);
     }
@@ -133,12 +136,12 @@ EXPORT void wirespeak_meter_end(struct meter *m) {
     free(m);
 }
 
-/* most: flows alive at once. */
-EXPORT struct meter *wirespeak_meter_start(int64_t idle_ns, int64_t active_ns, uint32_t most, uint64_t seed) {
+/* most: flows alive at once; first_packets: kept of each row. */
+EXPORT struct meter *wirespeak_meter_start(int64_t idle_ns, int64_t active_ns, uint32_t most, uint64_t seed, uint8_t first_packets) {
     struct meter *m = aligned_alloc(_Alignof(struct meter), sizeof *m);
     if (!m) return NULL;
     memset(m, 0, sizeof *m);
-    bool started = metering_start(&m->metering, idle_ns, active_ns, most, seed);
+    bool started = metering_start(&m->metering, idle_ns, active_ns, most, seed, first_packets);
     started &= context_start(&m->digest.context, seed, 4 * most);
     if (started) return m;
     wirespeak_meter_end(m);
@@ -179,8 +182,9 @@ EXPORT bool wirespeak_meter_frames(struct meter *meter, uint32_t side, const uin
 
 /* Digests a side; false without memory, after which the meter is of no use. */
 EXPORT bool wirespeak_meter_digest(struct meter *m, uint32_t which) {
-    const struct side *side = &m->sides[which % SIDES];
+    struct side *side = &m->sides[which % SIDES];
     if (!make_room(&m->digest, side->row_count)) return false;
+    side->digested = true; /* its rows are passed on */
     for (size_t at = 0; at < side->notice_count; at += FEW) {
         size_t here = side->notice_count - at < FEW ? side->notice_count - at : FEW;
         if (!heed_few(&m->digest, side, side->notices + at, here)) return false;
@@ -235,7 +239,8 @@ EXPORT int64_t wirespeak_meter_alive(const struct meter *m) { return m->metering
 /* How many rows were digested and not taken yet. */
 EXPORT int64_t wirespeak_meter_waiting(const struct meter *m) { return (int64_t)m->digest.ended_count; }
 
-/* The rows that were digested since they were last taken; valid until the next digest. */
+/* The rows that were digested since they were last taken; valid until the next digest. What hangs on them is the caller's, but for
+ * those it gives back with `keep`. */
 EXPORT const struct flow_row *wirespeak_meter_ended(struct meter *m, int64_t *count) {
     *count = (int64_t)m->digest.ended_count;
     m->digest.ended_count = 0;

@@ -1,8 +1,6 @@
 /* Addresses as text: IPv4 in dots, IPv6 as RFC 5952 says (never in dots), 802.15.4 as network/address. */
 #include "native.h"
 
-enum { ADDRESS_TEXT = 40 };
-
 static char *put_number(char *at, unsigned number) {
     if (number >= 100) *at++ = (char)('0' + number / 100);
     if (number >= 10) *at++ = (char)('0' + number / 10 % 10);
@@ -56,14 +54,15 @@ static char *put_pan(char *at, const uint8_t *bytes) {
     return at;
 }
 
+size_t address_text(char *out, const uint8_t address[16], uint8_t family) {
+    char *end = family == 4 ? put_ipv4(out, address) : family == 6 ? put_ipv6(out, address) : put_pan(out, address);
+    return (size_t)(end - out);
+}
+
 /* Writes an address of each row as text, ADDRESS_TEXT bytes each, the rest of them zero. */
 EXPORT void wirespeak_address_texts(const uint8_t (*addresses)[16], const uint8_t *families, int64_t count, char *out) {
     memset(out, 0, (size_t)count * ADDRESS_TEXT);
-    for (int64_t i = 0; i < count; i++, out += ADDRESS_TEXT) {
-        if (families[i] == 4) put_ipv4(out, addresses[i]);
-        else if (families[i] == 6) put_ipv6(out, addresses[i]);
-        else put_pan(out, addresses[i]);
-    }
+    for (int64_t i = 0; i < count; i++, out += ADDRESS_TEXT) address_text(out, addresses[i], families[i]);
 }
 
 /* The columns that the counts of context become, one after the other: of each key, window and quantity the count and its grade, or

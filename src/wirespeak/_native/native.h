@@ -208,6 +208,7 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     BOTH_WAYS(FIELD, int64_t, "<i8", retransmitted_packets)                                                   \
     BOTH_WAYS(FIELD, int64_t, "<i8", out_of_order_packets)                                                    \
     BOTH_WAYS(FIELD, int64_t, "<i8", missed_bytes)                                                            \
+    FIELD(struct attachment *, "<u8", attached, ) /* what hangs on the row, or NULL: facts.h */                \
     FIELD(int64_t, "<i8", messages, )                                                                         \
     FIELD(int64_t, "<i8", answers, )                                                                          \
     FIELD(int64_t, "<i8", errors, )                                                                           \
@@ -246,6 +247,7 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(uint8_t, "u1", state, )                /* enum state */                                             \
     FIELD(uint8_t, "u1", operation, )            /* enum operation */
 
+struct attachment;
 #define MEMBER(type, format, name, suffix) type name suffix;
 struct packet {
     PACKET_FIELDS(MEMBER)
@@ -367,6 +369,23 @@ enum arrival measures_segment(struct measures *measures, struct sequence *sequen
 
 void community_id(struct flow_row *row); /* community.c */
 
+/* ---- names and hashes (names.c, hashes.c) ---------------------------------------------------------------- */
+
+enum { ADDRESS_TEXT = 40, SHA1_MOST = 55, SHA1_SIZE = 20, SHA256_SIZE = 32 };
+
+size_t address_text(char *out, const uint8_t address[16], uint8_t family); /* its size, at most ADDRESS_TEXT */
+
+void sha1(const uint8_t *message, size_t size, uint8_t digest[SHA1_SIZE]); /* of at most SHA1_MOST bytes */
+
+struct sha256 {
+    uint32_t state[8];
+    uint64_t size;
+    uint8_t block[64];
+};
+void sha256_start(struct sha256 *sha);
+void sha256_add(struct sha256 *sha, const void *bytes, size_t size);
+void sha256_end(struct sha256 *sha, uint8_t digest[SHA256_SIZE]);
+
 /* ---- conversations (conversation.c) -------------------------------------------------------------------- */
 
 /* What is remembered of a flow's application between its packets. */
@@ -391,6 +410,11 @@ struct speech {              /* one packet's payload and who says it */
 void conversation_hear(struct conversation *conversation, struct flow_row *row, const struct speech *speech);
 bool conversation_pending(const struct conversation *conversation); /* a request has begun and not ended */
 void conversation_end(struct conversation *conversation, struct flow_row *row);
+
+/* What hangs on a row (facts.c). */
+void conversation_rest(struct flow_row *row); /* reads facts of what was not finished, since nothing more comes */
+void early_keep(struct flow_row *row, const struct packet *packet, int side, uint8_t most);
+void attached_free(struct flow_row *row);
 
 /* ---- context windows (context.c) ------------------------------------------------------------------------- */
 

@@ -1,10 +1,12 @@
 """Flow tables as files: parquet, CSV and JSON lines, written and read back without loss.
 
-In CSV and JSON lines a missing value is empty or null; numbers are written so that they read back the same.
+In CSV and JSON lines a missing value is empty or null; numbers are written so that they read back the same. The lists of the
+first packets are real lists in parquet and JSON lines, in CSV text divided by blanks (truth values as 1 and 0).
 """
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -12,12 +14,15 @@ from pathlib import Path
 import polars as pl
 
 from wirespeak.errors import InputError
-from wirespeak.schema import COLUMNS, FACTS
+from wirespeak.schema import COLUMNS, FACTS, FIRST_PACKETS
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 _TEXT = {"src", "dst", "src_mac", "dst_mac", "community_id", "history"}
 _PORTS = {"src_port", "dst_port", "vlan"}
+_ITEMS: dict[str, pl.DataType] = dict(
+    zip((column.name for column in FIRST_PACKETS), (pl.Int64(), pl.Boolean(), pl.Float64()), strict=True)
+)
 
 
 def types() -> dict[str, pl.DataType]:
@@ -37,12 +42,17 @@ def types() -> dict[str, pl.DataType]:
     return found
 
 
+def list_types() -> dict[str, pl.DataType]:
+    """The polars type of each column of `schema.FIRST_PACKETS`, which a table may have too."""
+    return {name: pl.List(kind) for name, kind in _ITEMS.items()}
+
+
 def write(flows: pl.DataFrame, path: Path) -> None:
     """Write a table; the suffix of `path`, one of SUFFIXES, chooses the format."""
     if path.suffix == ".parquet":
         flows.write_parquet(path, compression="zstd", statistics=True)
     elif path.suffix == ".csv":
-        flows.write_csv(path)
+        _blank_divided(flows).write_csv(path)
     else:
         flows.write_ndjson(path)
 
@@ -64,17 +74,40 @@ def write_pieces(pieces: Iterable[pl.DataFrame], path: Path) -> int:
     with path.open("wb") as file:
         for piece in pieces:
             if path.suffix == ".csv":
-                piece.write_csv(file, include_header=rows == 0)
+                _blank_divided(piece).write_csv(file, include_header=rows == 0)
             else:
                 piece.write_ndjson(file)
             rows += piece.height
     return rows
 
 
+def _blank_divided(flows: pl.DataFrame) -> pl.DataFrame:
+    """With text in the place of lists, of which CSV has none."""
+    plain = {name: pl.Int64() if kind == pl.Boolean else kind for name, kind in _ITEMS.items()}
+    return flows.with_columns(
+        pl.col(name).cast(pl.List(kind)).cast(pl.List(pl.String)).list.join(" ")
+        for name, kind in plain.items()
+        if name in flows.columns
+    )
+
+
+def _lists(table: pl.DataFrame) -> pl.DataFrame:
+    """With lists in the place of text divided by blanks."""
+    return table.with_columns(
+        pl.col(name)
+        .str.split(" ")
+        .cast(pl.List(pl.Int64() if kind == pl.Boolean else kind))
+        .cast(pl.List(kind))
+        for name, kind in _ITEMS.items()
+        if name in table.columns
+    )
+
+
 def read(paths: Sequence[Path]) -> pl.DataFrame:
     """The rows of flow tables, one file after the other. Raises InputError, naming the file and what it lacks."""
     tables = [_read(path) for path in paths]
-    return pl.concat(tables) if len(tables) > 1 else tables[0]
+    # First packets are null where another table lacks them.
+    return pl.concat(tables, how="diagonal") if len(tables) > 1 else tables[0]
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -104,18 +137,27 @@ def _read(path: Path) -> pl.DataFrame:
         )
     if table.is_empty():
         raise InputError(f"{path}: holds no flows.")
-    return table.select(pl.col(name).cast(kind) for name, kind in types().items())
+    early = {name: kind for name, kind in list_types().items() if name in table.columns}
+    return table.select(pl.col(name).cast(kind) for name, kind in (types() | early).items())
 
 
 def _read_csv(path: Path) -> pl.DataFrame:
-    return pl.read_csv(path, schema_overrides=types())
+    return _lists(pl.read_csv(path, schema_overrides=types() | dict.fromkeys(_ITEMS, pl.String())))
 
 
 def _read_json(path: Path) -> pl.DataFrame:
-    # The reader of JSON lines panics on narrow numbers; `_read` narrows them.
-    return pl.read_ndjson(
-        path,
-        schema_overrides={
-            name: pl.Int64() if kind in (pl.UInt16, pl.UInt32) else kind for name, kind in types().items()
-        },
-    )
+    # The reader of JSON lines panics on narrow numbers, which `_read` narrows, and refuses types of columns that are not there.
+    wide = {name: pl.Int64() if kind in (pl.UInt16, pl.UInt32) else kind for name, kind in types().items()}
+    named = _names_in_json(path)
+    kinds = {name: kind for name, kind in (wide | list_types()).items() if name in named}
+    return pl.read_ndjson(path, schema_overrides=kinds)
+
+
+def _names_in_json(path: Path) -> set[str]:
+    """The columns that the first line names; none where that is no object."""
+    with path.open("rb") as file:
+        try:
+            first = json.loads(file.readline())
+        except (ValueError, RecursionError):
+            return set()
+    return set(first) if isinstance(first, dict) else set()

@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak import _native
-from wirespeak.schema import APPLICATIONS, COLUMNS, FACTS, KEYS, SERVICES, STATES, WINDOWS
+from wirespeak.flow.attached import facts, first_packets
+from wirespeak.schema import APPLICATIONS, COLUMNS, FIRST_PACKETS, KEYS, SERVICES, STATES, WINDOWS
 
 # As the enums in native.h.
 CASTS = ("unicast", "multicast", "broadcast")
@@ -31,8 +32,8 @@ Rows = Mapping[str, NDArray[Any]]
 """The fields of the meter's rows (`FLOW_FIELDS` in native.h)."""
 
 
-def flow_table(rows: Rows) -> pl.DataFrame:
-    """The meter's rows, taken apart, as a table; columns exactly `schema.COLUMNS` in their order.
+def flow_table(rows: Rows, *, early: bool = False) -> pl.DataFrame:
+    """The meter's rows, taken apart, as a table; columns exactly `schema.COLUMNS` in their order; early: then `FIRST_PACKETS`.
 
     Counts and grades are Int64, seconds and bits Float64, categories and addresses String; ports and VLAN
     are UInt16, null where there are none.
@@ -42,9 +43,13 @@ def flow_table(rows: Rows) -> pl.DataFrame:
         **_categories(rows),
         **_numbers(rows),
         **_context(rows),
-        **_facts(rows),
+        **facts(rows["attached"]),
     }
-    return pl.DataFrame({name: columns[name] for name in COLUMNS})
+    names = [*COLUMNS]
+    if early:
+        columns |= first_packets(rows["attached"], rows["first_seen"])
+        names += [column.name for column in FIRST_PACKETS]
+    return pl.DataFrame({name: columns[name] for name in names})
 
 
 def grade(count: NDArray[Any]) -> NDArray[np.int64]:
@@ -256,9 +261,3 @@ def context_columns(counts: NDArray[np.uint32]) -> dict[str, NDArray[np.int64]]:
             coarse = "tenths" if COLUMNS[name].kind == "percent" else "grade"
             columns[name], columns[f"{name}_{coarse}"] = values[k, w, q]
     return columns
-
-
-def _facts(rows: Rows) -> dict[str, pl.Series]:
-    count = len(rows["flow_id"])
-    kinds = {"text": pl.String(), "code": pl.Int64()}
-    return {fact.name: pl.Series([None], dtype=kinds[fact.kind]).new_from_index(0, count) for fact in FACTS}

@@ -23,7 +23,7 @@ from wirespeak.wire.headers import count_reasons
 
 IDLE_S = 60.0
 ACTIVE_S = 300.0
-MOST_FLOWS = 1 << 18
+MOST_FLOWS, MOST_FIRST_PACKETS = 1 << 18, 255
 SIDES = 8
 PIECE, HELD = 1 << 14, 1 << 18
 """Flows that are put into a table at a time, and that wait for others at most."""
@@ -36,27 +36,38 @@ class Meter:
     Memory grows with the flows and hosts that are alive, not with the packets.
 
     idle_s: a flow ends after so long without a packet; active_s: a longer flow is reported in several rows. most_flows: alive at once;
-    where there are more, those end that were silent for longest, and `evicted` counts them.
+    where there are more, those end that were silent for longest, and `evicted` counts them. first_packets: of how many packets of each
+    row the size, direction and time are told (`schema.FIRST_PACKETS`).
 
     The work has two stages, which two threads may do at the same time (`flow/stages.py`): `meter` fills one of SIDES sides from
     packets, `digest` makes rows of it. Sides must be digested in the order in which they were filled.
     """
 
     def __init__(
-        self, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S, most_flows: int = MOST_FLOWS
+        self,
+        *,
+        idle_s: float = IDLE_S,
+        active_s: float = ACTIVE_S,
+        most_flows: int = MOST_FLOWS,
+        first_packets: int = 0,
     ) -> None:
         for name, value in (("idle_s", idle_s), ("active_s", active_s)):
             if not 0 < value <= 1e9:
                 raise OptionError(f"{name} is {value}; expected seconds, more than 0 and at most 1e9.")
         if not 1 <= most_flows <= 1 << 28:
             raise OptionError(f"most_flows is {most_flows}; expected a whole number, 1 to {1 << 28:,}.")
+        if not 0 <= first_packets <= MOST_FIRST_PACKETS:
+            raise OptionError(
+                f"first_packets is {first_packets}; expected a whole number from 0 to {MOST_FIRST_PACKETS}."
+            )
         native = _native.library()
         # A fresh seed keeps hostile captures from filling one bucket of the hash tables; no result depends on it.
         self._meter = native.wirespeak_meter_start(
-            round(idle_s * 1e9), round(active_s * 1e9), most_flows, secrets.randbits(64)
+            round(idle_s * 1e9), round(active_s * 1e9), most_flows, secrets.randbits(64), first_packets
         )
         if not self._meter:
             raise MemoryError("no memory for a flow table")
+        self.early = first_packets > 0
         self._next = 0
         self._end = weakref.finalize(self, native.wirespeak_meter_end, self._meter)
 
@@ -131,7 +142,7 @@ class Meter:
     def ended(self) -> pl.DataFrame:
         """The flows that ended since the last call, by flow_id."""
         rows = self._rows()
-        return flow_table(_native.take_apart(rows, np.argsort(rows["flow_id"])))
+        return flow_table(_taken(rows, np.argsort(rows["flow_id"])), early=self.early)
 
     def in_order(self) -> dict[str, NDArray[Any]]:
         """Of the flows that ended those before which every flow has ended too, so that all calls together are by flow_id: rows for
@@ -149,7 +160,7 @@ class Meter:
             given = len(ids) - HELD // 2
         if given:
             self._next = max(self._next, int(ids[given - 1]) + 1)
-        found = _native.take_apart(rows, order[:given])
+        found = _taken(rows, order[:given])
         kept = np.sort(order[given:])
         _native.library().wirespeak_meter_keep(self._meter, _native.address(kept), len(kept))
         return found
@@ -170,13 +181,27 @@ class Meter:
         return np.frombuffer(memoryview(buffer), kind)
 
 
+def _taken(rows: NDArray[np.void], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """The rows taken apart, in this order. What hangs on them is let go with the column that has the pointers."""
+    columns = _native.take_apart(rows, order)
+    if columns["attached"].any():
+        weakref.finalize(columns["attached"], _let_go, columns["attached"].copy())
+    return columns
+
+
+def _let_go(attached: NDArray[np.uint64]) -> None:
+    _native.library().wirespeak_attached_free(_native.address(attached), len(attached))
+
+
 def _no_memory() -> MemoryError:
     return MemoryError("no memory for more flows; measure the capture in parts")
 
 
-def measure(packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S) -> pl.DataFrame:
-    """All flows of the packets, one row each, in the order of their first packets; columns as `schema.COLUMNS`."""
-    meter = Meter(idle_s=idle_s, active_s=active_s)
+def measure(
+    packets: Packets, *, idle_s: float = IDLE_S, active_s: float = ACTIVE_S, first_packets: int = 0
+) -> pl.DataFrame:
+    """All flows of the packets, one row each, in the order of their first packets; options and columns as those of `Meter`."""
+    meter = Meter(idle_s=idle_s, active_s=active_s, first_packets=first_packets)
     return in_order([meter.push(packets), meter.flush()])
 
 

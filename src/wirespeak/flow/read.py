@@ -43,9 +43,9 @@ class FlowReader:
     """Captures being read: `pieces` are their flows, in the order of their first packets.
 
     Files, folders of them, or `-` for standard input, taken as one capture. Memory holds the flows and the hosts alive, never all
-    packets, and never all flows. progress: called with bytes done and bytes in all. workers: with more than one, several threads
-    share the work; the flows are the same. `packets`, `set_aside`, `cut` and `others` are those of `FlowTable`, `evicted` and
-    `forgotten` those of `Meter`, all final once `pieces` is exhausted.
+    packets, and never all flows. Options are those of `Meter`; progress: called with bytes done and bytes in all; workers: with more
+    than one, several threads share the work; the flows are the same. `packets`, `set_aside`, `cut` and `others` are those of
+    `FlowTable`, `evicted` and `forgotten` those of `Meter`, all final once `pieces` is exhausted.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class FlowReader:
         active_s: float = ACTIVE_S,
         most_flows: int = MOST_FLOWS,
         workers: int = 1,
+        first_packets: int = 0,
         progress: Progress | None = None,
     ) -> None:
         files, others = capture_files([paths] if isinstance(paths, (str, os.PathLike)) else paths)
@@ -68,7 +69,9 @@ class FlowReader:
         self.set_aside: dict[str, int] = {}
         self.cut: str | None = None
         self.evicted = self.forgotten = 0
-        self._meter = Meter(idle_s=idle_s, active_s=active_s, most_flows=most_flows)
+        self._meter = Meter(
+            idle_s=idle_s, active_s=active_s, most_flows=most_flows, first_packets=first_packets
+        )
         self._workers = workers
         self._progress = progress
 
@@ -120,11 +123,18 @@ def read_flows(
     active_s: float = ACTIVE_S,
     most_flows: int = MOST_FLOWS,
     workers: int = 1,
+    first_packets: int = 0,
     progress: Progress | None = None,
 ) -> FlowTable:
     """The flows of captures in one table; options and errors as those of `FlowReader`."""
     reader = FlowReader(
-        paths, idle_s=idle_s, active_s=active_s, most_flows=most_flows, workers=workers, progress=progress
+        paths,
+        idle_s=idle_s,
+        active_s=active_s,
+        most_flows=most_flows,
+        first_packets=first_packets,
+        workers=workers,
+        progress=progress,
     )
     flows = in_order(list(reader.pieces()))
     return FlowTable(flows, reader.packets, reader.set_aside, reader.cut, reader.others)

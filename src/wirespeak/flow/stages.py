@@ -102,4 +102,4 @@ class Stages:
         rows = self._meter.in_order()
         self._held = self._meter.waiting
         if len(rows["flow_id"]):
-            self._tables.append(self._tabulate.submit(flow_table, rows))
+            self._tables.append(self._tabulate.submit(flow_table, rows, early=self._meter.early))

@@ -137,6 +137,12 @@ def flows(
     ] = None,
     idle: Idle = 60.0,
     active: Active = 300.0,
+    first_packets: Annotated[
+        int,
+        Option(
+            metavar="N", min=0, max=255, help="Tell size, direction and time of so many packets of each flow."
+        ),
+    ] = 0,
     progress: Say = quiet,
 ) -> Outcome:
     """Turn captures, or the logs of other tools, into a table of flows.
@@ -156,15 +162,23 @@ def flows(
         "from": log,
         "idle": idle,
         "active": active,
+        "first-packets": first_packets,
     }
     if truth and view is None:
         raise OptionError(
             "--truth gives the labels of an --as table; 'wirespeak detect --truth' says how right verdicts are."
         )
     run = Run("flows", options, [*inputs, *_given(truth)])
+    native = view is None and log is None and reading.are_captures(inputs)
+    if first_packets and not native:
+        raise OptionError(
+            "--first-packets needs captures and our own columns: leave out --as and --from, and give captures alone."
+        )
     with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
-        if view is None and log is None and reading.are_captures(inputs):
-            found = reading.reader(inputs, idle=idle, active=active, progress=progress)
+        if native:
+            found = reading.reader(
+                inputs, idle=idle, active=active, first_packets=first_packets, progress=progress
+            )
             reading.told(run, found, tables.write_pieces(found.pieces(), target))
         else:
             happened = reading.schedule(truth)

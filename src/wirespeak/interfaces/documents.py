@@ -46,8 +46,11 @@ def columns_page() -> str:
         _column_table(schema.CONTEXT),
         "## What the application said",
         "No model sees these: captured text is whatever its sender wrote. Null where nothing of the kind was said. Of several, the "
-        "first in the flow. Text is cut at 255 bytes; what is neither printable nor UTF-8 in it is written `\\xNN`.",
+        "first in the flow. Text is cut at 255 bytes; every byte that is not of a printed character, and a backslash, is written `\\xNN`.",
         _column_table(schema.FACTS),
+        "## The first packets",
+        "With `--first-packets N` alone: lists, an item for each of the first N packets.",
+        _column_table(schema.FIRST_PACKETS),
         "## States",
         _table(("state", "meaning"), ((f"`{name}`", meaning) for name, meaning in schema.STATES.items())),
         "## Services",

@@ -49,11 +49,17 @@ def read(
     return table
 
 
-def reader(inputs: Sequence[Path], *, idle: float, active: float, progress: Say) -> FlowReader:
+def reader(
+    inputs: Sequence[Path], *, idle: float, active: float, progress: Say, first_packets: int = 0
+) -> FlowReader:
     """Captures, about to be read."""
     what = f"reading {title(inputs)}"
     return FlowReader(
-        inputs, idle_s=idle, active_s=active, progress=lambda done, all: progress(what, done / max(all, 1))
+        inputs,
+        idle_s=idle,
+        active_s=active,
+        first_packets=first_packets,
+        progress=lambda done, all: progress(what, done / max(all, 1)),
     )
 
 

@@ -1,0 +1,59 @@
+"""What hangs on the meter's rows, as columns: what applications said, the first packets. It is there until the rows are let go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from wirespeak import _native
+from wirespeak.schema import FACTS, FIRST_PACKETS
+
+KINDS = {"text": pl.String(), "code": pl.Int64()}
+NONE = 2**32 - 1
+
+
+def facts(attached: NDArray[np.uint64]) -> dict[str, pl.Series]:
+    """Each fact of `schema.FACTS`, null where nothing of the kind was said. attached: pointers, one a row."""
+    native, count = _native.library(), len(attached)
+    known = native.wirespeak_facts_known(_native.address(attached), count)
+    numbers = _native.facts()
+    return {
+        fact.name: _fact(attached, numbers[fact.name]).cast(KINDS[fact.kind])
+        if known >> numbers[fact.name] & 1
+        else pl.Series([None], dtype=KINDS[fact.kind]).new_from_index(0, count)
+        for fact in FACTS
+    }
+
+
+def _fact(attached: NDArray[np.uint64], number: int) -> pl.Series:
+    native, where, count = _native.library(), _native.address(attached), len(attached)
+    which = np.empty(count, np.uint32)
+    size = native.wirespeak_fact_texts(where, count, number, _native.address(which), None)
+    texts = np.empty(size, np.uint8)
+    native.wirespeak_fact_texts(where, count, number, _native.address(which), _native.address(texts))
+    values = pl.Series([texts[:-1].tobytes().decode()]).str.split("\n").explode()
+    return values.gather(pl.select(_known(pl.Series(which))).to_series())
+
+
+def _known(which: pl.Series) -> pl.Expr:
+    return pl.when(pl.lit(which) != NONE).then(pl.lit(which))
+
+
+def first_packets(attached: NDArray[np.uint64], first_seen: NDArray[np.int64]) -> dict[str, pl.Series]:
+    """The columns of `schema.FIRST_PACKETS`: lists, the packets in their order. first_seen: of each row."""
+    native, where, rows = _native.library(), _native.address(attached), len(attached)
+    counts = np.empty(rows, np.uint32)
+    total = native.wirespeak_early_counts(where, rows, _native.address(counts))
+    sizes, forward, times = np.empty(total, np.int64), np.empty(total, np.bool_), np.empty(total, np.int64)
+    native.wirespeak_early_packets(where, rows, *map(_native.address, (sizes, forward, times)))
+    row = np.repeat(np.arange(rows), counts)
+    # A clock that went back counts as no time, as for gaps.
+    since = np.maximum(times - first_seen[row], 0) / 1e9
+    named: dict[str, NDArray[Any]] = dict(
+        zip((column.name for column in FIRST_PACKETS), (sizes, forward, since), strict=True)
+    )
+    lists = pl.DataFrame({"row": row, **named}).group_by("row", maintain_order=True).agg(pl.all())
+    return {name: lists[name] for name in named}
