@@ -22,7 +22,7 @@ _SWAPPED = {
 _ASKED = {(1, 0): 8, (1, 14): 13, (1, 16): 15, (1, 18): 17, (58, 129): 128}
 """Types of ICMP that answer others, by protocol (RFC 792, RFC 4443)."""
 _FIN, _SYN, _RST, _PSH, _ACK, _URG = (1 << bit for bit in range(6))
-_BITS = {"fin": _FIN, "syn": _SYN, "rst": _RST, "push": _PSH, "ack": _ACK, "urg": _URG, "ece": 64, "cwr": 128}
+BITS = {"fin": _FIN, "syn": _SYN, "rst": _RST, "push": _PSH, "ack": _ACK, "urg": _URG, "ece": 64, "cwr": 128}
 _OPERATIONS = {
     1: {0: "echo", 3: "unreachable", 5: "redirect", 8: "echo", 9: "router", 10: "router", 11: "exceeded"},
     58: {
@@ -30,6 +30,12 @@ _OPERATIONS = {
         134: "router", 135: "neighbour", 136: "neighbour", 137: "redirect", 143: "group",
     },
 }  # fmt: skip
+
+TYPES = {
+    "icmp": {"echo": 8, "unreachable": 3, "redirect": 5, "router": 10, "exceeded": 11},
+    "icmp6": {"echo": 128, "unreachable": 1, "exceeded": 3, "group": 131, "router": 133, "neighbour": 135, "redirect": 137},
+}  # fmt: skip
+"""The type of ICMP that stands for an operation, of several the one that begins."""
 
 
 def whole(records: pl.DataFrame) -> pl.DataFrame:
@@ -202,7 +208,7 @@ def _side(side: str, by: str, is_tcp: pl.Expr) -> list[pl.Expr]:
         .then(pl.col(f"{by}ttl_min"))
         .alias(f"{side}_ttl"),
     ]
-    for name, bit in _BITS.items():
+    for name, bit in BITS.items():
         occurs = (flags & bit) > 0
         known = pl.when(~is_tcp | ~occurs).then(0).when(occurs & (packets == 1)).then(1)
         counted = pl.col(f"{by}{name}") if name in SIDED else pl.lit(None)
