@@ -17,6 +17,7 @@ import polars as pl
 from wirespeak.data.sources.biflow import flows_of, paired, whole
 from wirespeak.data.sources.log import Log, Told, head_of
 from wirespeak.errors import InputError, MissingPart
+from wirespeak.wire.netflow.decode import BYTES, PACKETS
 from wirespeak.wire.netflow.elements import COLUMNS
 from wirespeak.wire.stream import open_stream
 
@@ -33,6 +34,7 @@ _ASKED = {
     "%it": "icmp_type", "%ic": "icmp_code", "%ipkt": "packets", "%ibyt": "bytes", "%opkt": "back_packets", "%obyt": "back_bytes",
     "%svln": "vlan", "%ismc": "src_mac", "%idmc": "dst_mac",
 }  # fmt: skip
+_HEADER = ",".join(_ASKED.values()).encode() + b"\n"
 _CSV_NAMES = {
     "ts": "first", "td": "lasts_s", "sa": "src", "da": "dst", "sp": "src_port", "dp": "dst_port", "pr": "protocol", "flg": "flags",
     "ipkt": "packets", "ibyt": "bytes", "opkt": "back_packets", "obyt": "back_bytes", "svln": "vlan", "ismc": "src_mac", "idmc": "dst_mac",
@@ -93,11 +95,11 @@ def _asked(path: Path) -> Iterator[pl.DataFrame]:
             assert process.stdout is not None
             rows = 0
             for block in _blocks(process.stdout, path):
+                # A header gives short lines, its remarks, the columns that they lack.
                 lines = pl.read_csv(
-                    BytesIO(block), has_header=False, schema=dict.fromkeys(_ASKED.values(), pl.String), truncate_ragged_lines=True,
-                    quote_char=None, encoding="utf8-lossy",
+                    BytesIO(_HEADER + block), infer_schema=False, truncate_ragged_lines=True, quote_char=None, encoding="utf8-lossy"
                 )  # fmt: skip
-                lines = lines.filter(pl.col("dst").is_not_null())  # not one of its remarks
+                lines = lines.filter(pl.col("dst").is_not_null())
                 rows += lines.height
                 if lines.height:
                     yield lines
@@ -194,7 +196,7 @@ def _records(lines: pl.DataFrame, told: Told) -> pl.DataFrame:
     number = {name: str(number) for name, number in _PROTOCOLS.items()}
     columns: dict[str, pl.Expr] = {
         "first_ns": first,
-        "last_ns": _time("last") if "last" in has else first + (_number("lasts_s", pl.Float64) * 1e9).round().cast(pl.Int64),
+        "last_ns": _time("last") if "last" in has else first + (_number("lasts_s", pl.Float64).clip(0, 1 << 30) * 1e9).round().cast(pl.Int64),
         "src": pl.col("src"),
         "dst": pl.col("dst"),
         "protocol": pl.col("protocol").str.to_uppercase().replace(number).cast(pl.UInt8, strict=False),
@@ -211,6 +213,16 @@ def _records(lines: pl.DataFrame, told: Told) -> pl.DataFrame:
         if name in has:
             columns[name] = pl.when(pl.col(name) != "00:00:00:00:00:00").then(pl.col(name).str.to_lowercase())
     found = lines.select(expression.alias(name) for name, expression in columns.items())
+    most = {
+        name: PACKETS if name.endswith("packets") else BYTES
+        for name in found.columns
+        if name.endswith(("packets", "bytes"))
+    }
+    fits = [pl.col(name).is_between(0, each) | pl.col(name).is_null() for name, each in most.items()]
+    kept = found.filter(pl.all_horizontal(pl.lit(True), *fits))
+    if lost := found.height - kept.height:
+        told.set_aside["row with a number that cannot be"] += lost
+    found = kept
     for name, what in (
         ("first_ns", "a time"),
         ("src", "addresses"),
@@ -225,10 +237,14 @@ def _records(lines: pl.DataFrame, told: Told) -> pl.DataFrame:
 
 
 def _time(name: str) -> pl.Expr:
-    """Dates with or without milliseconds."""
-    return (
-        pl.col(name).str.replace("T", " ").str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="ns", strict=False).cast(pl.Int64)
-    )  # fmt: skip
+    """Dates with or without milliseconds, null outside of 1970 to 2106."""
+    date = (
+        pl.col(name)
+        .str.replace("T", " ")
+        .str.to_datetime("%Y-%m-%d %H:%M:%S%.f", time_unit="us", strict=False)
+    )
+    since = date.cast(pl.Int64)
+    return pl.when(since.is_between(0, 1_000_000 << 32)).then(since * 1000)
 
 
 def _number(name: str, kind: pl.DataType | type[pl.DataType]) -> pl.Expr:

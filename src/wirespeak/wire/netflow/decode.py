@@ -38,7 +38,8 @@ _RESTART = 1 << 20
 """A step of sequence numbers above this is an exporter that began anew, not loss."""
 _NTP = 2_208_988_800
 """Seconds from 1900 to 1970."""
-_MOST = 1 << 62
+PACKETS, BYTES = 1 << 40, 1 << 56
+"""The most that a record can be believed to count."""
 _HALF = 1 << 31
 
 
@@ -301,7 +302,7 @@ class Decoder:
             self._sample(_number(cells.of(template.places["sampling"])))
         if "boot_ms" in template.places:
             boot = int(_number(cells.of(template.places["boot_ms"]))[-1])
-            stream.boot_ms = boot if boot < _MOST // 1_000_000 else None
+            stream.boot_ms = boot if boot < 1 << 42 else None
 
     def _sample(self, intervals: NDArray[np.uint64]) -> None:
         if len(self.sampled) < 64:
@@ -431,7 +432,7 @@ def _number(cells: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return wide.view(">u8").ravel().astype(np.uint64)
 
 
-_LARGEST: dict[Any, int] = {pl.UInt8(): 0xFF, pl.UInt16(): 0xFFFF, pl.Int64(): _MOST}
+_LARGEST: dict[Any, int] = {pl.UInt8(): 0xFF, pl.UInt16(): 0xFFFF, pl.Int64(): PACKETS}
 
 
 def _read(place: Place, cells: _Cells, clock: _Clock, wrong: NDArray[np.bool_]) -> Any:
@@ -443,7 +444,8 @@ def _read(place: Place, cells: _Cells, clock: _Clock, wrong: NDArray[np.bool_]) 
     if element.kind == "count":
         if element.column.removeprefix("back_") == "flags":
             raw &= np.uint64(0xFFFF)
-        most = _LARGEST.get(COLUMNS.get(element.column), 1 << 40)
+        is_bytes = element.column.removeprefix("back_") in ("bytes", "smallest", "largest")
+        most = BYTES if is_bytes else _LARGEST.get(COLUMNS.get(element.column), 1 << 40)
         wrong |= raw > most
         return np.minimum(raw, most).astype(np.int64)
     if element.kind == "uptime":
@@ -458,7 +460,7 @@ def _read(place: Place, cells: _Cells, clock: _Clock, wrong: NDArray[np.bool_]) 
     if element.kind == "ago":
         most, unit = 1 << 40, -1000
     else:
-        most, unit = (1 << 33, 1_000_000_000) if element.kind == "s" else (1 << 43, 1_000_000)
+        most, unit = (1 << 32, 1_000_000_000) if element.kind == "s" else (1 << 42, 1_000_000)
     wrong |= raw > most
     since = clock.export_ms * 1_000_000 if element.kind == "ago" else np.int64(0)
     return since + np.minimum(raw, most).astype(np.int64) * unit

@@ -233,8 +233,6 @@ class Encoder:
 
     def _columns(self, records: pl.DataFrame) -> tuple[dict[str, Any], NDArray[np.bool_]]:
         """The columns of the fields, and which records the format can carry."""
-        if self.form == "netflow5":
-            records = _split(records)
         source, destination = (_addresses(records[name]) for name in ("src", "dst"))
         found: dict[str, Any] = {
             name: records[name].fill_null(0).to_numpy()
@@ -268,7 +266,7 @@ class Encoder:
         if self.form != "ipfix":
             columns["flags"] = columns["flags"] & 0xFF
             columns["is_biflow"] = np.zeros(records.height, bool)
-        return columns, known
+        return _split(columns, known) if self.form == "netflow5" else (columns, known)
 
 
 def _specifier(each: _Field) -> bytes:
@@ -277,17 +275,19 @@ def _specifier(each: _Field) -> bytes:
     return struct.pack(">HH", each.number, each.size)
 
 
-def _split(records: pl.DataFrame) -> pl.DataFrame:
+def _split(columns: dict[str, Any], known: NDArray[np.bool_]) -> tuple[dict[str, Any], NDArray[np.bool_]]:
     """Records whose counts fit 32 bits: larger ones in several, their packets divided evenly."""
-    large = pl.max_horizontal("bytes", "packets") > _UINT32
-    if not records.select(large.any()).item():
-        return records
-    parts = pl.max_horizontal("bytes", "packets") // (_UINT32 + 1) + 1
-    wide = records.with_columns(_part=pl.int_ranges(parts), _parts=parts).explode("_part")
-    part, count = pl.col("_part"), pl.col("_parts")
-    return wide.with_columns(
-        (pl.col(name) // count + (part < pl.col(name) % count)).alias(name) for name in ("bytes", "packets")
-    ).drop("_part", "_parts")
+    most = np.where(known, np.maximum(columns["bytes"], columns["packets"]), 0)
+    parts = np.maximum(-(-most // _UINT32), 1)
+    if (parts == 1).all():
+        return columns, known
+    row = np.repeat(np.arange(len(parts)), parts)
+    part = np.arange(len(row)) - np.repeat(np.cumsum(parts) - parts, parts)
+    columns = {name: values[row] for name, values in columns.items()}
+    for name in ("bytes", "packets"):
+        share, rest = np.divmod(columns[name], parts[row])
+        columns[name] = share + (part < rest)
+    return columns, known[row]
 
 
 @dataclass(frozen=True)

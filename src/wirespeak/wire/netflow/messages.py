@@ -64,6 +64,8 @@ class MessageFile:
     def _messages(self) -> Iterator[bytes]:
         at = before = 0
         self._more()
+        if not self._held and not self._stream.broken:
+            raise InputError(f"{name_of(self.path)} is empty; expected NetFlow or IPFIX messages.")
         if not begins(self._held[:65_536]):
             raise InputError(
                 f"{name_of(self.path)}: no file of NetFlow v5, v9 or IPFIX messages (its first bytes are {self._held[:4].hex(' ') or 'none'}). "
