@@ -18,7 +18,7 @@ from tempfile import NamedTemporaryFile
 
 import polars as pl
 import pytest
-from conftest import Run
+from conftest import COMMAND, Run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_flows import START, flow, table
@@ -681,6 +681,81 @@ def test_sending_to_nobody_is_an_error(tmp_path: Path) -> None:
 def test_options_that_do_not_fit(options: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(OptionError):
         flows_verb(output=tmp_path / "flows.parquet", **options)  # type: ignore[arg-type]
+
+
+def test_ctrl_c_keeps_what_a_collector_has(tmp_path: Path) -> None:
+    port, target = _free_port(), tmp_path / "flows.parquet"
+    words = [
+        str(COMMAND),
+        "flows",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--for",
+        "60",
+        "-o",
+        str(target),
+        "--json",
+    ]
+    ear = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    data = _written(table([flow(0, "10.0.0.1", "10.0.0.2")]), "ipfix")[0]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+        out.connect(("127.0.0.1", port))
+        for _ in range(100):
+            time.sleep(0.2)
+            try:
+                for message in _divided(data) * 2:  # refused where nobody listens yet
+                    out.send(message)
+                break
+            except ConnectionRefusedError:
+                continue
+    time.sleep(1)
+    ear.send_signal(signal.SIGINT)
+    said, complaints = ear.communicate(timeout=30)
+    assert ear.returncode == 0, complaints
+    assert json.loads(said)["counts"]["in"] >= 1
+    assert set(pl.read_parquet(target)["src"]) == {"10.0.0.1"}
+
+
+@pytest.mark.parametrize("arguments", [("5",), ("9",), ("10",), ("10", "-b", "-A", "nano")])
+def test_what_softflowd_exports_is_read(arguments: tuple[str, ...], tmp_path: Path) -> None:
+    """Another exporter tells of a capture what we measure in it: packets and bytes of each TCP port, and times.
+
+    Version 1.1.0 dates a capture's flows right with -a alone, and in NetFlow v9 to the second, since its header tells no more.
+    """
+    softflowd = shutil.which("softflowd")
+    if not softflowd:
+        pytest.skip("softflowd is not installed: apt install softflowd")
+    port, ended = _free_port(), threading.Event()
+
+    def export() -> None:
+        time.sleep(0.5)
+        beside = ["-c", "none", "-p", str(tmp_path / "pid")]
+        words = [softflowd, "-r", str(CAPTURE), "-n", f"127.0.0.1:{port}", "-d", *beside, "-v", *arguments, "-a"]  # fmt: skip
+        subprocess.run(words, capture_output=True, timeout=30, check=True)
+        time.sleep(0.5)
+        ended.set()
+
+    other = threading.Thread(target=export)
+    other.start()
+    found, _ = collect("127.0.0.1", port, seconds=40, stop=ended.is_set)
+    other.join()
+
+    def totals(flows: pl.DataFrame) -> pl.DataFrame:
+        counted = flows.filter(pl.col("protocol") == "tcp").with_columns(
+            port=pl.min_horizontal("src_port", "dst_port"),
+            packets=pl.col("fwd_packets") + pl.col("bwd_packets"),
+            bytes=pl.col("fwd_bytes") + pl.col("bwd_bytes"),
+        )
+        return (
+            counted.group_by("port")
+            .agg(pl.col("packets", "bytes").sum(), pl.col("first_seen").min())
+            .sort("port")
+        )
+
+    theirs, ours = totals(found), totals(read_flows(CAPTURE).flows)
+    assert_frame_equal(theirs.drop("first_seen"), ours.drop("first_seen"))
+    near = {"5": 3 * MS, "9": 1000 * MS, "10": 1000 * MS}[arguments[0]]
+    assert (theirs["first_seen"] - ours["first_seen"]).abs().max() < near
 
 
 # ---- nfdump -----------------------------------------------------------------------------------------------------

@@ -163,7 +163,7 @@ def flows(
     ] = 60.0,
     at_most: Annotated[
         int, Option("--at-most", metavar="N", help="Records after which listening ends early.", min=1)
-    ] = 5_000_000,
+    ] = 1_000_000,
     send: Annotated[
         str | None,
         Option("--send", metavar="HOST:PORT", help="Send the flows to a collector too, by UDP."),

@@ -15,7 +15,7 @@ from wirespeak.data.sources.netflow import flows_told
 from wirespeak.errors import InputError, OptionError
 from wirespeak.wire.netflow.decode import Decoder
 
-AT_MOST = 5_000_000
+AT_MOST = 1_000_000
 """Records after which a collector ends, unless told otherwise: they are held until it does."""
 _ROOM = 64 << 20
 """Bytes that the kernel is asked to hold for us."""

@@ -9,6 +9,7 @@ import polars as pl
 
 from wirespeak.data.sources.biflow import flows_of, paired, whole
 from wirespeak.data.sources.log import Log, Told, head_of
+from wirespeak.wire import capture_files
 from wirespeak.wire.netflow.decode import Decoder
 from wirespeak.wire.netflow.elements import COLUMNS
 from wirespeak.wire.netflow.messages import MessageFile, begins, exports_in
@@ -23,7 +24,7 @@ def _read(paths: Sequence[Path], told: Told) -> pl.DataFrame:
     decoder = Decoder()
     tables: list[pl.DataFrame] = []
     cuts: list[str] = []
-    for path in paths:
+    for path in _files(paths, told):
         if path == STANDARD_INPUT or begins(head_of(path)):
             file = MessageFile(path)
             for message in file.messages():
@@ -36,6 +37,19 @@ def _read(paths: Sequence[Path], told: Told) -> pl.DataFrame:
                 tables += decoder.records()
     told.cut = " ".join(cuts) or None
     return flows_told(decoder, tables, told)
+
+
+def _files(paths: Sequence[Path], told: Told) -> list[Path]:
+    """Files as they stand, of folders the captures."""
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            captures, others = capture_files([path])
+            told.others += others
+            found += captures
+        else:
+            found.append(path)
+    return found
 
 
 def flows_told(decoder: Decoder, tables: Sequence[pl.DataFrame], told: Told) -> pl.DataFrame:

@@ -6,7 +6,7 @@ Data sets of one template are gathered and decoded together. Whatever cannot be 
 from __future__ import annotations
 
 import struct
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +74,9 @@ class Decoder:
     _streams: dict[tuple[str, int, int], _Stream] = field(default_factory=dict, repr=False)
     _layouts: dict[tuple[Any, ...], Template] = field(default_factory=dict, repr=False)
     _kept: int = field(default=0, repr=False)
-    _waiting: dict[tuple[int, int], deque[tuple[bytes, int, int]]] = field(default_factory=dict, repr=False)
+    _waiting: OrderedDict[tuple[int, int], deque[tuple[bytes, int, int]]] = field(
+        default_factory=OrderedDict, repr=False
+    )
     _waiting_bytes: int = field(default=0, repr=False)
     _busy: dict[int, Template] = field(default_factory=dict, repr=False)
     _gathered: int = field(default=0, repr=False)
