@@ -411,6 +411,15 @@ def test_what_never_came_is_counted_by_sequence_numbers() -> None:
     assert not +decoder.missed  # it began anew
 
 
+def test_decoders_share_nothing() -> None:
+    message = _written(table([flow(0, "10.0.0.1", "10.0.0.2", bwd_packets=0, bwd_bytes=0)]), "netflow5")[0]
+    one, other = Decoder(), Decoder()
+    one.take(message)
+    other.take(message)
+    assert [each.height for each in one.records(all=True)] == [1]
+    assert [each.height for each in other.records(all=True)] == [1]
+
+
 # ---- two records, one flow ---------------------------------------------------------------------------------------
 
 
@@ -752,7 +761,10 @@ def test_what_softflowd_exports_is_read(arguments: tuple[str, ...], tmp_path: Pa
             .sort("port")
         )
 
-    theirs, ours = totals(found), totals(read_flows(CAPTURE).flows)
+    measured = read_flows(CAPTURE).flows
+    if arguments == ("5",):
+        measured = measured.filter(~pl.col("src").str.contains(":", literal=True))
+    theirs, ours = totals(found), totals(measured)
     assert_frame_equal(theirs.drop("first_seen"), ours.drop("first_seen"))
     near = {"5": 3 * MS, "9": 1000 * MS, "10": 1000 * MS}[arguments[0]]
     assert (theirs["first_seen"] - ours["first_seen"]).abs().max() < near

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -73,6 +73,7 @@ class Decoder:
     versions: Counter[str] = field(default_factory=Counter)
     _streams: dict[tuple[str, int, int], _Stream] = field(default_factory=dict, repr=False)
     _layouts: dict[tuple[Any, ...], Template] = field(default_factory=dict, repr=False)
+    _version_5: Template = field(default_factory=lambda: replace(V5, held=[]), repr=False)
     _kept: int = field(default=0, repr=False)
     _waiting: OrderedDict[tuple[int, int], deque[tuple[bytes, int, int]]] = field(
         default_factory=OrderedDict, repr=False
@@ -141,7 +142,9 @@ class Decoder:
         self._follow(stream, sequence, count, "records")
         if whole:
             export_ms = seconds * 1000 + min(nanoseconds, 999_999_999) // 1_000_000
-            self._gather(V5, message[24 : 24 + 48 * whole], whole, export_ms, uptime, stream.number)
+            self._gather(
+                self._version_5, message[24 : 24 + 48 * whole], whole, export_ms, uptime, stream.number
+            )
 
     def _v9(self, message: bytes, exporter: str) -> None:
         if len(message) < 20:
