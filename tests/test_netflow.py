@@ -10,6 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -25,7 +26,7 @@ from made_flows import START, flow, table
 from made_frames import ethernet, ip, udp
 from polars.testing import assert_frame_equal
 
-from wirespeak.data.sources import LOGS, log_of
+from wirespeak.data.sources import LOGS, collecting, log_of
 from wirespeak.data.sources.biflow import flows_of, paired, whole
 from wirespeak.data.sources.collecting import collect
 from wirespeak.data.sources.exporting import messages, send
@@ -675,6 +676,25 @@ def test_a_collector_ends_when_asked_and_says_when_nothing_came() -> None:
     assert time.monotonic() - began < 5
     with pytest.raises(OptionError, match="Give a free port"):
         collect("192.0.2.77", 2055, seconds=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what a socket has dropped")
+def test_what_the_kernel_drops_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collecting, "_ROOM", 1 << 13)
+    decoder, port = Decoder(), _free_port()
+    with (
+        collecting._listening("127.0.0.1", port) as ear,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out,
+    ):
+        ear.settimeout(0)
+        for number in range(500):
+            out.sendto(v9(sequence=number), ("127.0.0.1", port))
+        collecting._take(ear, decoder, count=500)
+        out.sendto(v9(sequence=500), ("127.0.0.1", port))  # the next packet tells what was dropped before it
+        dropped = collecting._take(ear, decoder)
+    assert dropped > 0
+    assert decoder.messages + dropped == 501
+    assert decoder.missed == {"messages": dropped}
 
 
 def test_sending_to_nobody_is_an_error(tmp_path: Path) -> None:
