@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 CAPTURES = Path(__file__).parent.parent / "lab" / "captures"
 TABLES = (".parquet", ".csv", ".jsonl")
+MESSAGES = (".ipfix", ".nf9", ".nf5")
 
 
 class Device(StrEnum):
@@ -77,6 +78,14 @@ class View(StrEnum):
     unsw_nb15 = "unsw-nb15"
     zeek_conn = "zeek-conn"
     nfstream = "nfstream"
+
+
+class Export(StrEnum):
+    """How flows are told to a collector."""
+
+    netflow5 = "netflow5"
+    netflow9 = "netflow9"
+    ipfix = "ipfix"
 
 
 class Method(StrEnum):
@@ -123,9 +132,18 @@ def demo(
 
 
 def flows(
-    inputs: Captures,
+    inputs: Annotated[
+        list[Path] | None,
+        Argument(
+            metavar="IN...",
+            help="Captures (pcap, pcapng, snoop; gzip or zstd), folders of them, - for standard input, logs, or flow tables.",
+            show_default=False,
+        ),
+    ] = None,
     *,
-    output: Annotated[Path, output_option("PATH", "A .parquet, .csv or .jsonl file, or a folder.")],
+    output: Annotated[
+        Path, output_option("PATH", "A .parquet, .csv, .jsonl, .ipfix, .nf9 or .nf5 file, or a folder.")
+    ],
     view: Annotated[
         View | None,
         Option("--as", help="In the columns of a dataset instead of our own.", show_default=False),
@@ -135,6 +153,22 @@ def flows(
         str | None,
         Option("--from", metavar="FORMAT", help="What the input is; by default its content tells."),
     ] = None,
+    listen: Annotated[
+        str | None,
+        Option("--listen", metavar="HOST:PORT", help="Collect NetFlow and IPFIX by UDP instead of reading."),
+    ] = None,
+    seconds: Annotated[
+        float,
+        Option("--for", metavar="S", help="How long to listen; Ctrl-C ends it and keeps what came.", min=0.1),
+    ] = 60.0,
+    at_most: Annotated[
+        int, Option("--at-most", metavar="N", help="Records after which listening ends early.", min=1)
+    ] = 1_000_000,
+    send: Annotated[
+        str | None,
+        Option("--send", metavar="HOST:PORT", help="Send the flows to a collector too, by UDP."),
+    ] = None,
+    export: Annotated[Export, Option("--export", help="How --send tells them.")] = Export.ipfix,
     idle: Idle = 60.0,
     active: Active = 300.0,
     first_packets: Annotated[
@@ -150,16 +184,19 @@ def flows(
     One row for each conversation. The columns are described in docs/columns.md. A malformed packet is counted
     and set aside; a capture that was cut off is read up to the cut. With --as the columns are those of a public
     dataset, with its labels where --truth gives them: what is trained on that dataset can be tried on your own traffic.
+    NetFlow v5, v9 and IPFIX are read (of a capture of them with --from netflow), collected with --listen, and written.
     """
     from wirespeak.data import tables
-    from wirespeak.interfaces import reading
+    from wirespeak.interfaces import netflow, reading
 
     options = {
-        "inputs": inputs,
+        "inputs": inputs or [],
         "output": output,
         "as": view,
         "truth": truth,
         "from": log,
+        **({"listen": listen, "for": seconds, "at_most": at_most} if listen else {}),
+        **({"send": send, "export": export} if send else {}),
         "idle": idle,
         "active": active,
         "first-packets": first_packets,
@@ -168,25 +205,38 @@ def flows(
         raise OptionError(
             "--truth gives the labels of an --as table; 'wirespeak detect --truth' says how right verdicts are."
         )
-    run = Run("flows", options, [*inputs, *_given(truth)])
-    native = view is None and log is None and reading.are_captures(inputs)
-    if first_packets and not native:
+    if bool(inputs) == bool(listen):
+        raise OptionError("give IN..., what to read, or --listen HOST:PORT, where to listen: one of them.")
+    if view is not None and (send or output.suffix in MESSAGES):
+        raise OptionError(
+            "--as writes tables alone. Leave --send out, and choose a .parquet, .csv or .jsonl file."
+        )
+    run = Run("flows", options, [*(inputs or []), *_given(truth)], reproducible=listen is None)
+    captures = inputs and view is None and log is None and reading.are_captures(inputs)
+    if first_packets and not captures:
         raise OptionError(
             "--first-packets needs captures and our own columns: leave out --as and --from, and give captures alone."
         )
-    with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
-        if native:
+    with one_file(output, run, name="flows.parquet", suffixes=(*TABLES, *MESSAGES)) as target:
+        if captures:
             found = reading.reader(
-                inputs, idle=idle, active=active, first_packets=first_packets, progress=progress
+                inputs or [], idle=idle, active=active, first_packets=first_packets, progress=progress
             )
-            reading.told(run, found, tables.write_pieces(found.pieces(), target))
+            reading.told(run, found, netflow.write(found.pieces(), target, run, to=send, form=export.value))
+            netflow.hint(inputs or [], run)
         else:
             happened = reading.schedule(truth)
-            table = reading.read(inputs, run, log=log, idle=idle, active=active, progress=progress)
+            if listen:
+                table = netflow.listen(listen, run, seconds=seconds, at_most=at_most, progress=progress)
+            else:
+                table = reading.read(inputs or [], run, log=log, idle=idle, active=active, progress=progress)
             if view is not None:
                 table = reading.viewed(table, view, happened, run)
-            tables.write(table, target)
-    return run.done(output, f"{_said(run, 'packets', 'flows')}: {output}")
+                tables.write(table, target)
+            else:
+                netflow.write([table], target, run, to=send, form=export.value)
+    taken = "records" if "from" in run.notes else "packets"
+    return run.done(output, f"{_said(run, taken, 'flows')}: {output}")
 
 
 def textify(

@@ -37,6 +37,8 @@ def read(
         table, said = read_log(found_log, inputs)
         run.notes["from"] = found_log.name
         run.count(taken=said.rows, given=table.height, set_aside=dict(sorted(said.set_aside.items())))
+        run.notes |= said.notes
+        run.warnings += said.warnings
         _warn(run, said.cut, said.others)
         return table
     if are_tables(inputs):

@@ -16,6 +16,8 @@ from wirespeak.data.sources import (
     edge_iiotset,
     farm_flow,
     kdd99,
+    netflow,
+    nfdump,
     nfstream,
     nsl_kdd,
     recordings,
@@ -46,7 +48,7 @@ VIEWS = {
 }  # fmt: skip
 """Our own flows in another dataset's columns: flows and, where they are known, canonical labels -> a table."""
 
-LOGS: dict[str, Log] = {}
+LOGS: dict[str, Log] = {each.LOG.name: each.LOG for each in (netflow, nfdump)}
 """Formats in which other tools write flows: each file of this folder that declares a `LOG`."""
 
 

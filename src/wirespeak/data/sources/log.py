@@ -30,13 +30,15 @@ class Told:
     """What a reader says beside the flows.
 
     rows: read, those set aside included. set_aside: rows that are no flow, by reason. cut: where reading had to stop early, or None.
-    others: files of a folder that were not read.
+    others: files of a folder that were not read. warnings: what else went less well, a line each. notes: what `run.json` keeps beside.
     """
 
     rows: int = 0
     set_aside: Counter[str] = field(default_factory=Counter)
     cut: str | None = None
     others: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

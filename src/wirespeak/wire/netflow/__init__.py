@@ -1,0 +1,1 @@
+"""Export packets of routers and probes: NetFlow v5, NetFlow v9 and IPFIX, to and from tables of records."""
