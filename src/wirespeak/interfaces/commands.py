@@ -146,6 +146,7 @@ def flows(
     dataset, with its labels where --truth gives them: what is trained on that dataset can be tried on your own traffic.
     """
     from wirespeak.data import tables
+    from wirespeak.data.sources import WRITERS
     from wirespeak.interfaces import reading
 
     options = {
@@ -162,7 +163,8 @@ def flows(
             "--truth gives the labels of an --as table; 'wirespeak detect --truth' says how right verdicts are."
         )
     run = Run("flows", options, [*inputs, *_given(truth)])
-    with one_file(output, run, name="flows.parquet", suffixes=TABLES) as target:
+    own = tuple(suffix for name, suffix in WRITERS if name == view)
+    with one_file(output, run, name="flows.parquet", suffixes=(*TABLES, *own)) as target:
         if view is None and log is None and reading.are_captures(inputs):
             found = reading.reader(inputs, idle=idle, active=active, progress=progress)
             reading.told(run, found, tables.write_pieces(found.pieces(), target))
@@ -171,8 +173,8 @@ def flows(
             table = reading.read(inputs, run, log=log, idle=idle, active=active, progress=progress)
             if view is not None:
                 table = reading.viewed(table, view, happened, run)
-            tables.write(table, target)
-    return run.done(output, f"{_said(run, 'packets', 'flows')}: {output}")
+            WRITERS.get((str(view), target.suffix), tables.write)(table, target)
+    return run.done(output, f"{_said(run, reading.unit(run), 'flows')}: {output}")
 
 
 def textify(
@@ -215,9 +217,10 @@ def textify(
         "report": report or None, "truth": truth, "idle": idle, "active": active,
         "addresses": addresses or None, "source": source, "map": map, "on_bad_row": on_bad_row,
     }  # fmt: skip
-    run = Run("textify", options, [*parts(inputs), *_given(truth, map)])
+    labelled_rows = bool(source or map) or sentences.are_rows(inputs)
+    run = Run("textify", options, [*(parts(inputs) if labelled_rows else inputs), *_given(truth, map)])
     with one_file(output, run, name="examples.jsonl", suffixes=(".jsonl",)) as target:
-        if source or map or sentences.are_rows(inputs):
+        if labelled_rows:
             dataset = labelled.read(run, inputs, source, map, on_bad_row, progress)
             rows = sentences.of_dataset(
                 dataset, level=level, format=format, answer=answer, addresses=addresses

@@ -15,11 +15,17 @@ from wirespeak.flow import FlowReader, in_order
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say
 from wirespeak.lab.truth import label_flows, read_truth
+from wirespeak.schema import COLUMNS
 
 
 def are_captures(inputs: Sequence[Path]) -> bool:
     """Whether these are captures rather than flow tables or logs."""
-    return log_of(inputs) is None and not are_tables(inputs)
+    return not are_logs(inputs) and not are_tables(inputs)
+
+
+def are_logs(inputs: Sequence[Path]) -> bool:
+    """Whether these are logs of other tools."""
+    return log_of(inputs) is not None
 
 
 def are_tables(inputs: Sequence[Path]) -> bool:
@@ -37,10 +43,12 @@ def read(
         table, said = read_log(found_log, inputs)
         run.notes["from"] = found_log.name
         run.count(taken=said.rows, given=table.height, set_aside=dict(sorted(said.set_aside.items())))
+        run.notes["read"] = said.notes
         _warn(run, said.cut, said.others)
         return table
     if are_tables(inputs):
         table = tables.read(inputs)
+        run.notes["from"] = "flows"
         run.count(taken=table.height, given=table.height)
         return table
     found = reader(inputs, idle=idle, active=active, progress=progress)
@@ -72,6 +80,26 @@ def _warn(run: Run, cut: str | None, others: Sequence[Path]) -> None:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         run.notes["not_read"] = [str(path) for path in others]
         run.warnings.append(f"not read, left out: {names}{more}.")
+
+
+def unit(run: Run) -> str:
+    """What was counted as read: packets of captures, rows of logs and tables."""
+    return "rows" if run.notes.get("from") else "packets"
+
+
+def filled(flows: pl.DataFrame, read: Sequence[str], run: Run) -> pl.DataFrame:
+    """The flows with what nobody tells at its default, as whoever judges takes it. read: the columns that are judged by; `run` says which
+    of them no flow tells."""
+    empty = [name for name in flows.columns if flows[name].null_count() == flows.height]
+    if untold := [name for name in read if name in empty]:
+        run.notes["not_told"] = untold
+        more = f" and {len(untold) - 5} more" if len(untold) > 5 else ""
+        run.warnings.append(
+            f"{len(untold)} of the {len(read)} columns that are judged by are told by no flow here and count as their "
+            f"defaults: {', '.join(untold[:5])}{more}. Verdicts are less sure than those of captures."
+        )
+    kept = [COLUMNS[name] for name in flows.columns if name in COLUMNS and COLUMNS[name].is_feature]
+    return flows.with_columns(pl.col(column.name).fill_null(column.default) for column in kept)
 
 
 def viewed(flows: pl.DataFrame, view: str, happened: pl.DataFrame | None, run: Run) -> pl.DataFrame:

@@ -5,8 +5,10 @@ A new dataset is one new file that declares a `Source`, and one line in `SOURCES
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import polars as pl
 
 from wirespeak.data.dataset import Dataset
 from wirespeak.data.sources import (
@@ -46,7 +48,15 @@ VIEWS = {
 }  # fmt: skip
 """Our own flows in another dataset's columns: flows and, where they are known, canonical labels -> a table."""
 
-LOGS: dict[str, Log] = {}
+WRITERS: dict[tuple[str, str], Callable[[pl.DataFrame, Path], None]] = {("zeek-conn", ".log"): zeek.write}
+"""What is not written as a table: a view, by its name and the end of the file's, as its tool writes it."""
+
+LOGS: dict[str, Log] = {
+    each.LOG.name: each.LOG
+    for each in (
+        zeek,
+    )
+}  # fmt: skip
 """Formats in which other tools write flows: each file of this folder that declares a `LOG`."""
 
 
