@@ -118,4 +118,4 @@ def _judged_by(judging: Any) -> list[str]:
 
 def _packets(flows: pl.DataFrame) -> int:
     """The packets of flows that were read from a table or a log."""
-    return int(flows["fwd_packets"].sum() + flows["bwd_packets"].sum())
+    return int(flows["fwd_packets"].sum()) + int(flows["bwd_packets"].sum())

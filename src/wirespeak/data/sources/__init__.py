@@ -16,6 +16,7 @@ from wirespeak.data.sources import (
     cicids2017_corrected,
     ciciot2023,
     edge_iiotset,
+    eve,
     farm_flow,
     kdd99,
     nfstream,
@@ -54,7 +55,7 @@ WRITERS: dict[tuple[str, str], Callable[[pl.DataFrame, Path], None]] = {("zeek-c
 LOGS: dict[str, Log] = {
     each.LOG.name: each.LOG
     for each in (
-        zeek,
+        zeek, eve,
     )
 }  # fmt: skip
 """Formats in which other tools write flows: each file of this folder that declares a `LOG`."""

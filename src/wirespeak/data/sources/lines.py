@@ -271,6 +271,40 @@ def nanoseconds(text: pl.Expr | str) -> pl.Expr:
     return pl.coalesce(epoch, date.dt.epoch("ns"), rounded)
 
 
+# Names of IANA's protocol numbers, as tools write them.
+_PROTOCOLS = {
+    "tcp": 6, "udp": 17, "icmp": 1, "igmp": 2, "ipv6-icmp": 58, "icmp6": 58, "icmpv6": 58, "ipip": 4, "ipencap": 4, "ipnip": 4, "egp": 8,
+    "ipv6": 41, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "eigrp": 88, "ospf": 89, "ospfigp": 89, "pim": 103, "vrrp": 112, "l2tp": 115,
+    "sctp": 132, "udplite": 136,
+}  # fmt: skip
+_OURS = {6: "tcp", 17: "udp", 1: "icmp", 2: "igmp", 58: "icmp6"}
+
+
+def protocol(text: pl.Expr | str) -> pl.Expr:
+    """The protocol in our words from a name or a number in text, null where it is none that is known."""
+    known = {name: _OURS.get(number, f"ip-{number}") for name, number in _PROTOCOLS.items()} | {"arp": "arp"}
+    known |= {str(number): _OURS.get(number, f"ip-{number}") for number in range(256)}
+    bare = _column(text).cast(pl.String).str.strip_chars().str.to_lowercase().str.replace(r"^0+(\d)", "$1")
+    return bare.replace_strict(known, default=None, return_dtype=pl.String)
+
+
+_OPERATIONS = {
+    "icmp": {"0": "echo", "8": "echo", "3": "unreachable", "5": "redirect", "9": "router", "10": "router", "11": "exceeded"},
+    "icmp6": {
+        "1": "unreachable", "3": "exceeded", "128": "echo", "129": "echo", "130": "group", "131": "group", "132": "group", "143": "group",
+        "133": "router", "134": "router", "135": "neighbour", "136": "neighbour", "137": "redirect",
+    },
+}  # fmt: skip
+
+
+def operation(kind: pl.Expr) -> pl.Expr:
+    """What an ICMP message is for, by its type in text and the column `protocol`."""
+    four, six = (
+        kind.replace_strict(names, default="other", return_dtype=pl.String) for names in _OPERATIONS.values()
+    )
+    return pl.when(kind.is_not_null()).then(pl.when(pl.col("protocol") == "icmp").then(four).otherwise(six))
+
+
 def addresses(cells: pl.Series) -> pl.Series:
     """IP addresses in their short form, null where there is none."""
     plain = cells.str.contains(r"^(?:(?:25[0-5]|2[0-4]\d|1?\d?\d)\.){3}(?:25[0-5]|2[0-4]\d|1?\d?\d)$")

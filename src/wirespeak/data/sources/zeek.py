@@ -14,8 +14,9 @@ from pathlib import Path
 import polars as pl
 
 from wirespeak.data.sources.cells import unrepeated
-from wirespeak.data.sources.lines import cells, lines, nanoseconds, number, objects
+from wirespeak.data.sources.lines import cells, lines, nanoseconds, number, objects, operation
 from wirespeak.data.sources.log import Log, Told
+from wirespeak.data.sources.said import said
 from wirespeak.data.sources.viewing import (
     BWD,
     FWD,
@@ -25,7 +26,7 @@ from wirespeak.data.sources.viewing import (
     zeek_service,
     zeek_state,
 )
-from wirespeak.data.sources.zeek_said import SAID, said
+from wirespeak.data.sources.zeek_said import SAID
 from wirespeak.errors import InputError, OptionError
 from wirespeak.schema import STATES
 
@@ -128,7 +129,7 @@ def read(paths: Sequence[Path], told: Told) -> pl.DataFrame:
     # Only connections are flows; the rows of the other logs were counted with their lines.
     told.rows -= sum(rows.height for rows in logs.values())
     told.notes += [f"joined by uid: {', '.join(sorted(logs))}"] if logs else []
-    return _flows(_tunnelled(conn, logs.pop("tunnel", None)), said(logs), told)
+    return _flows(_tunnelled(conn, logs.pop("tunnel", None)), said(SAID, logs), told)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -194,6 +195,9 @@ class _Header:
     unset: str = "-"
 
 
+_ABOUT = {"#path": "path", "#set_separator": "within", "#empty_field": "empty", "#unset_field": "unset"}
+
+
 class _Tabbed:
     """Zeek's own text. Its header may come again, where logs were joined."""
 
@@ -228,13 +232,8 @@ class _Tabbed:
                 )
             self.next = replace(said, names=unrepeated(value.split(said.separator)))
             return True
-        elif known := {
-            "#path": "path",
-            "#set_separator": "within",
-            "#empty_field": "empty",
-            "#unset_field": "unset",
-        }.get(key):
-            self.next = replace(said, **{known: _unescaped(value)})
+        elif key in _ABOUT:
+            self.next = replace(said, **{_ABOUT[key]: _unescaped(value)})  # type: ignore[arg-type]
         return False
 
     def _section(self, rows: pl.DataFrame) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -337,7 +336,7 @@ def _flows(conn: pl.DataFrame, spoken: pl.DataFrame, told: Told) -> pl.DataFrame
         "vlan": pl.coalesce("inner_vlan", "vlan"), "community_id": pl.col("community_id"), "protocol": pl.col("protocol"),
         "tunnel": pl.col("tunnel"), "application": _application(), "state": _state(), "history": pl.when(tcp | (pl.col("protocol") == "udp")).then(pl.col("history")),
         "flags": pl.when(tcp).then(pl.col("history").str.extract("^([SH])").replace("H", "SA")),
-        "operation": pl.when(icmp).then(_operation()),
+        "operation": pl.when(icmp).then(operation(pl.col("id.orig_p"))),
         "fwd_packets": pl.col("orig_pkts"), "bwd_packets": pl.col("resp_pkts"), "fwd_bytes": pl.col("orig_ip_bytes"),
         "bwd_bytes": pl.col("resp_ip_bytes"), "fwd_payload_bytes": _payload("orig"), "bwd_payload_bytes": _payload("resp"),
         "fwd_missed_bytes": missed, "bwd_missed_bytes": missed,
@@ -383,24 +382,6 @@ def _state() -> pl.Expr:
     spoken = pl.coalesce(both, pl.when(state == "SF").then(True).when(state == "S0").then(False))
     other = pl.when(spoken).then(pl.lit("two-way")).when(~spoken).then(pl.lit("one-way"))
     return pl.when(pl.col("protocol") == "tcp").then(tcp).otherwise(other)
-
-
-_OPERATIONS = {
-    "icmp": {"0": "echo", "8": "echo", "3": "unreachable", "5": "redirect", "9": "router", "10": "router", "11": "exceeded"},
-    "icmp6": {
-        "1": "unreachable", "3": "exceeded", "128": "echo", "129": "echo", "130": "group", "131": "group", "132": "group", "143": "group",
-        "133": "router", "134": "router", "135": "neighbour", "136": "neighbour", "137": "redirect",
-    },
-}  # fmt: skip
-
-
-def _operation() -> pl.Expr:
-    """What an ICMP message is for, by its type, which Zeek writes for the source's port."""
-    kind = pl.col("id.orig_p")
-    four, six = (
-        kind.replace_strict(names, default="other", return_dtype=pl.String) for names in _OPERATIONS.values()
-    )
-    return pl.when(kind.is_not_null()).then(pl.when(pl.col("protocol") == "icmp").then(four).otherwise(six))
 
 
 LOG = Log("zeek", "Zeek's logs", claims, read)

@@ -2,28 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import polars as pl
 
-from wirespeak.data.sources.lines import nanoseconds, number
-from wirespeak.schema import FACTS
-
-
-@dataclass(frozen=True)
-class Said:
-    """What one log says of a flow.
-
-    fields: what is read of it; `[]` is a set or vector. application: in our words, None where conn.log alone says it.
-    facts: of the first row, by time, that has one. counts: summed over the rows, each 1 or 0, null where it is not told.
-    """
-
-    fields: tuple[str, ...]
-    application: str | None = None
-    facts: Mapping[str, pl.Expr] = field(default_factory=dict)
-    counts: Mapping[str, pl.Expr] = field(default_factory=dict)
-
+from wirespeak.data.sources.lines import number
+from wirespeak.data.sources.said import Said, facts, named, there, true
 
 _MQTT_VERSIONS = {"3.1": "3", "3.1.1": "4", "5.0": "5"}
 _MQTT_REASONS = {
@@ -51,24 +33,8 @@ _DNP3_FUNCTIONS = {
 }  # fmt: skip
 
 
-def _named(column: str, names: Mapping[str, str]) -> pl.Expr:
-    return pl.col(column).replace_strict(names, default=None, return_dtype=pl.String)
-
-
-def _is(condition: pl.Expr) -> pl.Expr:
-    return condition.fill_null(False).cast(pl.Int64)
-
-
-def _there(column: str) -> pl.Expr:
-    return _is(pl.col(column).is_not_null() & (pl.col(column) != ""))
-
-
-def _facts(prefix: str, **names: str) -> dict[str, pl.Expr]:
-    return {f"{prefix}_{ours}": pl.col(theirs) for ours, theirs in names.items()}
-
-
 _status, _rcode = number("status_code"), number("rcode")
-_refused = _named("connect_status", _MQTT_REASONS)
+_refused = named("connect_status", _MQTT_REASONS)
 _tls = pl.col("version").replace({"TLSv10": "TLSv1.0", "TLSv11": "TLSv1.1", "TLSv12": "TLSv1.2", "TLSv13": "TLSv1.3", "DTLSv10": "DTLSv1.0", "DTLSv12": "DTLSv1.2"})  # fmt: skip
 _from_server = number("mode") == 4
 _modbus_request = pl.col("pdu_type") == "REQ"
@@ -77,39 +43,39 @@ _ROW = pl.lit(1, pl.Int64)
 SAID: dict[str, Said] = {
     "http": Said(
         ("ts", "uid", "method", "host", "uri", "user_agent", "status_code", "username"), "http",
-        _facts("http", method="method", host="host", uri="uri", user_agent="user_agent", status="status_code"),
+        facts("http", method="method", host="host", uri="uri", user_agent="user_agent", status="status_code"),
         {
-            "messages": _there("method"), "answers": _there("status_code"), "errors": _is(_status.is_between(400, 599)),
-            "refusals": _is(_status.is_in([401.0, 403.0])), "logins": _there("username"),
+            "messages": there("method"), "answers": there("status_code"), "errors": true(_status.is_between(400, 599)),
+            "refusals": true(_status.is_in([401.0, 403.0])), "logins": there("username"),
         },
     ),
     "dns": Said(
         ("ts", "uid", "query", "qtype_name", "rcode", "rcode_name", "answers[]"), None,
         {
-            **_facts("dns", query="query", query_type="qtype_name", rcode="rcode_name"),
+            **facts("dns", query="query", query_type="qtype_name", rcode="rcode_name"),
             "dns_answers": pl.when(pl.col("answers").list.len() > 0).then(pl.col("answers").list.join(" ")),
         },
-        {"messages": _there("query"), "answers": _there("rcode"), "errors": _is(_rcode > 0)},
+        {"messages": there("query"), "answers": there("rcode"), "errors": true(_rcode > 0)},
     ),
     "ssl": Said(
         ("ts", "uid", "version", "server_name", "ja4"), None,
-        {"tls_version": _tls, **_facts("tls", sni="server_name", ja4="ja4")},
+        {"tls_version": _tls, **facts("tls", sni="server_name", ja4="ja4")},
     ),
     "mqtt_connect": Said(
         ("ts", "uid", "proto_version", "client_id", "connect_status"), "mqtt",
-        {"mqtt_version": _named("proto_version", _MQTT_VERSIONS), "mqtt_client_id": pl.col("client_id"), "mqtt_reason": _refused},
+        {"mqtt_version": named("proto_version", _MQTT_VERSIONS), "mqtt_client_id": pl.col("client_id"), "mqtt_reason": _refused},
         {
-            "messages": _ROW, "answers": _there("connect_status"), "errors": _is(number(_refused) > 0),
-            "refusals": _is(number(_refused).is_in([4.0, 5.0])),
+            "messages": _ROW, "answers": there("connect_status"), "errors": true(number(_refused) > 0),
+            "refusals": true(number(_refused).is_in([4.0, 5.0])),
         },
     ),
     "mqtt_publish": Said(
-        ("ts", "uid", "from_client", "topic", "status"), "mqtt", _facts("mqtt", topic="topic"),
-        {"messages": _is(pl.col("from_client").is_in(["T", "true"])), "answers": _is(pl.col("from_client").is_in(["F", "false"]))},
+        ("ts", "uid", "from_client", "topic", "status"), "mqtt", facts("mqtt", topic="topic"),
+        {"messages": true(pl.col("from_client").is_in(["T", "true"])), "answers": true(pl.col("from_client").is_in(["F", "false"]))},
     ),
     "mqtt_subscribe": Said(
         ("ts", "uid", "topics[]", "ack"), "mqtt", {"mqtt_topic": pl.col("topics").list.first()},
-        {"messages": _ROW, "answers": _is(pl.col("ack").is_in(["T", "true"]))},
+        {"messages": _ROW, "answers": true(pl.col("ack").is_in(["T", "true"]))},
     ),
     "dhcp": Said(
         ("ts", "uids[]", "host_name", "requested_addr", "assigned_addr", "msg_types[]"), "dhcp",
@@ -118,30 +84,30 @@ SAID: dict[str, Said] = {
             "dhcp_address": pl.coalesce("requested_addr", "assigned_addr"),
         },
     ),
-    "ssh": Said(("ts", "uid", "client", "server"), "ssh", _facts("ssh", client="client", server="server")),
+    "ssh": Said(("ts", "uid", "client", "server"), "ssh", facts("ssh", client="client", server="server")),
     "modbus": Said(
         ("ts", "uid", "unit", "func", "pdu_type", "exception"), "modbus",
         {
-            "modbus_unit": pl.col("unit"), "modbus_exception": _named("exception", _MODBUS_EXCEPTIONS),
+            "modbus_unit": pl.col("unit"), "modbus_exception": named("exception", _MODBUS_EXCEPTIONS),
             "modbus_function": pl.col("func").str.strip_suffix("_EXCEPTION").replace_strict(_MODBUS_FUNCTIONS, default=None, return_dtype=pl.String),
         },
         {
             # Before Zeek 6 a row does not say whether it is a request.
-            "messages": _modbus_request.cast(pl.Int64), "answers": (~_modbus_request).cast(pl.Int64), "errors": _there("exception"),
+            "messages": _modbus_request.cast(pl.Int64), "answers": (~_modbus_request).cast(pl.Int64), "errors": there("exception"),
         },
     ),
     "dnp3": Said(
         ("ts", "uid", "fc_request", "fc_reply"), "dnp3",
-        {"dnp3_function": pl.coalesce(_named("fc_request", _DNP3_FUNCTIONS), _named("fc_reply", _DNP3_FUNCTIONS))},
-        {"messages": _there("fc_request"), "answers": _there("fc_reply")},
+        {"dnp3_function": pl.coalesce(named("fc_request", _DNP3_FUNCTIONS), named("fc_reply", _DNP3_FUNCTIONS))},
+        {"messages": there("fc_request"), "answers": there("fc_reply")},
     ),
     "ntp": Said(
         ("ts", "uid", "version", "mode", "stratum", "ref_id"), "ntp",
         {
-            **_facts("ntp", version="version", mode="mode"), "ntp_stratum": pl.when(_from_server).then(pl.col("stratum")),
+            **facts("ntp", version="version", mode="mode"), "ntp_stratum": pl.when(_from_server).then(pl.col("stratum")),
             "ntp_reference": pl.when(_from_server).then(pl.col("ref_id")),
         },
-        {"messages": _is(~_from_server), "answers": _is(_from_server)},
+        {"messages": true(~_from_server), "answers": true(_from_server)},
     ),
     "smtp": Said(("ts", "uid"), "smtp"),
     "ftp": Said(("ts", "uid"), "ftp"),
@@ -149,37 +115,3 @@ SAID: dict[str, Said] = {
     "syslog": Said(("ts", "uid"), "syslog"),
 }  # fmt: skip
 """The logs that are joined. http.log's types of content are guessed by Zeek, not sent, so they are no fact."""
-
-COUNTS = ("messages", "answers", "errors", "refusals", "logins")
-
-
-def said(logs: Mapping[str, pl.DataFrame]) -> pl.DataFrame:
-    """What logs say of each connection: `uid`, `application`, counts and facts, a row a connection that some log speaks of.
-
-    A count is null where no log of the connection tells it.
-    """
-    kinds = {fact.name: pl.String() for fact in FACTS}
-    schema = {"uid": pl.String(), "application": pl.String(), **dict.fromkeys(COUNTS, pl.Int64()), **kinds}
-    parts = [_of_log(SAID[name], logs[name], schema) for name in SAID if name in logs]
-    if not parts:
-        return pl.DataFrame(schema=schema)
-    summed = [pl.when(pl.col(name).count() > 0).then(pl.col(name).sum()).alias(name) for name in COUNTS]
-    first = [pl.col(name).drop_nulls().first() for name in ("application", *kinds)]
-    return pl.concat(parts).group_by("uid", maintain_order=True).agg(*first, *summed).select(*schema)
-
-
-def _of_log(log: Said, rows: pl.DataFrame, schema: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    if "uids" in rows.columns:
-        rows = rows.explode("uids").rename({"uids": "uid"})
-    rows = rows.filter(pl.col("uid").is_not_null()).sort(
-        nanoseconds("ts"), maintain_order=True, nulls_last=True
-    )
-    facts = [
-        pl.when(fact != "").then(fact).drop_nulls().first().alias(name) for name, fact in log.facts.items()
-    ]
-    counts = [pl.when(count.count() > 0).then(count.sum()).alias(name) for name, count in log.counts.items()]
-    told = rows.group_by("uid", maintain_order=True).agg(*facts, *counts)
-    found = {"uid": pl.col("uid"), "application": pl.lit(log.application)} | {
-        name: pl.col(name) for name in (*log.facts, *log.counts)
-    }
-    return told.select(found.get(name, pl.lit(None)).cast(kind).alias(name) for name, kind in schema.items())
