@@ -12,6 +12,7 @@ import polars as pl
 
 from wirespeak.data.dataset import Dataset
 from wirespeak.data.sources import (
+    argus,
     cicids2017,
     cicids2017_corrected,
     ciciot2023,
@@ -55,7 +56,7 @@ WRITERS: dict[tuple[str, str], Callable[[pl.DataFrame, Path], None]] = {("zeek-c
 LOGS: dict[str, Log] = {
     each.LOG.name: each.LOG
     for each in (
-        zeek, eve,
+        zeek, eve, argus,
     )
 }  # fmt: skip
 """Formats in which other tools write flows: each file of this folder that declares a `LOG`."""

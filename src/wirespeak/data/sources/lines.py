@@ -16,6 +16,7 @@ from typing import Any
 
 import polars as pl
 
+from wirespeak.data.sources.cells import SEPARATORS, unrepeated
 from wirespeak.errors import InputError
 from wirespeak.wire.stream import open_stream
 
@@ -149,6 +150,26 @@ def header(text: str, *, separator: str = ",") -> tuple[str, ...]:
     ('No.', 'Time', 'Info')
     """
     return tuple(cell.strip().strip('"').strip() for cell in text.strip().split(separator))
+
+
+def tables(
+    path: Path, told: Told, *, separator: str | None = None, names: Sequence[str] = ()
+) -> Iterator[tuple[tuple[str, ...], pl.DataFrame]]:
+    """The rows of a CSV file under its header, some at a time, with the header's names; a header that comes again is left out.
+
+    separator: by default the one that occurs most in the first line. names: those of a file without a header.
+    """
+    known = unrepeated(names)
+    for piece in lines(path, told):
+        if separator is None:
+            first = str(piece["text"][0])
+            separator = max(SEPARATORS, key=first.count)
+        if not known:
+            known = unrepeated(header(str(piece["text"][0]), separator=separator))
+            top = str(piece["text"][0])
+        if not names:
+            piece = piece.filter(pl.col("text") != top)
+        yield known, cells(piece, known, told, separator=separator)
 
 
 def objects(rows: pl.DataFrame, paths: Sequence[str], told: Told) -> pl.DataFrame:
