@@ -64,9 +64,9 @@ def test_argus_saw_the_same(tmp_path: Path) -> None:
         ours, there = known[column], known[f"{column}_theirs"]
         same = (ours - there).abs() < 2e-6 if ours.dtype.is_float() else ours == there
         assert (same | (known["protocol"] == "udp")).mean() > 0.99, column
-    for column in ("flags", "fwd_syn_packets", "fwd_rst_packets", "fwd_payload_bytes", "bwd_payload_bytes"):
+    for column in ("flags", "fwd_rst_packets", "bwd_rst_packets", "fwd_payload_bytes", "bwd_payload_bytes"):
         known = both.filter(pl.col(f"{column}_theirs").is_not_null(), pl.col("protocol") == "tcp")
-        assert known.height
+        assert known.height, column
         assert (known[column] == known[f"{column}_theirs"]).mean() > 0.95, column
 
 

@@ -19,6 +19,7 @@ from wirespeak.data.sources import (
     edge_iiotset,
     eve,
     farm_flow,
+    joy,
     kdd99,
     nfstream,
     nsl_kdd,
@@ -56,7 +57,7 @@ WRITERS: dict[tuple[str, str], Callable[[pl.DataFrame, Path], None]] = {("zeek-c
 LOGS: dict[str, Log] = {
     each.LOG.name: each.LOG
     for each in (
-        zeek, eve, argus,
+        zeek, eve, argus, joy,
     )
 }  # fmt: skip
 """Formats in which other tools write flows: each file of this folder that declares a `LOG`."""

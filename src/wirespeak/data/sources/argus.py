@@ -96,6 +96,8 @@ def _flows(rows: pl.DataFrame, told: Told) -> pl.DataFrame:
         pl.when(pl.col("State").str.starts_with(start)).then(pl.lit(what))
         for start, what in _OPERATIONS.items()
     )
+    # Argus counts payload when it is told to (-A), and says 0 otherwise.
+    counted = ((whole("SAppBytes") > 0) | (whole("DAppBytes") > 0)).any()
     asked = (
         pl.when(pl.col("SrcAddr") == pl.col("DstAddr")).then(pl.lit("announce"))
         .when(pl.col("SrcAddr") == "0.0.0.0").then(pl.lit("probe")).otherwise(pl.lit("request"))
@@ -108,7 +110,7 @@ def _flows(rows: pl.DataFrame, told: Told) -> pl.DataFrame:
         "operation": pl.when(icmp).then(operation).when(pl.col("protocol") == "arp").then(asked),
         **{f"{side}_packets": pl.col(f"{side}_packets") for side in ("fwd", "bwd")},
         **{f"{side}_bytes": pl.col(f"{side}_link") - pl.col(f"{side}_packets") * _ETHERNET for side in ("fwd", "bwd")},
-        "fwd_payload_bytes": whole("SAppBytes"), "bwd_payload_bytes": whole("DAppBytes"),
+        "fwd_payload_bytes": pl.when(counted).then(whole("SAppBytes")), "bwd_payload_bytes": pl.when(counted).then(whole("DAppBytes")),
         "fwd_ttl": whole("sTtl"), "bwd_ttl": whole("dTtl"),
         **{name: states[name] for name in states if name != "state"},
         "state": spoken(pl.coalesce(states["state"], named), *spoke),

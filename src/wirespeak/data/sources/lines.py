@@ -240,7 +240,8 @@ def _found(path: str, flat: bool) -> pl.Expr:
     for part in below:
         name = part.removesuffix("[]")
         if within:
-            expression = expression.list.eval(pl.element().struct.field(name))
+            inner = pl.element().struct.field(name)
+            expression = expression.list.eval(inner.explode() if part.endswith("[]") else inner)
         else:
             expression = expression.struct.field(name)
             within = part.endswith("[]")
