@@ -26,6 +26,7 @@ from wirespeak.data.sources import (
     recordings,
     ton_iot,
     unsw_nb15,
+    wireshark,
     zeek,
 )
 from wirespeak.data.sources.cells import Head, peek
@@ -57,7 +58,7 @@ WRITERS: dict[tuple[str, str], Callable[[pl.DataFrame, Path], None]] = {("zeek-c
 LOGS: dict[str, Log] = {
     each.LOG.name: each.LOG
     for each in (
-        zeek, eve, argus, joy,
+        zeek, eve, argus, joy, wireshark,
     )
 }  # fmt: skip
 """Formats in which other tools write flows: each file of this folder that declares a `LOG`."""
