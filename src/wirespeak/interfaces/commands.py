@@ -135,6 +135,10 @@ def flows(
         str | None,
         Option("--from", metavar="FORMAT", help="What the input is; by default its content tells."),
     ] = None,
+    map: Annotated[
+        Path | None,
+        Option("--map", metavar="FILE.toml", help="What the columns of a CSV file of flows are."),
+    ] = None,
     idle: Idle = 60.0,
     active: Active = 300.0,
     progress: Say = quiet,
@@ -144,6 +148,7 @@ def flows(
     One row for each conversation. The columns are described in docs/columns.md. A malformed packet is counted
     and set aside; a capture that was cut off is read up to the cut. With --as the columns are those of a public
     dataset, with its labels where --truth gives them: what is trained on that dataset can be tried on your own traffic.
+    Logs of Zeek, Suricata, Argus, Joy and Wireshark are known by their content; --map describes any other CSV file.
     """
     from wirespeak.data import tables
     from wirespeak.data.sources import WRITERS
@@ -155,6 +160,7 @@ def flows(
         "as": view,
         "truth": truth,
         "from": log,
+        "map": map,
         "idle": idle,
         "active": active,
     }
@@ -162,15 +168,15 @@ def flows(
         raise OptionError(
             "--truth gives the labels of an --as table; 'wirespeak detect --truth' says how right verdicts are."
         )
-    run = Run("flows", options, [*inputs, *_given(truth)])
+    run = Run("flows", options, [*inputs, *_given(truth, map)])
     own = tuple(suffix for name, suffix in WRITERS if name == view)
     with one_file(output, run, name="flows.parquet", suffixes=(*TABLES, *own)) as target:
-        if view is None and log is None and reading.are_captures(inputs):
+        if view is None and log is None and map is None and reading.are_captures(inputs):
             found = reading.reader(inputs, idle=idle, active=active, progress=progress)
             reading.told(run, found, tables.write_pieces(found.pieces(), target))
         else:
             happened = reading.schedule(truth)
-            table = reading.read(inputs, run, log=log, idle=idle, active=active, progress=progress)
+            table = reading.read(inputs, run, log=log, map=map, idle=idle, active=active, progress=progress)
             if view is not None:
                 table = reading.viewed(table, view, happened, run)
             WRITERS.get((str(view), target.suffix), tables.write)(table, target)

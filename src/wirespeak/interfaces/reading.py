@@ -9,8 +9,9 @@ import polars as pl
 
 from wirespeak.data import tables
 from wirespeak.data.sources import VIEWS, log_of
+from wirespeak.data.sources.flow_map import flow_map
 from wirespeak.data.sources.log import read_log
-from wirespeak.errors import InputError
+from wirespeak.errors import InputError, OptionError
 from wirespeak.flow import FlowReader, in_order
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say
@@ -34,10 +35,22 @@ def are_tables(inputs: Sequence[Path]) -> bool:
 
 
 def read(
-    inputs: Sequence[Path], run: Run, *, idle: float, active: float, progress: Say, log: str | None = None
+    inputs: Sequence[Path],
+    run: Run,
+    *,
+    idle: float,
+    active: float,
+    progress: Say,
+    log: str | None = None,
+    map: Path | None = None,
 ) -> pl.DataFrame:
-    """The flows of captures, of logs or of flow tables, counted in `run`. log: the format's name; by default its content tells."""
-    found_log = log_of(inputs, log)
+    """The flows of captures, of logs or of flow tables, counted in `run`.
+
+    log: the format's name; by default its content tells. map: what describes a table of flows of one's own.
+    """
+    if log and map:
+        raise OptionError("--from names a known format, --map describes another. Give one of them.")
+    found_log = flow_map(map) if map else log_of(inputs, log)
     if found_log:
         progress(f"reading {title(inputs)}")
         table, said = read_log(found_log, inputs)

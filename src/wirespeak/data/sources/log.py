@@ -126,7 +126,11 @@ def complete(told: pl.DataFrame) -> pl.DataFrame:
         for name, kind in kinds.items()
     ).sort("first_seen", maintain_order=True)
     flows = flows.with_columns(
-        pl.coalesce(name, expression.cast(kinds[name])).alias(name) for name, expression in _known().items()
+        pl.when(pl.col("protocol").is_in(["tcp", "udp"])).then(pl.col("src_port", "dst_port")),
+        *(
+            pl.coalesce(name, expression.cast(kinds[name])).alias(name)
+            for name, expression in _known().items()
+        ),
     )
     flows = flows.with_columns(
         flow_id=pl.int_range(pl.len(), dtype=pl.Int64), last_seen=pl.coalesce("last_seen", _ended())
