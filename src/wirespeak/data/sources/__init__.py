@@ -36,6 +36,7 @@ from wirespeak.data.sources.parts import fit_part
 from wirespeak.data.sources.reading import ON_BAD_ROW, Fit, fit, merge, read_part
 from wirespeak.data.sources.source import Source
 from wirespeak.errors import InputError, OptionError, unknown_name
+from wirespeak.wire.containers import is_capture
 from wirespeak.wire.stream import STANDARD_INPUT
 
 SOURCES: dict[str, Source] = {
@@ -84,8 +85,19 @@ def log_of(paths: Sequence[Path], name: str | None = None) -> Log | None:
 
 
 def _claimed(path: Path) -> Log | None:
+    """The format of a file, or of a folder: the first that claims it, or one of its files. A folder with a capture is none."""
     if path == STANDARD_INPUT or not (path.is_file() or path.is_dir()):
         return None
+    if path.is_file():
+        return _of_file(path)
+    inside = sorted(child for child in path.rglob("*") if child.is_file())
+    if any(is_capture(file) for file in inside):
+        return None
+    whole = next((log for log in LOGS.values() if log.folders and log.claims(path, b"")), None)
+    return whole or next((found for file in inside if (found := _of_file(file))), None)
+
+
+def _of_file(path: Path) -> Log | None:
     head = head_of(path)
     return next((log for log in LOGS.values() if log.claims(path, head)), None)
 

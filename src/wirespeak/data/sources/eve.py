@@ -125,7 +125,8 @@ def read(paths: Sequence[Path], told: Told) -> pl.DataFrame:
         {kind: events.filter(pl.col("event_type") == kind) for kind in ("flow", "netflow")} if parts else {}
     )
     if not any(table.height for table in ends.values()):
-        found = ", ".join(events["event_type"].drop_nulls().unique().sort().head(8)) if parts else "nothing"
+        kinds = events["event_type"].drop_nulls().unique().sort().head(8).to_list() if parts else []
+        found = ", ".join(kinds) or "nothing"
         raise InputError(
             f"{paths[0]}: an EVE log without an event of a flow (found: {found}). Add 'flow' to the types of eve-log in suricata.yaml."
         )

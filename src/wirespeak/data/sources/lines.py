@@ -7,6 +7,7 @@ counted by reason and left out.
 from __future__ import annotations
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,11 +119,16 @@ def cells(
     quote: what a cell with a separator in it stands between, "" where there is none.
     """
     told.rows += rows.height
-    bare = pl.col("text").str.replace_all(f"{quote}[^{quote}]*{quote}", "") if quote else pl.col("text")
+    text = pl.col("text")
     if quote:
+        cell = f"(?:{quote}(?:[^{quote}]|{quote}{quote})*{quote}|[^{quote}{separator}]*)"
+        sound = text.str.contains(f"^{cell}(?:{re.escape(separator)}{cell})*$")
         rows = told.without(
-            rows, bare.str.contains(quote, literal=True), "a quote that is not closed on its line"
+            rows,
+            text.str.contains(quote, literal=True) & ~sound,
+            "a line whose quotes do not stand around its cells",
         )
+    bare = text.str.replace_all(f"{quote}[^{quote}]*{quote}", "") if quote else text
     rows = told.without(
         rows,
         bare.str.count_matches(separator, literal=True) != len(names) - 1,

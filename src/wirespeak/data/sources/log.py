@@ -33,12 +33,14 @@ class Log:
     claims: whether a path is such a log, by its first `HEAD` bytes, unpacked (none for a folder).
     read: the rows of such logs under the names of `schema.COLUMNS`, those they tell, at least `first_seen`, `src`, `dst` and `protocol`.
     Numbers may still be text. It raises InputError for what cannot be read, and counts what is no flow.
+    folders: whether a folder is one log, which `read` then takes; of other folders it gets the files that it claims, at any depth.
     """
 
     name: str
     title: str
     claims: Callable[[Path, bytes], bool]
     read: Callable[[Sequence[Path], Told], pl.DataFrame]
+    folders: bool = False
 
 
 def head_of(path: Path) -> bytes:
@@ -62,7 +64,9 @@ def read_log(log: Log, paths: Sequence[Path]) -> tuple[pl.DataFrame, Told]:
     Raises InputError when they cannot be read or hold no flow.
     """
     told = Told()
-    rows = fitting(log.read(paths, told), told)
+    files = paths if log.folders else _files(log, paths, told)
+    rows = log.read(files, told)
+    rows = rows if rows.is_empty() else fitting(rows, told)
     if rows.is_empty():
         names = ", ".join(str(path) for path in paths)
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in told.set_aside.most_common(4))
@@ -71,6 +75,19 @@ def read_log(log: Log, paths: Sequence[Path]) -> tuple[pl.DataFrame, Told]:
             "Give a log of traffic that was seen."
         )
     return complete(rows), told
+
+
+def _files(log: Log, paths: Sequence[Path], told: Told) -> list[Path]:
+    """The files that these are; of folders those that are such a log."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(child for child in path.rglob("*") if child.is_file()) if path.is_dir() else []
+        claimed = [file for file in inside if log.claims(file, head_of(file))]
+        told.others += [file for file in inside if file not in claimed]
+        found += claimed if path.is_dir() else [path]
+    if not found:
+        raise InputError(f"{paths[0]}: a folder without {log.title}. Give the files.")
+    return found
 
 
 def fitting(rows: pl.DataFrame, told: Told) -> pl.DataFrame:

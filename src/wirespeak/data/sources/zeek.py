@@ -15,7 +15,7 @@ import polars as pl
 
 from wirespeak.data.sources.cells import unrepeated
 from wirespeak.data.sources.lines import cells, lines, nanoseconds, number, objects, operation
-from wirespeak.data.sources.log import Log, Told
+from wirespeak.data.sources.log import Log, Told, head_of
 from wirespeak.data.sources.said import said
 from wirespeak.data.sources.viewing import (
     BWD,
@@ -97,7 +97,7 @@ def write(seen: pl.DataFrame, path: Path) -> None:
 def claims(path: Path, head: bytes) -> bool:
     """Whether this is a log that Zeek wrote, or a folder that holds some."""
     if path.is_dir():
-        return any(_path_of(each) in _FIELDS for each in _files(path))
+        return any(_path_of(each) in _FIELDS and claims(each, head_of(each)) for each in _files(path))
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith((b"#separator ", b"#fields\t")):
         return True
@@ -384,4 +384,4 @@ def _state() -> pl.Expr:
     return pl.when(pl.col("protocol") == "tcp").then(tcp).otherwise(other)
 
 
-LOG = Log("zeek", "Zeek's logs", claims, read)
+LOG = Log("zeek", "Zeek's logs", claims, read, folders=True)
