@@ -73,9 +73,13 @@ def read(paths: Sequence[Path], told: Told) -> pl.DataFrame:
 
 def _packets(path: Path, names: Sequence[str], table: pl.DataFrame, told: Told) -> pl.DataFrame:
     columns = {_LIST[name.lower()]: name for name in reversed(names) if name.lower() in _LIST}
-    if "Length" not in columns:
+    if lacking := [
+        name
+        for name in ("Time", "Source", "Destination", "Protocol", "Length", "Info")
+        if _LIST[name.lower()] not in columns
+    ]:
         raise InputError(
-            f"{path}: has no column 'Length' (it has {', '.join(names)}). Export the packet list with its usual columns."
+            f"{path}: has no column '{lacking[0]}' (it has {', '.join(names)[:200]}). Export the packet list with its usual columns."
         )
     ports = [columns.get(name) for name in ("src_port", "dst_port")]
     cell = {name: pl.col(theirs).str.strip_chars() for name, theirs in columns.items()}
