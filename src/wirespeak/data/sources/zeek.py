@@ -270,7 +270,18 @@ def _value(field: str, header: _Header) -> pl.Expr:
         .then(pl.lit([], pl.List(pl.String())))
         .otherwise(cell.str.split(header.within))
     )
-    return known.then(split).list.eval(pl.element().map_batches(_plain, return_dtype=pl.String())).alias(name)
+    return known.then(split).map_batches(_plain_lists, return_dtype=pl.List(pl.String)).alias(name)
+
+
+def _plain_lists(lists: pl.Series) -> pl.Series:
+    """Lists of text, each read as `_plain` does."""
+    rows = pl.DataFrame(lists.alias("text")).with_row_index("at")
+    each = rows.filter(pl.col("text").list.len() > 0).explode("text")
+    if not each["text"].str.contains(r"\x", literal=True).any():
+        return lists
+    read = each.with_columns(_plain(each["text"])).group_by("at", maintain_order=True).agg("text")
+    joined = rows.join(read, on="at", how="left", suffix="_read", maintain_order="left")
+    return joined.select(pl.coalesce("text_read", "text").alias(lists.name)).to_series()
 
 
 def _plain(text: pl.Series) -> pl.Series:
