@@ -19,6 +19,7 @@ from typer import Argument, Option
 from wirespeak.errors import InputError, OptionError
 from wirespeak.interfaces import labelled
 from wirespeak.interfaces.exporting import export_model
+from wirespeak.interfaces.metering import flows
 from wirespeak.interfaces.options import (
     Active,
     Captures,
@@ -31,7 +32,7 @@ from wirespeak.interfaces.options import (
     options_of,
     output_option,
 )
-from wirespeak.interfaces.output import Outcome, Run, as_json, complete, folder, one_file
+from wirespeak.interfaces.output import TABLES, Outcome, Run, as_json, complete, counted, folder, one_file
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.serving import serve
 
@@ -39,8 +40,6 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 CAPTURES = Path(__file__).parent.parent / "lab" / "captures"
-TABLES = (".parquet", ".csv", ".jsonl")
-MESSAGES = (".ipfix", ".nf9", ".nf5")
 
 
 class Device(StrEnum):
@@ -66,26 +65,6 @@ class Format(StrEnum):
     instruction = "instruction"
     prompt_completion = "prompt-completion"
     chat = "chat"
-
-
-class View(StrEnum):
-    """A dataset whose columns our flows can be shown in."""
-
-    farm_flow = "farm-flow"
-    cicflowmeter = "cicflowmeter"
-    ton_iot = "ton-iot"
-    nsl_kdd = "nsl-kdd"
-    unsw_nb15 = "unsw-nb15"
-    zeek_conn = "zeek-conn"
-    nfstream = "nfstream"
-
-
-class Export(StrEnum):
-    """How flows are told to a collector."""
-
-    netflow5 = "netflow5"
-    netflow9 = "netflow9"
-    ipfix = "ipfix"
 
 
 class Method(StrEnum):
@@ -131,114 +110,6 @@ def demo(
     return run.done(output, _with_report(summary, output))
 
 
-def flows(
-    inputs: Annotated[
-        list[Path] | None,
-        Argument(
-            metavar="IN...",
-            help="Captures (pcap, pcapng, snoop; gzip or zstd), folders of them, - for standard input, logs, or flow tables.",
-            show_default=False,
-        ),
-    ] = None,
-    *,
-    output: Annotated[
-        Path, output_option("PATH", "A .parquet, .csv, .jsonl, .ipfix, .nf9 or .nf5 file, or a folder.")
-    ],
-    view: Annotated[
-        View | None,
-        Option("--as", help="In the columns of a dataset instead of our own.", show_default=False),
-    ] = None,
-    truth: Truth = None,
-    log: Annotated[
-        str | None,
-        Option("--from", metavar="FORMAT", help="What the input is; by default its content tells."),
-    ] = None,
-    listen: Annotated[
-        str | None,
-        Option("--listen", metavar="HOST:PORT", help="Collect NetFlow and IPFIX by UDP instead of reading."),
-    ] = None,
-    seconds: Annotated[
-        float,
-        Option("--for", metavar="S", help="How long to listen; Ctrl-C ends it and keeps what came.", min=0.1),
-    ] = 60.0,
-    at_most: Annotated[
-        int, Option("--at-most", metavar="N", help="Records after which listening ends early.", min=1)
-    ] = 1_000_000,
-    send: Annotated[
-        str | None,
-        Option("--send", metavar="HOST:PORT", help="Send the flows to a collector too, by UDP."),
-    ] = None,
-    export: Annotated[Export, Option("--export", help="How --send tells them.")] = Export.ipfix,
-    idle: Idle = 60.0,
-    active: Active = 300.0,
-    first_packets: Annotated[
-        int,
-        Option(
-            metavar="N", min=0, max=255, help="Tell size, direction and time of so many packets of each flow."
-        ),
-    ] = 0,
-    progress: Say = quiet,
-) -> Outcome:
-    """Turn captures, or the logs of other tools, into a table of flows.
-
-    One row for each conversation. The columns are described in docs/columns.md. A malformed packet is counted
-    and set aside; a capture that was cut off is read up to the cut. With --as the columns are those of a public
-    dataset, with its labels where --truth gives them: what is trained on that dataset can be tried on your own traffic.
-    NetFlow v5, v9 and IPFIX are read (of a capture of them with --from netflow), collected with --listen, and written.
-    """
-    from wirespeak.data import tables
-    from wirespeak.interfaces import netflow, reading
-
-    options = {
-        "inputs": inputs or [],
-        "output": output,
-        "as": view,
-        "truth": truth,
-        "from": log,
-        **({"listen": listen, "for": seconds, "at_most": at_most} if listen else {}),
-        **({"send": send, "export": export} if send else {}),
-        "idle": idle,
-        "active": active,
-        "first-packets": first_packets,
-    }
-    if truth and view is None:
-        raise OptionError(
-            "--truth gives the labels of an --as table; 'wirespeak detect --truth' says how right verdicts are."
-        )
-    if bool(inputs) == bool(listen):
-        raise OptionError("give IN..., what to read, or --listen HOST:PORT, where to listen: one of them.")
-    if view is not None and (send or output.suffix in MESSAGES):
-        raise OptionError(
-            "--as writes tables alone. Leave --send out, and choose a .parquet, .csv or .jsonl file."
-        )
-    run = Run("flows", options, [*(inputs or []), *_given(truth)], reproducible=listen is None)
-    captures = inputs and view is None and log is None and reading.are_captures(inputs)
-    if first_packets and not captures:
-        raise OptionError(
-            "--first-packets needs captures and our own columns: leave out --as and --from, and give captures alone."
-        )
-    with one_file(output, run, name="flows.parquet", suffixes=(*TABLES, *MESSAGES)) as target:
-        if captures:
-            found = reading.reader(
-                inputs or [], idle=idle, active=active, first_packets=first_packets, progress=progress
-            )
-            reading.told(run, found, netflow.write(found.pieces(), target, run, to=send, form=export.value))
-            netflow.hint(inputs or [], run)
-        else:
-            happened = reading.schedule(truth)
-            if listen:
-                table = netflow.listen(listen, run, seconds=seconds, at_most=at_most, progress=progress)
-            else:
-                table = reading.read(inputs or [], run, log=log, idle=idle, active=active, progress=progress)
-            if view is not None:
-                table = reading.viewed(table, view, happened, run)
-                tables.write(table, target)
-            else:
-                netflow.write([table], target, run, to=send, form=export.value)
-    taken = "records" if "from" in run.notes else "packets"
-    return run.done(output, f"{_said(run, taken, 'flows')}: {output}")
-
-
 def textify(
     inputs: Annotated[
         list[Path],
@@ -279,9 +150,10 @@ def textify(
         "report": report or None, "truth": truth, "idle": idle, "active": active,
         "addresses": addresses or None, "source": source, "map": map, "on_bad_row": on_bad_row,
     }  # fmt: skip
-    run = Run("textify", options, [*parts(inputs), *_given(truth, map)])
+    labelled_rows = bool(source or map) or sentences.are_rows(inputs)
+    run = Run("textify", options, [*(parts(inputs) if labelled_rows else inputs), *_given(truth, map)])
     with one_file(output, run, name="examples.jsonl", suffixes=(".jsonl",)) as target:
-        if source or map or sentences.are_rows(inputs):
+        if labelled_rows:
             dataset = labelled.read(run, inputs, source, map, on_bad_row, progress)
             rows = sentences.of_dataset(
                 dataset, level=level, format=format, answer=answer, addresses=addresses
@@ -296,7 +168,7 @@ def textify(
         lost = rows.losses() if report else []
         if report:
             run.notes["levels"] = [asdict(loss) for loss in lost]
-    said = f"{_said(run, rows.unit, 'sentences')}: {output}"
+    said = f"{counted(run, rows.unit, 'sentences')}: {output}"
     return run.done(output, "\n".join([said, *([sentences.shown(lost)] if lost else [])]))
 
 
@@ -429,7 +301,7 @@ def generate(
             progress=lambda share: progress(doing, share),
         )  # fmt: skip
     what = "flows" if output.suffix in TABLES else "packets"
-    return run.done(output, f"{_said(run, 'conversations', what)}: {output}")
+    return run.done(output, f"{counted(run, 'conversations', what)}: {output}")
 
 
 def record(
@@ -680,13 +552,6 @@ def _rounded(rate: float | None) -> str:
 
 def _with_report(summary: Text, output: Path) -> Text:
     return summary.append(f"\n\nReport: {output / 'report.html'}", style="bold")
-
-
-def _said(run: Run, taken: str, given: str) -> str:
-    """What came in and went out, and what was set aside, in words."""
-    aside = sum(run.counts["set_aside"].values())
-    rest = f" ({aside:,} set aside)" if aside else ""
-    return f"{run.counts['out']:,} {given} from {run.counts['in']:,} {taken}{rest}"
 
 
 def _given(*paths: Path | None) -> list[Path]:

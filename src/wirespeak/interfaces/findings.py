@@ -23,6 +23,7 @@ from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say, quiet
 from wirespeak.interfaces.spending import FREE, Spending
 from wirespeak.interfaces.sure import Sure, stages
+from wirespeak.schema import LEVELS, compact_columns
 
 
 def write(
@@ -59,6 +60,7 @@ def write(
     canonical = {label: label for label in judging.labels} | learnt.get("canonical", {})
     happened = reading.schedule(truth)
     flows = reading.read(inputs, run, idle=idle, active=active, progress=progress)
+    flows = reading.filled(flows, _judged_by(judging), run)
     labels = reading.labels_of(flows, happened)
     progress(f"judging {many(flows.height, 'flow')}")
     verdicts = judge(judging, flows, canonical=canonical, unlearnt=UNRECORDED if "labels" in card else ())
@@ -90,7 +92,7 @@ def write(
         flows,
         verdicts,
         name=reading.title(inputs),
-        packets=run.counts["in"],
+        packets=run.counts["in"] if reading.unit(run) == "packets" else _packets(flows),
         set_aside=run.counts["set_aside"],
         distinct=distinct,
         truth=labels,
@@ -103,3 +105,17 @@ def write(
     (folder / "incidents.json").write_text(explain.as_json(incidents), encoding="utf-8")
     (folder / "report.html").write_text(report.render(overview, incidents), encoding="utf-8")
     return report.summary(overview, incidents)
+
+
+def _judged_by(judging: Any) -> list[str]:
+    """The columns a detector of flows reads: those of its encoding, or those of a sentence."""
+    encoding = getattr(judging, "encoding", None)
+    if encoding is not None:
+        return [column.name for column in encoding.columns]
+    level = getattr(judging, "level", "compact")
+    return list(LEVELS[level]) if level in LEVELS else [column.name for column in compact_columns()]
+
+
+def _packets(flows: pl.DataFrame) -> int:
+    """The packets of flows that were read from a table or a log."""
+    return int(flows["fwd_packets"].sum()) + int(flows["bwd_packets"].sum())

@@ -19,7 +19,7 @@ Captures = Annotated[
     list[Path],
     Argument(
         metavar="IN...",
-        help="Captures (pcap, pcapng, snoop; gzip or zstd), folders of them, - for standard input, or flow tables.",
+        help="Captures (pcap, pcapng, snoop; gzip or zstd), folders of them, - for standard input, flow tables, or logs of other tools.",
         show_default=False,
     ),
 ]

@@ -46,6 +46,9 @@ _ADVICE = {
 }
 
 
+TABLES = (".parquet", ".csv", ".jsonl")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a verb returns: the record of it, and what a person reads on the terminal.
@@ -177,6 +180,13 @@ def complete(path: Path, run: Run) -> None:
 def as_json(value: Any) -> str:
     """Readable JSON with a closing line feed. NaN is refused: no reader agrees on it."""
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=_plain) + "\n"
+
+
+def counted(run: Run, taken: str, given: str) -> str:
+    """What came in and went out, and what was set aside, in words."""
+    aside = sum(run.counts["set_aside"].values())
+    rest = f" ({aside:,} set aside)" if aside else ""
+    return f"{run.counts['out']:,} {given} from {run.counts['in']:,} {taken}{rest}"
 
 
 def command_line(verb: str, options: Mapping[str, Any]) -> str:

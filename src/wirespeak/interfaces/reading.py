@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,17 +10,25 @@ import polars as pl
 
 from wirespeak.data import tables
 from wirespeak.data.sources import VIEWS, log_of
+from wirespeak.data.sources.flow_map import flow_map
 from wirespeak.data.sources.log import read_log
-from wirespeak.errors import InputError
+from wirespeak.errors import InputError, OptionError
 from wirespeak.flow import FlowReader, in_order
+from wirespeak.flow.meter import MOST_FLOWS
 from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say
 from wirespeak.lab.truth import label_flows, read_truth
+from wirespeak.schema import COLUMNS
 
 
 def are_captures(inputs: Sequence[Path]) -> bool:
     """Whether these are captures rather than flow tables or logs."""
-    return log_of(inputs) is None and not are_tables(inputs)
+    return not are_logs(inputs) and not are_tables(inputs)
+
+
+def are_logs(inputs: Sequence[Path]) -> bool:
+    """Whether these are logs of other tools."""
+    return log_of(inputs) is not None
 
 
 def are_tables(inputs: Sequence[Path]) -> bool:
@@ -28,10 +37,22 @@ def are_tables(inputs: Sequence[Path]) -> bool:
 
 
 def read(
-    inputs: Sequence[Path], run: Run, *, idle: float, active: float, progress: Say, log: str | None = None
+    inputs: Sequence[Path],
+    run: Run,
+    *,
+    idle: float,
+    active: float,
+    progress: Say,
+    log: str | None = None,
+    map: Path | None = None,
 ) -> pl.DataFrame:
-    """The flows of captures, of logs or of flow tables, counted in `run`. log: the format's name; by default its content tells."""
-    found_log = log_of(inputs, log)
+    """The flows of captures, of logs or of flow tables, counted in `run`.
+
+    log: the format's name; by default its content tells. map: what describes a table of flows of one's own.
+    """
+    if log and map:
+        raise OptionError("--from names a known format, --map describes another. Give one of them.")
+    found_log = flow_map(map) if map else log_of(inputs, log)
     if found_log:
         progress(f"reading {title(inputs)}")
         table, said = read_log(found_log, inputs)
@@ -43,6 +64,7 @@ def read(
         return table
     if are_tables(inputs):
         table = tables.read(inputs)
+        run.notes["from"] = "flows"
         run.count(taken=table.height, given=table.height)
         return table
     found = reader(inputs, idle=idle, active=active, progress=progress)
@@ -52,15 +74,24 @@ def read(
 
 
 def reader(
-    inputs: Sequence[Path], *, idle: float, active: float, progress: Say, first_packets: int = 0
+    inputs: Sequence[Path],
+    *,
+    idle: float,
+    active: float,
+    progress: Say,
+    first_packets: int = 0,
+    most_flows: int = MOST_FLOWS,
+    workers: int | None = None,
 ) -> FlowReader:
-    """Captures, about to be read."""
+    """Captures, about to be read. workers: threads that share the work; by default as many as there are cores."""
     what = f"reading {title(inputs)}"
     return FlowReader(
         inputs,
         idle_s=idle,
         active_s=active,
         first_packets=first_packets,
+        most_flows=most_flows,
+        workers=workers or len(os.sched_getaffinity(0)),
         progress=lambda done, all: progress(what, done / max(all, 1)),
     )
 
@@ -68,6 +99,16 @@ def reader(
 def told(run: Run, found: FlowReader, flows: int) -> None:
     """Say in `run` what was read."""
     run.count(taken=found.packets, given=flows, set_aside=found.set_aside)
+    if found.evicted:
+        run.notes["evicted"] = found.evicted
+        run.warnings.append(
+            f"{found.evicted:,} flows ended early, since more were alive than there was room for. Raise --most-flows if there is memory."
+        )
+    if found.forgotten:
+        run.notes["forgotten"] = found.forgotten
+        run.warnings.append(
+            f"{found.forgotten:,} hosts and pairs were forgotten for want of room; their context counts anew."
+        )
     _warn(run, found.cut, found.others)
 
 
@@ -80,6 +121,26 @@ def _warn(run: Run, cut: str | None, others: Sequence[Path]) -> None:
         more = f" and {len(others) - 3} more" if len(others) > 3 else ""
         run.notes["not_read"] = [str(path) for path in others]
         run.warnings.append(f"not read, left out: {names}{more}.")
+
+
+def unit(run: Run) -> str:
+    """What was counted as read: packets of captures, rows of logs and tables."""
+    return "rows" if run.notes.get("from") else "packets"
+
+
+def filled(flows: pl.DataFrame, read: Sequence[str], run: Run) -> pl.DataFrame:
+    """The flows with what nobody tells at its default, as whoever judges takes it. read: the columns that are judged by; `run` says which
+    of them no flow tells."""
+    empty = [name for name in flows.columns if flows[name].null_count() == flows.height]
+    if untold := [name for name in read if name in empty]:
+        run.notes["not_told"] = untold
+        more = f" and {len(untold) - 5} more" if len(untold) > 5 else ""
+        run.warnings.append(
+            f"{len(untold)} of the {len(read)} columns that are judged by are told by no flow here and count as their "
+            f"defaults: {', '.join(untold[:5])}{more}. Verdicts are less sure than those of captures."
+        )
+    kept = [COLUMNS[name] for name in flows.columns if name in COLUMNS and COLUMNS[name].is_feature]
+    return flows.with_columns(pl.col(column.name).fill_null(column.default) for column in kept)
 
 
 def viewed(flows: pl.DataFrame, view: str, happened: pl.DataFrame | None, run: Run) -> pl.DataFrame:

@@ -85,7 +85,7 @@ def of_flows(
     flows = reading.read(inputs, run, idle=idle, active=active, progress=progress)
     told = reading.labels_of(flows, happened)
     labels = None if told is None else pl.Series("label", told, dtype=pl.String)
-    return Rows(flows, FLOWS, labels, Question(tuple(LABELS), format), level, "packets")
+    return Rows(flows, FLOWS, labels, Question(tuple(LABELS), format), level, reading.unit(run))
 
 
 def shown(found: Sequence[Loss]) -> str:
@@ -103,7 +103,9 @@ def shown(found: Sequence[Loss]) -> str:
 
 
 def are_rows(inputs: Sequence[Path]) -> bool:
-    """Whether these are files of a dataset or recordings, rather than captures or flow tables of ours."""
+    """Whether these are files of a dataset or recordings, rather than captures, logs or flow tables of ours."""
+    if reading.are_logs(inputs):
+        return False
     if are_recordings(inputs):
         return True
     if not all(_is_table(path) for path in inputs):
@@ -113,6 +115,8 @@ def are_rows(inputs: Sequence[Path]) -> bool:
 
 def other_table(inputs: Sequence[Path]) -> Path | None:
     """The first of these files that is a table, and none of flows."""
+    if reading.are_logs(inputs):
+        return None
     return next((path for path in inputs if _is_table(path) and not _is_flow_table(path)), None)
 
 

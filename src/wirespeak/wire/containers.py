@@ -236,11 +236,7 @@ def capture_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], 
             continue
         before = len(found)
         for file in sorted(child for child in path.rglob("*") if child.is_file()):
-            try:
-                open_capture(file).close()
-                found.append(file)
-            except InputError:
-                others.append(file)
+            (found if is_capture(file) else others).append(file)
         if len(found) == before:
             raise InputError(
                 f"{path} is a folder without a capture. Give captures, or a folder that holds some."
@@ -248,6 +244,15 @@ def capture_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], 
     if not found:
         raise InputError("no capture was given. Give at least one pcap, pcapng or snoop file.")
     return found, others
+
+
+def is_capture(path: Path) -> bool:
+    """Whether a file begins as a capture does."""
+    try:
+        open_capture(path).close()
+    except InputError:
+        return False
+    return True
 
 
 def read_frames(path: str | os.PathLike[str]) -> Capture:

@@ -5,16 +5,21 @@ A new dataset is one new file that declares a `Source`, and one line in `SOURCES
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import polars as pl
 
 from wirespeak.data.dataset import Dataset
 from wirespeak.data.sources import (
+    argus,
     cicids2017,
     cicids2017_corrected,
     ciciot2023,
     edge_iiotset,
+    eve,
     farm_flow,
+    joy,
     kdd99,
     netflow,
     nfdump,
@@ -23,6 +28,7 @@ from wirespeak.data.sources import (
     recordings,
     ton_iot,
     unsw_nb15,
+    wireshark,
     zeek,
 )
 from wirespeak.data.sources.cells import Head, peek
@@ -32,6 +38,7 @@ from wirespeak.data.sources.parts import fit_part
 from wirespeak.data.sources.reading import ON_BAD_ROW, Fit, fit, merge, read_part
 from wirespeak.data.sources.source import Source
 from wirespeak.errors import InputError, OptionError, unknown_name
+from wirespeak.wire.containers import is_capture
 from wirespeak.wire.stream import STANDARD_INPUT
 
 SOURCES: dict[str, Source] = {
@@ -48,7 +55,15 @@ VIEWS = {
 }  # fmt: skip
 """Our own flows in another dataset's columns: flows and, where they are known, canonical labels -> a table."""
 
-LOGS: dict[str, Log] = {each.LOG.name: each.LOG for each in (netflow, nfdump)}
+WRITERS: dict[tuple[str, str], Callable[[pl.DataFrame, Path], None]] = {("zeek-conn", ".log"): zeek.write}
+"""What is not written as a table: a view, by its name and the end of the file's, as its tool writes it."""
+
+LOGS: dict[str, Log] = {
+    each.LOG.name: each.LOG
+    for each in (
+        zeek, eve, argus, joy, wireshark, netflow, nfdump,
+    )
+}  # fmt: skip
 """Formats in which other tools write flows: each file of this folder that declares a `LOG`."""
 
 
@@ -72,8 +87,19 @@ def log_of(paths: Sequence[Path], name: str | None = None) -> Log | None:
 
 
 def _claimed(path: Path) -> Log | None:
+    """The format of a file, or of a folder: the first that claims it, or one of its files. A folder with a capture is none."""
     if path == STANDARD_INPUT or not (path.is_file() or path.is_dir()):
         return None
+    if path.is_file():
+        return _of_file(path)
+    inside = sorted(child for child in path.rglob("*") if child.is_file())
+    if any(is_capture(file) for file in inside):
+        return None
+    whole = next((log for log in LOGS.values() if log.folders and log.claims(path, b"")), None)
+    return whole or next((found for file in inside if (found := _of_file(file))), None)
+
+
+def _of_file(path: Path) -> Log | None:
     head = head_of(path)
     return next((log for log in LOGS.values() if log.claims(path, head)), None)
 

@@ -6,39 +6,25 @@ all logs, so that a flow reads the same whichever door it came through.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from wirespeak.data.sources.viewing import per
+from wirespeak.data.sources.lines import Told as Told
+from wirespeak.data.sources.lines import addresses, shown
+from wirespeak.data.sources.viewing import BWD, FWD, per
 from wirespeak.data.tables import types
 from wirespeak.errors import InputError
 from wirespeak.flow.columns import SHORTEST_S, grade, services
 from wirespeak.flow.context import surround
+from wirespeak.schema import COLUMNS, FACTS
 from wirespeak.wire.stream import open_stream
 
 HEAD = 1 << 16
 """Bytes of a file, unpacked, that its format is known by."""
-
-
-@dataclass
-class Told:
-    """What a reader says beside the flows.
-
-    rows: read, those set aside included. set_aside: rows that are no flow, by reason. cut: where reading had to stop early, or None.
-    others: files of a folder that were not read. warnings: what else went less well, a line each. notes: what `run.json` keeps beside.
-    """
-
-    rows: int = 0
-    set_aside: Counter[str] = field(default_factory=Counter)
-    cut: str | None = None
-    others: list[Path] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,13 +33,15 @@ class Log:
 
     claims: whether a path is such a log, by its first `HEAD` bytes, unpacked (none for a folder).
     read: the rows of such logs under the names of `schema.COLUMNS`, those they tell, at least `first_seen`, `src`, `dst` and `protocol`.
-    It raises InputError for what cannot be read, and counts what is no flow.
+    Numbers may still be text. It raises InputError for what cannot be read, and counts what is no flow.
+    folders: whether a folder is one log, which `read` then takes; of other folders it gets the files that it claims, at any depth.
     """
 
     name: str
     title: str
     claims: Callable[[Path, bytes], bool]
     read: Callable[[Sequence[Path], Told], pl.DataFrame]
+    folders: bool = False
 
 
 def head_of(path: Path) -> bytes:
@@ -77,7 +65,9 @@ def read_log(log: Log, paths: Sequence[Path]) -> tuple[pl.DataFrame, Told]:
     Raises InputError when they cannot be read or hold no flow.
     """
     told = Told()
-    rows = log.read(paths, told)
+    files = paths if log.folders else _files(log, paths, told)
+    rows = log.read(files, told)
+    rows = rows if rows.is_empty() else fitting(rows, told)
     if rows.is_empty():
         names = ", ".join(str(path) for path in paths)
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in told.set_aside.most_common(4))
@@ -86,6 +76,58 @@ def read_log(log: Log, paths: Sequence[Path]) -> tuple[pl.DataFrame, Told]:
             "Give a log of traffic that was seen."
         )
     return complete(rows), told
+
+
+def _files(log: Log, paths: Sequence[Path], told: Told) -> list[Path]:
+    """The files that these are; of folders those that are such a log."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(child for child in path.rglob("*") if child.is_file()) if path.is_dir() else []
+        claimed = [file for file in inside if log.claims(file, head_of(file))]
+        told.others += [file for file in inside if file not in claimed]
+        found += claimed if path.is_dir() else [path]
+    if not found:
+        raise InputError(f"{paths[0]}: a folder without {log.title}. Give the files.")
+    return found
+
+
+def fitting(rows: pl.DataFrame, told: Told) -> pl.DataFrame:
+    """The rows of a log that can be flows, with the types of `schema.COLUMNS`; the others are set aside by reason.
+
+    A flow has a time, a protocol and two addresses; its numbers are numbers, not negative, and no larger than any can be.
+    """
+    kinds = {name: kind for name, kind in types().items() if name in rows.columns and kind.is_numeric()}
+    for name in kinds:
+        given, cell = rows[name], pl.col(name)
+        if given.dtype == pl.String():
+            bare = cell.str.strip_chars()
+            value = bare.cast(pl.Float64 if kinds[name].is_float() else pl.Int64, strict=False)
+            unread = bare.is_not_null() & (bare != "") & value.is_null()
+            rows = told.without(rows, unread, f"a row whose {name} is no number").with_columns(value)
+        most = _MOST.get(name, 1 << 62)
+        outside = (cell < 0) | (cell > most) if not rows[name].dtype.is_float() else ~cell.is_between(0, most)
+        rows = told.without(rows, outside, f"a row whose {name} is out of range").with_columns(
+            cell.cast(kinds[name], strict=False)
+        )
+    named = (pl.col("protocol") != "802.15.4").fill_null(True)
+    rows = rows.with_columns(
+        pl.when(named).then(addresses(rows[end])).otherwise(pl.col(end)).alias(end) for end in ("src", "dst")
+    )
+    for name, what in {
+        "first_seen": "a time",
+        "protocol": "a protocol",
+        "src": "an address",
+        "dst": "an address",
+    }.items():
+        rows = told.without(
+            rows, pl.col(name).is_null() | (pl.col(name).cast(pl.String) == ""), f"a row without {what}"
+        )
+    facts = [fact.name for fact in FACTS if fact.kind == "text" and fact.name in rows.columns]
+    return rows.with_columns(shown(rows[name]) for name in facts)
+
+
+_MOST = {"src_port": 65535, "dst_port": 65535, "vlan": 4095, "tunnel_id": (1 << 32) - 1, "duration_s": 1e8}
+"""The largest value of a column; elsewhere two of them can be added."""
 
 
 def complete(told: pl.DataFrame) -> pl.DataFrame:
@@ -102,6 +144,13 @@ def complete(told: pl.DataFrame) -> pl.DataFrame:
         for name, kind in kinds.items()
     ).sort("first_seen", maintain_order=True)
     flows = flows.with_columns(
+        pl.when(pl.col("protocol").is_in(["tcp", "udp"])).then(pl.col("src_port", "dst_port")),
+        *(
+            pl.coalesce(name, expression.cast(kinds[name])).alias(name)
+            for name, expression in _known().items()
+        ),
+    )
+    flows = flows.with_columns(
         flow_id=pl.int_range(pl.len(), dtype=pl.Int64), last_seen=pl.coalesce("last_seen", _ended())
     ).with_columns(duration_s=(pl.col("last_seen") - pl.col("first_seen")) / 1e9)
     derived = _derived()
@@ -115,21 +164,52 @@ def complete(told: pl.DataFrame) -> pl.DataFrame:
         services(flows["protocol"], flows["src_port"], flows["dst_port"], opened=flows["flags"] == "S").alias(
             "service"
         ),
-        pl.coalesce("cast", _cast()),
     )
     flows = flows.with_columns(surround(flows).get_columns())
     return flows.select(pl.col(name).cast(kind) for name, kind in kinds.items())
 
 
-def _cast() -> pl.Expr:
-    """By the address alone: a network's own broadcast address looks like any other."""
-    dst = pl.col("dst")
-    is_group = dst.str.contains(r"^(22[4-9]|23\d)\.|^[fF]{2}[0-9a-fA-F]{2}:")
-    return (
-        pl.when(dst == "255.255.255.255").then(pl.lit("broadcast"))
-        .when(is_group).then(pl.lit("multicast"))
-        .otherwise(pl.lit("unicast"))
+_TCP_ALONE = ("syn", "fin", "rst", "push", "ack", "urg", "ece", "cwr", "retransmitted", "out_of_order")
+
+
+def _known() -> dict[str, pl.Expr]:
+    """What cannot be otherwise, as the meter has it: what only TCP has, and what no packet or a single one leaves to be said."""
+    protocol, dst = pl.col("protocol"), pl.col("dst")
+    spoken = protocol.is_in(["tcp", "arp", "icmp", "icmp6"])
+    group = dst.str.contains(r"^(?:22[4-9]|23\d)\.") | dst.str.starts_with("ff") & dst.str.contains(
+        ":", literal=True
+    )
+    mac = pl.col("dst_mac")
+    where = (
+        pl.when((dst == "255.255.255.255") | (mac == "ff:ff:ff:ff:ff:ff")).then(pl.lit("broadcast"))
+        .when(group | mac.str.contains("^.[13579bdf]:")).then(pl.lit("multicast"))
     )  # fmt: skip
+    not_tcp = pl.when(protocol != "tcp")
+    found: dict[str, pl.Expr] = {
+        "cast": pl.when(protocol != "arp").then(where.otherwise(pl.lit("unicast"))),
+        "flags": not_tcp.then(pl.lit("")),
+        "operation": pl.when(~spoken | (protocol == "tcp")).then(pl.lit("")),
+        "handshake_s": not_tcp.then(0.0),
+        "handshake_ack_s": not_tcp.then(0.0),
+    }
+    for side in ("fwd", "bwd"):
+        count, of_tcp = pl.col(f"{side}_packets"), [f"{side}_{what}_packets" for what in _TCP_ALONE]
+        of_tcp += [f"{side}_missed_bytes", f"{side}_window_bytes"]
+        none = pl.when(count == 0)
+        nothing = [name for name in COLUMNS if name.startswith(f"{side}_") and name != f"{side}_packets"]
+        found |= {name: none.then(0) for name in nothing}
+        found |= {name: pl.when((count == 0) | (protocol != "tcp")).then(0) for name in of_tcp}
+        for quantity, total in (("packet", "bytes"), ("payload", "payload_bytes")):
+            for statistic in ("min", "max"):
+                name = f"{side}_{quantity}_{statistic}_bytes"
+                found[name] = none.then(0).when(count == 1).then(pl.col(f"{side}_{total}"))
+            found[f"{side}_{quantity}_std_bytes"] = none.then(0).when(count == 1).then(0)
+        gaps = [name for name in nothing if name.startswith(f"{side}_iat_")]
+        found |= dict.fromkeys(gaps, pl.when(count < 2).then(0))
+    packets = FWD + BWD
+    gaps = [name for name in COLUMNS if name.startswith(("iat_", "active_", "idle_"))]
+    found |= dict.fromkeys(gaps, pl.when(packets < 2).then(0))
+    return found
 
 
 def _ended() -> pl.Expr:
@@ -166,6 +246,9 @@ def _derived() -> dict[str, pl.Expr]:
         .then(pl.col("duration_s") / (packets - 1))
         .when(packets.is_not_null())
         .then(0.0),
+        "iat_min_s": pl.when(packets == 2).then("duration_s"),
+        "iat_max_s": pl.when(packets == 2).then("duration_s"),
+        "iat_std_s": pl.when(packets == 2).then(0.0),
     }
     return found
 

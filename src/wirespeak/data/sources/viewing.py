@@ -50,9 +50,10 @@ def protocol_number() -> pl.Expr:
 
 def zeek_state() -> pl.Expr:
     """Zeek's conn_state. A handshake that was never completed reads as Zeek says it: reset by one side, or established."""
+    history = pl.col("history")
     half = (
-        pl.when(pl.col("fwd_rst_packets") > 0).then(pl.lit("RSTO"))
-        .when(pl.col("bwd_rst_packets") > 0).then(pl.lit("RSTR"))
+        pl.when((pl.col("fwd_rst_packets") > 0) | history.str.contains("R", literal=True)).then(pl.lit("RSTO"))
+        .when((pl.col("bwd_rst_packets") > 0) | history.str.contains("r", literal=True)).then(pl.lit("RSTR"))
         .otherwise(pl.lit("S1"))
     )  # fmt: skip
     state, protocol = pl.col("state"), pl.col("protocol")
@@ -60,16 +61,23 @@ def zeek_state() -> pl.Expr:
         pl.when(state == "HALF").then(half)
         .when(protocol.is_in(["icmp", "icmp6"])).then(pl.lit("OTH"))
         .when(state == "two-way").then(pl.lit("SF"))
-        .when(state == "one-way").then(pl.lit("S0"))
+        .when(state == "one-way").then(pl.when(FWD == 0).then(pl.lit("SHR")).otherwise(pl.lit("S0")))
         .otherwise(state)
     )  # fmt: skip
 
 
+_ZEEK_NAMES = {
+    "http": "http", "mqtt": "mqtt", "tls": "ssl", "dtls": "ssl", "dns": "dns", "mdns": "dns", "dhcp": "dhcp", "ntp": "ntp",
+    "modbus": "modbus", "ssh": "ssh", "ftp": "ftp", "smtp": "smtp", "snmp": "snmp", "syslog": "syslog", "dnp3": "dnp3_tcp",
+    "quic": "quic",
+}  # fmt: skip
+ZEEK_SERVICES = {theirs: ours for ours, theirs in reversed(_ZEEK_NAMES.items())} | {
+    "dnp3_udp": "dnp3",
+    "ftp-data": "ftp",
+}
+"""What Zeek's services are among `schema.APPLICATIONS`; `ssl` is `dtls` over UDP, `dns` is `mdns` at port 5353."""
+
+
 def zeek_service() -> pl.Expr:
     """The application in Zeek's words, null where Zeek has none for it."""
-    names = {
-        "http": "http", "mqtt": "mqtt", "tls": "ssl", "dtls": "ssl", "dns": "dns", "mdns": "dns", "dhcp": "dhcp", "ntp": "ntp",
-        "modbus": "modbus", "ssh": "ssh", "ftp": "ftp", "smtp": "smtp", "snmp": "snmp", "syslog": "syslog", "dnp3": "dnp3_tcp",
-        "quic": "quic",
-    }  # fmt: skip
-    return pl.col("application").replace_strict(names, default=None, return_dtype=pl.String)
+    return pl.col("application").replace_strict(_ZEEK_NAMES, default=None, return_dtype=pl.String)
