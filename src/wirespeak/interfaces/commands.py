@@ -220,7 +220,8 @@ def flows(
                 table = reading.viewed(table, view, happened, run)
                 tables.write(table, target)
             else:
-                netflow.write([table], target, run, to=send, form=export.value)
+                run.counts["out"] = netflow.write([table], target, run, to=send, form=export.value)
+        netflow.unwritten(run)
     taken = "records" if "from" in run.notes else "packets"
     return run.done(output, f"{_said(run, taken, 'flows')}: {output}")
 
