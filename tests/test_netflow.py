@@ -808,7 +808,7 @@ def test_nfdump_reads_what_we_send(form: Format, nfdump: None, tmp_path: Path, w
     port = _free_port()
     (store := tmp_path / "store").mkdir()
     collector = subprocess.Popen(
-        ["nfcapd", "-b", "127.0.0.1", "-p", str(port), "-w", str(store), "-t", "3600"],
+        ["nfcapd", "-b", "127.0.0.1", "-p", str(port), "-w", str(store), "-t", "3600", "-B", "8000000"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:

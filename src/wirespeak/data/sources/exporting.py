@@ -18,7 +18,7 @@ from wirespeak.wire.netflow.encode import Encoder, Format
 
 FORMATS_BY_SUFFIX: dict[str, Format] = {".nf5": "netflow5", ".nf9": "netflow9", ".ipfix": "ipfix"}
 """What a file of messages is, by the end of its name."""
-PER_S = 2000.0
+PER_S = 1000.0
 """Messages a second that a collector can be expected to keep up with."""
 _AT_ONCE = 10
 
