@@ -153,6 +153,7 @@ def flows(
         else:
             table = reading.read(inputs or [], run, log=log, map=map, **how)
             _write(table, target, run, view=view, truth=truth, send=send, export=export)
+        netflow.unwritten(run)
     return run.done(output, f"{counted(run, reading.unit(run), 'flows')}: {output}")
 
 
@@ -193,7 +194,7 @@ def _write(
     from wirespeak.interfaces import netflow, reading
 
     if view is None:
-        netflow.write([table], target, run, to=send, form=export.value)
+        run.counts["out"] = netflow.write([table], target, run, to=send, form=export.value)
         return
     seen = reading.viewed(table, view, reading.schedule(truth), run)
     WRITERS.get((str(view), target.suffix), tables.write)(seen, target)

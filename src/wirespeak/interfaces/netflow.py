@@ -66,7 +66,7 @@ def write(
 ) -> int:
     """Write flows as a table or as export messages, by the end of the file's name, and send them `to` a collector where one is given.
 
-    What cannot be exported is noted in `run`. Returns how many flows there were.
+    What cannot be exported is noted in `run`. Returns how many flows were written.
     """
     sender = Encoder(form)
     if to:
@@ -88,7 +88,13 @@ def write(
             run.notes.setdefault("not_exported", {})[what] = dict(lost)
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in lost.most_common())
             run.warnings.append(f"not {what} as {encoder.form}: {reasons}.")
-    return rows
+    return rows - written.set_aside.total()
+
+
+def unwritten(run: Run) -> None:
+    """Count among what was set aside the flows that the file's format cannot carry."""
+    lost = run.notes.get("not_exported", {}).get("written", {})
+    run.count(taken=run.counts["in"], given=run.counts["out"], set_aside={**run.counts["set_aside"], **lost})
 
 
 def _sliced(pieces: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:

@@ -163,14 +163,33 @@ class Encoder:
             struct.pack(">HHIIII", 9, len(kinds), uptime, seconds, (self._sequence - 1) & _UINT32, self.domain) + sets
         )  # fmt: skip
 
+    def kept(self, records: pl.DataFrame) -> pl.DataFrame:
+        """The records that the format can carry; the others are set aside."""
+        source, destination = (_addresses(records[name]).family for name in ("src", "dst"))
+        first_ms, last_ms = ((records[name] // _MS).to_numpy() for name in ("first_ns", "last_ns"))
+        rules = [
+            ("no two addresses of IPv4 or of IPv6", (source == 0) | (source != destination)),
+            ("a date that the format has no number for", (first_ms < 0) | (last_ms >= 1000 * _UINT32)),
+        ]
+        if self.form == "netflow5":
+            rules.append(("IPv6, which NetFlow v5 does not carry", source == 6))
+        if self.form != "ipfix":
+            rules.append(("longer than SysUpTime tells", last_ms - first_ms > _ERA))
+        known = np.ones(records.height, bool)
+        for reason, cannot in rules:
+            if lost := int((known & cannot).sum()):
+                self.set_aside[reason] += lost
+                known &= ~cannot
+        return records if known.all() else records.filter(pl.Series(known))
+
     def encode(self, records: pl.DataFrame) -> Iterator[Table]:
         """Messages of records, tables of them that are alike: each row is the bytes of one.
 
-        records: columns of `elements.COLUMNS`, counts and protocol known.
+        records: as `kept` gives them, columns of `elements.COLUMNS`, counts and protocol known.
         """
-        columns, known = self._columns(records)
+        columns = self._columns(records)
         for kind in _kinds(self.form):
-            mine = known & (columns["is_ipv6"] == kind.is_ipv6)
+            mine = columns["is_ipv6"] == kind.is_ipv6
             if self.form != "netflow5":
                 mine &= columns["has_link"] == kind.has_link
                 mine &= columns["is_biflow"] == kind.is_biflow
@@ -231,8 +250,8 @@ class Encoder:
         self.records += len(rows)
         return table
 
-    def _columns(self, records: pl.DataFrame) -> tuple[dict[str, Any], NDArray[np.bool_]]:
-        """The columns of the fields, and which records the format can carry."""
+    def _columns(self, records: pl.DataFrame) -> dict[str, Any]:
+        """The columns of the fields, and what tells the kinds of records apart."""
         source, destination = (_addresses(records[name]) for name in ("src", "dst"))
         found: dict[str, Any] = {
             name: records[name].fill_null(0).to_numpy()
@@ -248,25 +267,12 @@ class Encoder:
             "v5_port": np.where(found["protocol"] == 1, found["icmp"], found["dst_port"]),
         }  # fmt: skip
         columns |= {f"{name}_bytes": _macs(records[name]) for name in ("src_mac", "dst_mac")}
-        rules = [
-            ("no two addresses of IPv4 or of IPv6", (source.family == 0) | (source.family != destination.family)),
-            ("a date that the format has no number for", (found["first_ns"] < 0) | (columns["last_ms"] >= 1000 * _UINT32)),
-        ]  # fmt: skip
-        if self.form == "netflow5":
-            rules.append(("IPv6, which NetFlow v5 does not carry", is_ipv6))
-        if self.form != "ipfix":
-            rules.append(("longer than SysUpTime tells", columns["last_ms"] - columns["first_ms"] > _ERA))
-        known = np.ones(records.height, bool)
-        for reason, cannot in rules:
-            if lost := int((known & cannot).sum()):
-                self.set_aside[reason] += lost
-                known &= ~cannot
         if self.form == "ipfix":
             columns |= {f"{name}_ntp": _ntp(found[f"{name}_ns"]) for name in ("first", "last")}
         if self.form != "ipfix":
             columns["flags"] = columns["flags"] & 0xFF
             columns["is_biflow"] = np.zeros(records.height, bool)
-        return _split(columns, known) if self.form == "netflow5" else (columns, known)
+        return _split(columns) if self.form == "netflow5" else columns
 
 
 def _specifier(each: _Field) -> bytes:
@@ -275,19 +281,18 @@ def _specifier(each: _Field) -> bytes:
     return struct.pack(">HH", each.number, each.size)
 
 
-def _split(columns: dict[str, Any], known: NDArray[np.bool_]) -> tuple[dict[str, Any], NDArray[np.bool_]]:
+def _split(columns: dict[str, Any]) -> dict[str, Any]:
     """Records whose counts fit 32 bits: larger ones in several, their packets divided evenly."""
-    most = np.where(known, np.maximum(columns["bytes"], columns["packets"]), 0)
-    parts = np.maximum(-(-most // _UINT32), 1)
+    parts = np.maximum(-(-np.maximum(columns["bytes"], columns["packets"]) // _UINT32), 1)
     if (parts == 1).all():
-        return columns, known
+        return columns
     row = np.repeat(np.arange(len(parts)), parts)
     part = np.arange(len(row)) - np.repeat(np.cumsum(parts) - parts, parts)
     columns = {name: values[row] for name, values in columns.items()}
     for name in ("bytes", "packets"):
         share, rest = np.divmod(columns[name], parts[row])
         columns[name] = share + (part < rest)
-    return columns, known[row]
+    return columns
 
 
 @dataclass(frozen=True)
