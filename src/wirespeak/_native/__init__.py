@@ -7,7 +7,7 @@ the pointer of an array. Nothing else of the package calls ctypes' loader.
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_bool, c_char, c_char_p, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import POINTER, c_bool, c_char, c_char_p, c_int32, c_int64, c_size_t, c_uint64, c_void_p
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,22 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "meter_ended": (c_void_p, [c_void_p, POINTER(c_int64)]),
     "meter_keep": (None, [c_void_p, c_void_p, c_int64]),
     "meter_end": (None, [c_void_p]),
+    "aes": (None, [c_char_p, c_void_p, c_size_t, c_void_p]),
+    "anonymise_start": (c_void_p, [c_char_p, c_int32, c_bool, c_bool, c_uint64]),
+    "anonymise_frames": (
+        c_bool,
+        [c_void_p, c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_void_p, c_void_p, c_void_p],
+    ),
+    "anonymise_counts": (None, [c_void_p, c_void_p]),
+    "anonymise_end": (None, [c_void_p]),
+    "stand_ins": (c_bool, [c_void_p, c_int32, c_void_p, c_size_t, c_int64, c_void_p]),
+    "audit_start": (c_void_p, [c_void_p]),
+    "audit_frames": (
+        c_bool,
+        [c_void_p, c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_size_t, POINTER(FrameColumns), c_void_p],
+    ),
+    "audit_end": (None, [c_void_p]),
+    "community_ids": (None, [c_void_p, c_int64]),
     "address_texts": (None, [c_void_p, c_void_p, c_int64, c_void_p]),
     "take_apart": (None, [c_void_p, c_size_t, c_void_p, c_int64, c_void_p, c_size_t]),
 }

@@ -1,0 +1,74 @@
+/* What applications say, so that nobody is named: which drawer takes a payload, and words.
+ *
+ * A drawer keeps the shape of the messages that it knows. A payload that none takes, or that goes on with a message of an
+ * earlier segment, is blank.
+ */
+#include "anonymise.h"
+
+static bool is_word(uint8_t c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_' || c >= 0x80 ||
+           (c < 0x20 && c != '\t' && c != '\r' && c != '\n') || c == 0x7F;
+}
+
+static bool is_upper(uint8_t c) { return c >= 'A' && c <= 'Z'; }
+
+static void put_word(struct page *w, struct view v, size_t at, size_t size, bool public) {
+    uint8_t word[WORD];
+    for (size_t i = 0; i < size; i++) word[i] = is_upper(v.at[at + i]) ? v.at[at + i] | 0x20 : v.at[at + i];
+    if (public && is_public(word, size)) {
+        keep(w, v, at, size);
+        return;
+    }
+    stand_in(w->s, ID_NAME, word, size, word);
+    uint8_t *out = place(w, v, at);
+    for (size_t i = 0; i < size; i++) out[i] = is_upper(v.at[at + i]) && word[i] >= 'a' && word[i] <= 'z' ? word[i] & 0xDF : word[i];
+    w->tallies[T_NAME]++;
+}
+
+static void put_text(struct page *w, struct view v, size_t at, size_t end, bool public) {
+    if (end > v.size) end = v.size;
+    while (at < end) {
+        size_t size = 0;
+        while (at + size < end && size < WORD && is_word(v.at[at + size])) size++;
+        if (size) put_word(w, v, at, size, public);
+        else keep(w, v, at, size = 1);
+        at += size;
+    }
+}
+
+void put_words(struct page *w, struct view v, size_t at, size_t end) { put_text(w, v, at, end, false); }
+void put_public(struct page *w, struct view v, size_t at, size_t end) { put_text(w, v, at, end, true); }
+
+/* The drawers in the order in which they are tried; port 0: known by content. Python names them in this order. */
+static const struct drawer {
+    uint8_t protocol;
+    uint16_t port, last;
+    scrubber *scrub;
+    uint8_t name;
+} drawers[] = {
+    {TCP, 53, 53, scrub_dns_stream, 1},  {UDP, 53, 53, scrub_dns, 1},      {UDP, 5353, 5353, scrub_dns, 1}, {UDP, 5355, 5355, scrub_dns, 1},
+    {UDP, 137, 137, scrub_dns, 1},       {UDP, 67, 68, scrub_dhcp, 2},     {UDP, 546, 547, scrub_dhcp6, 2}, {UDP, 123, 123, scrub_ntp, 3},
+    {UDP, 161, 162, scrub_snmp, 4},      {UDP, 514, 514, scrub_syslog, 5}, {UDP, 5683, 5683, scrub_coap, 6}, {UDP, 47808, 47823, scrub_bacnet, 7},
+    {TCP, 502, 502, scrub_modbus, 8},    {TCP, 20000, 20000, scrub_dnp3, 9}, {UDP, 20000, 20000, scrub_dnp3, 9},
+    {TCP, 0, 0, scrub_text, 10},         {UDP, 0, 0, scrub_text, 10},      {TCP, 0, 0, scrub_tls, 11},      {UDP, 0, 0, scrub_dtls, 11},
+    {TCP, 0, 0, scrub_ssh, 12},          {TCP, 1883, 1884, scrub_mqtt, 13}, {TCP, 21, 21, scrub_lines, 14}, {TCP, 25, 25, scrub_lines, 14},
+    {TCP, 587, 587, scrub_lines, 14},    {TCP, 110, 110, scrub_lines, 14}, {TCP, 143, 143, scrub_lines, 14}, {UDP, 0, 0, scrub_stun, 15},
+};
+
+void scrub_payload(struct page *w, struct span payload, uint16_t protocol, uint16_t src_port, uint16_t dst_port) {
+    struct view v = view_first(payload.bytes, payload.wire);
+    if (v.size == 0) return;
+    uint8_t name = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(drawers) && protocol != NO_PROTOCOL; i++) {
+        const struct drawer *drawer = &drawers[i];
+        bool fits = !drawer->port || (src_port >= drawer->port && src_port <= drawer->last) || (dst_port >= drawer->port && dst_port <= drawer->last);
+        if (drawer->protocol != protocol || !fits) continue;
+        if (drawer->scrub(w, v)) {
+            name = drawer->name;
+            break;
+        }
+        memset(place(w, v, 0), 0, v.size);
+    }
+    w->drawer_packets[name]++;
+    w->drawer_bytes[name] += payload.bytes.size;
+}
