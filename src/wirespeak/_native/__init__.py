@@ -69,7 +69,16 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "audit_start": (c_void_p, [c_void_p]),
     "audit_frames": (
         c_bool,
-        [c_void_p, c_void_p, c_size_t, POINTER(FrameColumns), c_void_p, c_size_t, POINTER(FrameColumns), c_void_p],
+        [
+            c_void_p,
+            c_void_p,
+            c_size_t,
+            POINTER(FrameColumns),
+            c_void_p,
+            c_size_t,
+            POINTER(FrameColumns),
+            c_void_p,
+        ],
     ),
     "audit_end": (None, [c_void_p]),
     "community_ids": (None, [c_void_p, c_int64]),

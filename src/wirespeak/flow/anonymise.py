@@ -51,7 +51,9 @@ def read_key(path: Path) -> bytes:
         with path.open("rb") as file:
             found = file.read(4 * KEY_BYTES)
     except OSError as error:
-        raise InputError(f"{path} cannot be read as a key: {error.strerror}. Make one with --key-out FILE.") from None
+        raise InputError(
+            f"{path} cannot be read as a key: {error.strerror}. Make one with --key-out FILE."
+        ) from None
     if len(found) == KEY_BYTES:
         return found
     try:
@@ -118,7 +120,11 @@ class Anonymiser:
         if payload not in PAYLOADS:
             raise unknown_name("payload", payload, PAYLOADS)
         self.payload, self.plain = payload, plain
-        self.shift_ns = int.from_bytes(_derived(key, "times")[:8]) % _LONGEST_SHIFT_S * 1_000_000_000 if shift_times else 0
+        self.shift_ns = (
+            int.from_bytes(_derived(key, "times")[:8]) % _LONGEST_SHIFT_S * 1_000_000_000
+            if shift_times
+            else 0
+        )
         keys = key + (key if plain else _derived(key, "ipv6"))
         keys += b"".join(_derived(key, name)[:16] for name in ("links", "words", "streams"))
         native = _native.library()
@@ -134,12 +140,18 @@ class Anonymiser:
         """What stands for the frames, those that were left out by reason, and which of them are given."""
         count = len(frames)
         out = np.zeros(len(frames.data), np.uint8)
-        captured, reasons, details = np.empty(count, np.uint32), np.empty(count, np.uint8), np.empty(count, np.uint16)
+        captured, reasons, details = (
+            np.empty(count, np.uint32),
+            np.empty(count, np.uint8),
+            np.empty(count, np.uint16),
+        )
         if not _native.library().wirespeak_anonymise_frames(
             self._at, _native.address(frames.data), len(frames.data), ctypes.byref(frames.native()), _native.address(out),
             _native.address(captured), _native.address(reasons), _native.address(details),
         ):  # fmt: skip
-            raise MemoryError("no memory for more identifiers; anonymise the capture in parts, with the same key")
+            raise MemoryError(
+                "no memory for more identifiers; anonymise the capture in parts, with the same key"
+            )
         given = reasons == 0
         lost = int((reasons == NOT_FOLLOWED).sum())
         aside = count_reasons(np.where(reasons == NOT_FOLLOWED, 0, reasons).astype(np.uint8), details)
@@ -153,7 +165,12 @@ class Anonymiser:
         given = np.frombuffer(originals, np.uint8)
         out = np.empty_like(given)
         if not _native.library().wirespeak_stand_ins(
-            self._at, list(KINDS).index(kind), _native.address(given), size, len(given) // size, _native.address(out)
+            self._at,
+            list(KINDS).index(kind),
+            _native.address(given),
+            size,
+            len(given) // size,
+            _native.address(out),
         ):
             raise MemoryError("no memory for more identifiers")
         return out.tobytes()
@@ -180,7 +197,9 @@ class Anonymiser:
                     audit, _native.address(was.data), len(was.data), ctypes.byref(was.native()),
                     _native.address(written.data), len(written.data), ctypes.byref(written.native()), _native.address(found),
                 ):  # fmt: skip
-                    raise InputError("the capture changed while it was read. Anonymise it when it is complete.")
+                    raise InputError(
+                        "the capture changed while it was read. Anonymise it when it is complete."
+                    )
         finally:
             native.wirespeak_audit_end(audit)
         return dict(zip(REMAINS, found.tolist(), strict=True))
@@ -195,7 +214,9 @@ def anonymise_capture(
     is no capture, holds no packets that can be anonymised, or has several link types.
     """
     if source == STANDARD_INPUT or source.is_fifo():
-        raise InputError(f"{name_of(source)} can be read once only, and anonymising reads twice. Save it to a file first.")
+        raise InputError(
+            f"{name_of(source)} can be read once only, and anonymising reads twice. Save it to a file first."
+        )
     before = Counter(anonymiser.counts()[0]), Counter(anonymiser.counts()[1])
     aside, masks = Counter[str](), _Given()
     packets = written = 0
@@ -252,7 +273,11 @@ class _Given:
 
     def __iter__(self) -> Iterator[NDArray[np.bool_]]:
         for count, bits in self._pieces:
-            yield np.ones(count, np.bool_) if bits is None else np.unpackbits(bits, count=count).astype(np.bool_)
+            yield (
+                np.ones(count, np.bool_)
+                if bits is None
+                else np.unpackbits(bits, count=count).astype(np.bool_)
+            )
 
 
 def _pairs(
@@ -263,12 +288,16 @@ def _pairs(
     held = next(written, None)
     for frames, mask in zip(was.chunks(), masks, strict=False):
         if len(frames) != len(mask):
-            raise InputError(f"{name_of(was.path)} changed while it was read. Anonymise it when it is complete.")
+            raise InputError(
+                f"{name_of(was.path)} changed while it was read. Anonymise it when it is complete."
+            )
         given = chosen(frames, mask)
         done = 0
         while done < len(given):
             if held is None:
-                raise InputError(f"{name_of(was.path)} changed while it was read. Anonymise it when it is complete.")
+                raise InputError(
+                    f"{name_of(was.path)} changed while it was read. Anonymise it when it is complete."
+                )
             count = min(len(held), len(given) - done)
             yield given[done : done + count], held[:count]
             done += count
@@ -281,7 +310,10 @@ def _pairs(
 def _one_link(source: Path, frames: Frames, known: int | None, *, first: bool, file: object) -> int:
     link_types = sorted({*np.unique(frames.link_type).tolist(), *([] if known is None else [known])})
     if len(link_types) > 1:
-        names = ", ".join(f"{number} ({LINK_TYPES.get(number) or OTHER_LINK_TYPES.get(number, 'unknown')})" for number in link_types)
+        names = ", ".join(
+            f"{number} ({LINK_TYPES.get(number) or OTHER_LINK_TYPES.get(number, 'unknown')})"
+            for number in link_types
+        )
         raise InputError(
             f"{name_of(source)} has packets of several link types, {names}; a pcap file has one. Write each interface to a file of its own first."
         )
@@ -292,7 +324,11 @@ def _one_link(source: Path, frames: Frames, known: int | None, *, first: bool, f
 
 def _why_nothing(source: Path, packets: int, aside: Counter[str], cut: str | None) -> str:
     if not packets:
-        return f"{name_of(source)} holds no packets" + (f" ({cut})" if cut else "") + ". Record it again while there is traffic."
+        return (
+            f"{name_of(source)} holds no packets"
+            + (f" ({cut})" if cut else "")
+            + ". Record it again while there is traffic."
+        )
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in aside.most_common(4))
     return f"{name_of(source)}: none of the {packets:,} packets could be anonymised ({reasons}). What cannot be read is not passed on."
 
