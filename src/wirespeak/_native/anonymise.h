@@ -55,6 +55,8 @@ void standins_end(struct standins *s);
 
 /* What stands for an identifier of so many bytes (4, 16, 6, 8, 2, at most WORD), remembered. */
 void stand_in(struct standins *s, enum identifier kind, const uint8_t *original, size_t size, uint8_t *out);
+/* What is remembered of an identifier, NULL when it was not met. */
+const struct entry *known_as(const struct standins *s, enum identifier kind, const uint8_t *bytes, size_t size);
 /* Whether a word belongs to a protocol rather than to anybody. */
 bool is_public(const uint8_t *word, size_t size);
 bool is_kept_word(const uint8_t *word, size_t size); /* or to one that is written in lines (scrub_text.c) */

@@ -6,91 +6,106 @@
  */
 #include "anonymise.h"
 
-#include <stdio.h>
+#include <arpa/inet.h>
 #include <stdlib.h>
 
-enum { HEADS = 1 << 16, SHORTEST = 4, LONGEST = 64 };
+enum { SHORTEST = 4, HEADS = 1 << 16, ADDRESS_LETTERS = 45 };
 enum remain { R_ADDRESSES, R_MACS, R_WORDS, REMAINS };
-
-struct pattern {
-    uint32_t next; /* index + 1 of another with this head */
-    uint8_t size, kind; /* enum remain */
-    bool text;
-    uint8_t bytes[LONGEST];
-};
 
 struct audit {
     struct standins *s;
-    struct pool patterns;
-    uint32_t heads[HEADS];
+    bool heads[HEADS]; /* whether a MAC or an IPv6 address begins with bytes of this hash */
 };
 
 static uint8_t lower(uint8_t c) { return c >= 'A' && c <= 'Z' ? c | 0x20 : c; }
+static bool is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
+static bool is_hex(uint8_t c) { return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'f'); }
+static bool goes_on(uint8_t c) { return is_digit(c) || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '_' || c >= 0x80; }
 
-static uint32_t head_of(const uint8_t *at) {
-    uint32_t code = 0;
-    for (int i = 0; i < SHORTEST; i++) code = code << 8 | lower(at[i]);
-    return code * 0x9E3779B1u >> 16;
+static uint32_t word_at(const uint8_t *at) {
+    uint32_t word;
+    memcpy(&word, at, 4);
+    return word;
 }
 
-static bool add_pattern(struct audit *audit, const uint8_t *bytes, size_t size, enum remain kind, bool text) {
-    if (size < SHORTEST || size > LONGEST) return true;
-    uint32_t index = pool_take(&audit->patterns), *head = &audit->heads[head_of(bytes)];
-    if (index == NONE) return false;
-    struct pattern *pattern = pool_at(&audit->patterns, index);
-    *pattern = (struct pattern){.next = *head, .size = (uint8_t)size, .kind = (uint8_t)kind, .text = text};
-    for (size_t i = 0; i < size; i++) pattern->bytes[i] = text ? lower(bytes[i]) : bytes[i];
-    *head = index + 1;
-    return true;
-}
+static uint32_t head_of(uint32_t word) { return word * 0x9E3779B1u >> 16; }
 
-/* Bytes of which most are zero occur in many heads; they are looked for in their fields alone. */
+/* Bytes of which most are zero occur in many headers; they are looked for in their fields alone. */
 static bool is_telling(const uint8_t *bytes, size_t size) {
     size_t zeros = 0;
     for (size_t i = 0; i < size; i++) zeros += bytes[i] == 0;
     return size - zeros >= 4;
 }
 
-static bool add_identifier(struct audit *audit, const struct entry *entry) {
-    const uint8_t *bytes = audit->s->arena + entry->at;
-    char text[LONGEST];
-    int size;
-    bool digits = true;
-    if (entry->stays || entry->public) return true;
-    switch (entry->kind) {
-        case ID_IPV4:
-            size = snprintf(text, sizeof text, "%u.%u.%u.%u", bytes[0], bytes[1], bytes[2], bytes[3]);
-            return add_pattern(audit, (const uint8_t *)text, (size_t)size, R_ADDRESSES, true);
-        case ID_MAC:
-            size = snprintf(text, sizeof text, "%02x:%02x:%02x:%02x:%02x:%02x", bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5]);
-            return add_pattern(audit, (const uint8_t *)text, (size_t)size, R_MACS, true) &&
-                   (!is_telling(bytes, 6) || bytes[0] & 1 || add_pattern(audit, bytes, 6, R_MACS, false));
-        case ID_IPV6:
-            return !is_telling(bytes, 16) || add_pattern(audit, bytes, 16, R_ADDRESSES, false);
-        case ID_NAME:
-            for (size_t i = 0; i < entry->size; i++) digits &= bytes[i] >= '0' && bytes[i] <= '9';
-            return digits || add_pattern(audit, bytes, entry->size, R_WORDS, true); /* numbers count and measure everywhere */
-        default:
-            return true;
-    }
+/* Whether this was an identifier that something else stands for. */
+static bool was_replaced(const struct audit *audit, enum identifier kind, const uint8_t *bytes, size_t size) {
+    const struct entry *entry = known_as(audit->s, kind, bytes, size);
+    return entry && !entry->stays && !entry->public;
 }
 
-static bool goes_on(uint8_t c) { return (c >= '0' && c <= '9') || (lower(c) >= 'a' && lower(c) <= 'z') || c == '-' || c == '_'; }
+/* Both frames, and where they say the same from a point on. */
+struct beside {
+    struct view was, is;
+    size_t payload, end;
+};
+
+static bool same(const struct beside *both, size_t at, size_t size) {
+    return size <= both->is.size - at && memcmp(both->was.at + at, both->is.at + at, size) == 0;
+}
+
+static void search_bytes(const struct audit *audit, const struct beside *both, size_t at, uint64_t *found) {
+    const uint8_t *bytes = both->is.at + at;
+    if (same(both, at, 6) && !(bytes[0] & 1) && is_telling(bytes, 6)) found[R_MACS] += was_replaced(audit, ID_MAC, bytes, 6);
+    if (same(both, at, 16) && is_telling(bytes, 16)) found[R_ADDRESSES] += was_replaced(audit, ID_IPV6, bytes, 16);
+}
+
+/* An address or a MAC in letters, from the beginning of a run of them. */
+static void search_address(const struct audit *audit, const struct beside *both, size_t at, uint64_t *found) {
+    char text[ADDRESS_LETTERS + 1];
+    uint8_t address[16], mac[6];
+    size_t size = 0, dotted = 0, digits = 0;
+    for (uint8_t c; at + size < both->end && size < ADDRESS_LETTERS && (is_hex(c = both->is.at[at + size]) || c == ':' || c == '.'); size++) text[size] = (char)c;
+    while (dotted < size && (is_digit((uint8_t)text[dotted]) || text[dotted] == '.')) dotted++;
+    while (dotted && text[dotted - 1] == '.') dotted--;
+    text[size] = 0;
+    if (size >= 17 && text[2] == ':' && text[14] == ':') {
+        for (size_t i = 0; i < 17; i++) {
+            if (i % 3 == 2) continue;
+            uint8_t c = lower((uint8_t)text[i]), value = is_digit(c) ? c - '0' : c - 'a' + 10;
+            if (is_hex(c)) digits++, mac[i / 3] = i % 3 ? (uint8_t)(mac[i / 3] | value) : (uint8_t)(value << 4);
+        }
+        if (digits == 12 && same(both, at, 17)) found[R_MACS] += was_replaced(audit, ID_MAC, mac, 6);
+    }
+    if (inet_pton(AF_INET6, text, address) == 1 && same(both, at, size)) found[R_ADDRESSES] += was_replaced(audit, ID_IPV6, address, 16);
+    text[dotted] = 0;
+    if (inet_pton(AF_INET, text, address) == 1 && same(both, at, dotted)) found[R_ADDRESSES] += was_replaced(audit, ID_IPV4, address, 4);
+}
+
+/* The word that begins here. Of numbers alone nothing is said: they count and measure everywhere. */
+static void search_word(const struct audit *audit, const struct beside *both, size_t at, uint64_t *found) {
+    uint8_t word[WORD];
+    size_t size = 0;
+    bool digits = true;
+    for (; at + size < both->end && size < WORD && goes_on(both->is.at[at + size]); size++) {
+        word[size] = lower(both->is.at[at + size]);
+        digits &= is_digit(word[size]);
+    }
+    if (size >= SHORTEST && !digits && same(both, at, size)) found[R_WORDS] += was_replaced(audit, ID_NAME, word, size);
+}
 
 /* Looks at both frames where their bytes agree. */
-static void search(const struct audit *audit, struct view was, struct view is, size_t payload, size_t payload_end, uint64_t *found) {
-    for (size_t at = 0; at + SHORTEST <= is.size; at++) {
-        if (is.at[at] == 0 || memcmp(was.at + at, is.at + at, SHORTEST) != 0) continue;
-        for (uint32_t next = audit->heads[head_of(is.at + at)]; next;) {
-            const struct pattern *pattern = pool_at(&audit->patterns, next - 1);
-            next = pattern->next;
-            size_t size = pattern->size, k = 0;
-            if (size > is.size - at || (pattern->text && (at < payload || at + size > payload_end))) continue;
-            while (k < size && is.at[at + k] == was.at[at + k] && (pattern->text ? lower(is.at[at + k]) : is.at[at + k]) == pattern->bytes[k]) k++;
-            if (k < size) continue;
-            bool within = pattern->text && ((at > payload && goes_on(is.at[at - 1])) || (at + size < payload_end && goes_on(is.at[at + size])));
-            found[pattern->kind] += !within;
+static void search(const struct audit *audit, const struct beside *both, uint64_t *found) {
+    for (size_t at = 0; at + SHORTEST <= both->is.size; at++) {
+        uint32_t word = word_at(both->is.at + at);
+        if (word == 0) {
+            at += SHORTEST - 1;
+            continue;
         }
+        if (word != word_at(both->was.at + at)) continue;
+        if (audit->heads[head_of(word)]) search_bytes(audit, both, at, found);
+        if (at < both->payload || at >= both->end || !goes_on(both->is.at[at]) || (at > both->payload && goes_on(both->is.at[at - 1]))) continue;
+        search_word(audit, both, at, found);
+        if (is_hex(both->is.at[at])) search_address(audit, both, at, found);
     }
 }
 
@@ -125,22 +140,17 @@ static void compare(const struct audit *audit, const struct packet *was, const s
     if (arp) found[R_MACS] += mac_remains(s, was->arp_sender_mac, is->arp_sender_mac) + mac_remains(s, was->arp_target_mac, is->arp_target_mac);
 }
 
-EXPORT void wirespeak_audit_end(struct audit *audit) {
-    if (audit) pool_end(&audit->patterns);
-    free(audit);
-}
+EXPORT void wirespeak_audit_end(struct audit *audit) { free(audit); }
 
 /* A search for what was replaced; NULL without memory. `s` begins the anonymiser. */
 EXPORT struct audit *wirespeak_audit_start(struct standins *s) {
     struct audit *audit = calloc(1, sizeof *audit);
-    if (!audit) return NULL;
-    audit->s = s;
-    pool_start(&audit->patterns, sizeof(struct pattern));
-    bool added = true;
-    for (uint32_t i = 0; i < s->entries.taken && added; i++) added = add_identifier(audit, pool_at(&s->entries, i));
-    if (added) return audit;
-    wirespeak_audit_end(audit);
-    return NULL;
+    for (uint32_t i = 0; audit && i < s->entries.taken; i++) {
+        const struct entry *entry = pool_at(&s->entries, i);
+        if (entry->kind == ID_MAC || entry->kind == ID_IPV6) audit->heads[head_of(word_at(s->arena + entry->at))] = true;
+    }
+    if (audit) audit->s = s;
+    return audit;
 }
 
 /* Adds to `found` what remains of each frame `was` in the frame `is` of the same row. False when the frames cannot be those. */
@@ -156,7 +166,8 @@ EXPORT bool wirespeak_audit_frames(const struct audit *audit, const uint8_t *was
         bool both = read && decode_packet(&after, is_data, is_size, is, i, &unused) == 0;
         if (both) compare(audit, &before, &after, found);
         size_t payload = before.payload_captured ? (size_t)(was_data + before.payload_offset - a.at) : a.size;
-        search(audit, a, b, payload, payload + before.payload_captured < b.size ? payload + before.payload_captured : b.size, found);
+        size_t end = payload + before.payload_captured;
+        search(audit, &(struct beside){a, b, payload, end < b.size ? end : b.size}, found);
     }
     return true;
 }

@@ -305,6 +305,12 @@ void stand_in(struct standins *s, enum identifier kind, const uint8_t *original,
     s->used += 2 * size;
 }
 
+const struct entry *known_as(const struct standins *s, enum identifier kind, const uint8_t *bytes, size_t size) {
+    struct wanted wanted = {kind, bytes, size};
+    uint32_t found = table_find(&s->table, (uint32_t)hash_bytes(bytes, size, s->seed + (uint64_t)kind), same_identifier, s, &wanted);
+    return found == NONE ? NULL : pool_at(&s->entries, found);
+}
+
 bool standins_start(struct standins *s, const struct keys *keys, bool plain, bool keep_vendor, uint64_t seed) {
     *s = (struct standins){.plain = plain, .keep_vendor = keep_vendor, .seed = seed};
     aes_start(&s->four.aes, keys->four);
