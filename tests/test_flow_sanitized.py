@@ -18,15 +18,23 @@ from pathlib import Path
 from wirespeak import _native
 from wirespeak.errors import WirespeakError
 from wirespeak.flow import read_flows
+from wirespeak.flow.anonymise import Anonymiser, anonymise_capture
 
 _native.LIBRARY = Path(sys.argv[1])
 draw, scratch = random.Random(1), Path(sys.argv[1]).with_name("flipped.pcap")
 
 def feed(path):
-    try:
-        read_flows(path)
-    except WirespeakError:
-        pass
+    for work in (read_flows, anonymise):
+        try:
+            work(path)
+        except WirespeakError:
+            pass
+
+def anonymise(path):
+    target = scratch.with_name("anonymised.pcap")
+    for payload in ("scrub", "keep", "cut"):
+        done = anonymise_capture(path, target, Anonymiser(bytes(32), payload=payload))
+        assert payload == "keep" or not any(done.remains.values()), (path, done)
 
 for path in map(Path, sys.argv[2:]):
     feed(path)
@@ -62,7 +70,7 @@ def test_nothing_is_read_out_of_bounds(real_data: Path, tmp_path: Path) -> None:
     ).stdout.strip()
     captures = [
         path
-        for folder in ("malformed", "format")
+        for folder in ("malformed", "format", "iot-proto")
         for path in sorted((real_data / "pcaps" / folder).glob("*.pcap*"))
     ]
     # Python itself leaks on exit; what counts is what is read and written.
