@@ -126,7 +126,7 @@ void put_public(struct page *w, struct view v, size_t at, size_t end);
 void scrub_payload(struct page *w, struct span payload, uint16_t protocol, uint16_t src_port, uint16_t dst_port);
 
 typedef bool scrubber(struct page *w, struct view v); /* whether it recognised the message */
-scrubber scrub_text, scrub_lines, scrub_ssh, scrub_syslog;                                     /* scrub_text.c */
+scrubber scrub_text, scrub_lines, scrub_ssh, scrub_ssh_packets, scrub_syslog;                  /* scrub_text.c */
 scrubber scrub_dns, scrub_dns_stream, scrub_dhcp, scrub_dhcp6, scrub_ntp, scrub_snmp, scrub_stun; /* scrub_names.c */
 scrubber scrub_tls, scrub_dtls;                                                                 /* scrub_tls.c */
 scrubber scrub_mqtt, scrub_coap, scrub_modbus, scrub_dnp3, scrub_bacnet;                         /* scrub_things.c */

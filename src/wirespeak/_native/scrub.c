@@ -51,7 +51,7 @@ static const struct drawer {
     {UDP, 161, 162, scrub_snmp, 4},      {UDP, 514, 514, scrub_syslog, 5}, {UDP, 5683, 5683, scrub_coap, 6}, {UDP, 47808, 47823, scrub_bacnet, 7},
     {TCP, 502, 502, scrub_modbus, 8},    {TCP, 20000, 20000, scrub_dnp3, 9}, {UDP, 20000, 20000, scrub_dnp3, 9},
     {TCP, 0, 0, scrub_text, 10},         {UDP, 0, 0, scrub_text, 10},      {TCP, 0, 0, scrub_tls, 11},      {UDP, 0, 0, scrub_dtls, 11},
-    {TCP, 0, 0, scrub_ssh, 12},          {TCP, 1883, 1884, scrub_mqtt, 13}, {TCP, 21, 21, scrub_lines, 14}, {TCP, 25, 25, scrub_lines, 14},
+    {TCP, 0, 0, scrub_ssh, 12},          {TCP, 22, 22, scrub_ssh_packets, 12}, {TCP, 1883, 1884, scrub_mqtt, 13}, {TCP, 21, 21, scrub_lines, 14}, {TCP, 25, 25, scrub_lines, 14},
     {TCP, 587, 587, scrub_lines, 14},    {TCP, 110, 110, scrub_lines, 14}, {TCP, 143, 143, scrub_lines, 14}, {UDP, 0, 0, scrub_stun, 15},
 };
 

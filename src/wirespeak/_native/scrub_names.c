@@ -97,7 +97,7 @@ static size_t put_name(struct page *w, struct view v, size_t at) {
 }
 
 static void put_record(struct page *w, struct view v, uint16_t type, size_t at, size_t size) {
-    enum { A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, NB = 32, SRV = 33, DNAME = 39, NSEC = 47 };
+    enum { A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, NB = 32, SRV = 33, DNAME = 39, OPT = 41, NSEC = 47 };
     struct view record = view_first(v, at + size);
     switch (type) {
         case A: if (size == 4) put_ipv4(w, record, at); return;
@@ -109,6 +109,9 @@ static void put_record(struct page *w, struct view v, uint16_t type, size_t at, 
         case NSEC: at = put_name(w, record, at); keep(w, record, at, at < record.size ? record.size - at : 0); return;
         case NB:
             for (; at + 6 <= record.size; at += 6) keep(w, record, at, 2), put_ipv4(w, record, at + 2);
+            return;
+        case OPT: /* of each option its code and its size */
+            for (; at + 4 <= record.size; at += 4u + read16(record, at + 2)) keep(w, record, at, 4);
             return;
         case TXT:
             for (; at < record.size; at += 1u + read8(record, at)) {
@@ -234,7 +237,7 @@ bool scrub_ntp(struct page *w, struct view v) {
 /* Tags and lengths stay; version, numbers of requests and errors too. Values, and what object identifiers say beyond their first
  * six bytes, do not. */
 static bool put_values(struct page *w, struct view v, size_t at, size_t end, int depth) {
-    enum { INTEGER = 2, OCTETS = 4, NOTHING = 5, OBJECT = 6, ADDRESS = 0x40, CONSTRUCTED = 0x20 };
+    enum { INTEGER = 2, OCTETS = 4, OBJECT = 6, ADDRESS = 0x40, CONSTRUCTED = 0x20, BLANK_BELOW = 4 };
     while (at + 2 <= end) {
         uint8_t tag = read8(v, at), first = read8(v, at + 1);
         size_t head = 2, size = first;
@@ -248,9 +251,12 @@ static bool put_values(struct page *w, struct view v, size_t at, size_t end, int
         if ((tag & 0x1F) == 0x1F) return false;
         size_t body = at + head, stop = body + size < end ? body + size : end;
         keep(w, view_first(v, end), at, head);
-        if (tag & CONSTRUCTED && depth < 8) {
+        bool nested = tag == OCTETS && depth == 1 && read8(v, body) == 0x30 && size > 2; /* of version 3: who asks */
+        if (nested) {
+            put_values(w, v, body, stop, BLANK_BELOW);
+        } else if (tag & CONSTRUCTED && depth < 8) {
             put_values(w, v, body, stop, depth + 1);
-        } else if (tag == INTEGER && depth <= 2) {
+        } else if ((tag == INTEGER && depth <= 2) || (tag == OCTETS && depth == 2 && size == 1)) {
             keep(w, view_first(v, stop), body, size);
         } else if (tag == OCTETS && depth <= 1) {
             put_words(w, v, body, stop);

@@ -1,4 +1,4 @@
-/* Protocols of lines: HTTP and what is written like it (RTSP, SIP, SSDP), mail, FTP, SSH's first line, syslog.
+/* Protocols of lines: HTTP and what is written like it (RTSP, SIP, SSDP), mail, FTP, SSH's beginning, syslog.
  *
  * Sources: RFC 9112, 7826, 3261, UPnP Device Architecture 2.0, RFC 5321, 959, 4253, 5424.
  */
@@ -147,6 +147,28 @@ bool scrub_ssh(struct page *w, struct view v) {
     put_words(w, v, head, end);
     keep(w, v, end, 1);
     return true;
+}
+
+/* Packets of the key exchange, which are not encrypted yet: sizes and types, and of the first one how long each list is. */
+bool scrub_ssh_packets(struct page *w, struct view v) {
+    enum { INIT = 20, NEW_KEYS = 21, FIRST_EXCHANGE = 30, LAST_EXCHANGE = 34, LISTS = 22, HEAD = 6 };
+    bool any = false;
+    for (size_t at = 0; at + HEAD <= v.size;) {
+        size_t size = read32(v, at);
+        uint8_t padding = read8(v, at + 4), type = read8(v, at + 5);
+        bool known = type == INIT || type == NEW_KEYS || (type >= FIRST_EXCHANGE && type <= LAST_EXCHANGE);
+        if (!known || size > 35000 || (size + 4) % 8 || padding < 4 || padding + 2u > size) return any;
+        struct view packet = view_first(v, at + 4 + size);
+        keep(w, packet, at, HEAD);
+        for (size_t list = at + LISTS, n = 0; type == INIT && n < 10 && list + 4 <= packet.size; n++) {
+            keep(w, packet, list, 4);
+            put_words(w, packet, list + 4, list + 4 + read32(packet, list));
+            list += 4 + (size_t)read32(packet, list);
+        }
+        any = true;
+        at += 4 + size;
+    }
+    return any;
 }
 
 bool scrub_syslog(struct page *w, struct view v) {

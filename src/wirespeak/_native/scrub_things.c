@@ -231,7 +231,24 @@ bool scrub_dnp3(struct page *w, struct view v) {
 
 /* ---- BACnet ------------------------------------------------------------------------------------------------ */
 
-/* The virtual link, and of a message that is not routed on the kind, the service and its number. */
+/* Tags of values and their sizes (20.2.1); the values themselves are blank. */
+static void put_tags(struct page *w, struct view v, size_t at) {
+    enum { TRUTH = 1, CONTEXT = 8, EXTENDED = 5, OPENS = 6 };
+    while (at < v.size) {
+        uint8_t tag = read8(v, at), number = tag >> 4, kind = tag & 7;
+        size_t head = number == 15 ? 2 : 1, size = kind < EXTENDED ? kind : 0;
+        bool bare = tag & CONTEXT ? kind >= OPENS : number == TRUTH || number == 0;
+        if (kind == EXTENDED) {
+            size = read8(v, at + head++);
+            if (size == 254) size = read16(v, at + head), head += 2;
+            else if (size == 255) return;
+        }
+        keep(w, v, at, head);
+        at += head + (bare ? 0 : size);
+    }
+}
+
+/* The virtual link, and of a message that is not routed on the kind, the service, its number and its tags. */
 bool scrub_bacnet(struct page *w, struct view v) {
     enum { FORWARDED = 4, ROUTED = 0x28, NETWORK = 0x80 };
     if (read8(v, 0) != 0x81 || v.size < 4) return false;
@@ -247,6 +264,8 @@ bool scrub_bacnet(struct page *w, struct view v) {
     if (!carries || read8(v, at) != 1) return true;
     keep(w, v, at, 2);
     if (control & (ROUTED | NETWORK)) return true;
-    keep(w, v, at + 2, kind == 0 ? 4 : kind == 1 ? 2 : 3);
+    size_t head = kind == 0 ? read8(v, at + 2) & 8 ? 6 : 4 : kind == 1 ? 2 : kind == 3 && read8(v, at + 2) & 8 ? 5 : 3;
+    keep(w, v, at + 2, head);
+    if (kind <= 3 || kind == 5) put_tags(w, v, at + 2 + head); /* a reject or abort ends here */
     return true;
 }
