@@ -176,7 +176,7 @@ def test_addresses_keep_their_kind() -> None:
     anonymiser = Anonymiser(KEY)
     for text in (*SPECIAL, *SPECIAL6):
         network = ip_network(text)
-        some = [str(network[number]) for number in (300, 3021, 40_001)]
+        some = [str(network[number]) for number in (-300, -3021, -40_001)]
         now = mapped(anonymiser, *some)
         assert all(ip_address(each) in network for each in now), text
         assert len({*now}) == 3 and (network.is_loopback or not {*now} & {*some})
@@ -489,13 +489,25 @@ def test_the_search_finds_what_remains(tmp_path: Path) -> None:
     was, now, _ = written(tmp_path, conversation())
     anonymiser = Anonymiser(KEY)
     anonymiser.frames(was)
-    found = anonymiser.remains(iter([(was, was)]))
-    assert all(found.values())
+    found, rows = anonymiser.remains([(was, was)])
+    assert all(found.values()) and len(rows) == len(was)
     data = now.data.copy()
     at = was.data.tobytes().index(b"hunter2 HTTP")
     data[at : at + 7] = was.data[at : at + 7]
     leaking = Frames(now.time_ns, now.offset, now.captured, now.length, now.link_type, data)
-    assert anonymiser.remains(iter([(was, leaking)])) == {"addresses": 0, "MACs": 0, "words": 1}
+    found, rows = anonymiser.remains([(was, leaking)])
+    assert found == {"addresses": 0, "MACs": 0, "words": 1}
+    assert rows.tolist() == [next(row for row, said in enumerate(SAID, 1) if said[3] is HTTP)]
+
+
+def test_a_malformed_message_in_which_a_word_remains_is_blanked(tmp_path: Path) -> None:
+    """A name that lies about its size puts text where numbers stand."""
+    lying = struct.pack("!HHHHHH", 7, 0x8180, 0, 1, 0, 0) + b"\0" + b" kitchen! " + bytes(40)
+    frames = [*conversation(), craft.udp(BOB, ALICE, 53, 999, lying, identifier=1)]
+    _, now, done = written(tmp_path, frames)
+    assert done.blanked == 1 and not any(done.remains.values())
+    assert b"kitchen" not in now.data.tobytes() and not any(now.bytes_of(len(frames) - 1)[42:])
+    assert HTTP[:6] in now.data.tobytes()  # the others are as before
 
 
 def test_times_are_shifted_by_what_the_key_tells(tmp_path: Path) -> None:

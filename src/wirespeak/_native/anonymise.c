@@ -111,7 +111,7 @@ static void put_payload(struct page *w, struct span s, uint16_t protocol, uint16
     if (w->quoted) return;
     if (w->mode == KEEP) keep(w, s.bytes, 0, s.bytes.size);
     if (w->mode == CUT) w->cut = (size_t)(s.bytes.at - w->in);
-    if (w->mode == SCRUB) scrub_payload(w, s, protocol, src_port, dst_port);
+    if (w->mode == SCRUB) scrub_payload(w, s, w->blank ? NO_PROTOCOL : protocol, src_port, dst_port);
 }
 
 static void put_tcp_options(struct page *w, struct view v) {
@@ -327,7 +327,7 @@ static bool walk_icmp(struct page *w, struct span s, const struct above *above) 
     keep(w, s.bytes, 0, 4);
     if (w->mode == KEEP) keep(w, s.bytes, 4, s.bytes.size);
     if (w->mode == CUT && !w->quoted) w->cut = (size_t)(s.bytes.at - w->in) + (s.bytes.size < 8 ? s.bytes.size : 8);
-    put_icmp_body(w, view_first(s.bytes, s.wire), above->protocol);
+    if (!w->blank) put_icmp_body(w, view_first(s.bytes, s.wire), above->protocol);
     struct above none = *above;
     if (above->protocol == ICMP) { /* its checksum covers no addresses */
         none.before = none.after = 0;
@@ -694,10 +694,11 @@ EXPORT struct anonymiser *wirespeak_anonymise_start(const struct keys *keys, int
     return NULL;
 }
 
-/* Writes what stands for the frames to `out`, of the size of `data` and blank, each where it was. `captured` gets the bytes of
- * each that are left, `reasons` and `details` why it is to be left out. False without memory. */
-EXPORT bool wirespeak_anonymise_frames(struct anonymiser *a, const uint8_t *data, size_t size, const struct frame_columns *frames, uint8_t *out,
-                                       uint32_t *captured, uint8_t *reasons, uint16_t *details) {
+/* Writes what stands for the frames to `out`, of the size of `data` and blank, each where it was. `blank` marks those whose payload
+ * is not to be written. `captured` gets the bytes of each that are left, `reasons` and `details` why it is to be left out. False
+ * without memory. */
+EXPORT bool wirespeak_anonymise_frames(struct anonymiser *a, const uint8_t *data, size_t size, const struct frame_columns *frames, const bool *blank,
+                                       uint8_t *out, uint32_t *captured, uint8_t *reasons, uint16_t *details) {
     struct view file = {data, size};
     for (int64_t i = 0; i < frames->count; i++) {
         struct packet packet;
@@ -706,7 +707,7 @@ EXPORT bool wirespeak_anonymise_frames(struct anonymiser *a, const uint8_t *data
         captured[i] = (uint32_t)s.bytes.size;
         if (reasons[i]) continue;
         size_t start = (size_t)(s.bytes.at - data);
-        struct page page = {.s = &a->s, .in = data, .out = out, .mode = a->mode, .tallies = a->tallies, .drawer_packets = a->packets, .drawer_bytes = a->bytes,
+        struct page page = {.s = &a->s, .in = data, .out = out, .mode = a->mode, .blank = blank[i], .tallies = a->tallies, .drawer_packets = a->packets, .drawer_bytes = a->bytes,
                             .cut = start + s.bytes.size};
         if (!walk_frame(&page, frames->link_type[i], s)) {
             reasons[i] = NOT_FOLLOWED;

@@ -80,7 +80,7 @@ struct page {
     uint64_t *drawer_packets, *drawer_bytes;
     struct goal *goal;                  /* to fill in by the next IP header */
     int depth;
-    bool quoted;
+    bool quoted, blank;                 /* within a packet that an error quotes; nothing of the payload is to be written */
     size_t cut;                         /* with CUT: where payload begins in the frame */
 };
 
@@ -108,6 +108,9 @@ static inline void keep(struct page *w, struct view v, size_t at, size_t size) {
 static inline void put(struct page *w, struct view v, size_t at, const uint8_t *bytes, size_t size) {
     if (at < v.size && size <= v.size - at) memcpy(place(w, v, at), bytes, size);
 }
+
+/* A list of codes: as it is, but where it reads like a word. */
+void keep_codes(struct page *w, struct view v, size_t at, size_t size);
 
 static inline void put16(struct page *w, struct view v, size_t at, uint16_t value) {
     uint8_t bytes[2] = {(uint8_t)(value >> 8), (uint8_t)value};

@@ -153,9 +153,10 @@ EXPORT struct audit *wirespeak_audit_start(struct standins *s) {
     return audit;
 }
 
-/* Adds to `found` what remains of each frame `was` in the frame `is` of the same row. False when the frames cannot be those. */
+/* Adds to `found` what remains of each frame `was` in the frame `is` of the same row, and marks the rows where anything does.
+ * False when the frames cannot be those. */
 EXPORT bool wirespeak_audit_frames(const struct audit *audit, const uint8_t *was_data, size_t was_size, const struct frame_columns *was,
-                                   const uint8_t *is_data, size_t is_size, const struct frame_columns *is, uint64_t found[REMAINS]) {
+                                   const uint8_t *is_data, size_t is_size, const struct frame_columns *is, uint64_t found[REMAINS], bool *rows) {
     for (int64_t i = 0; i < was->count; i++) {
         struct packet before, after;
         uint16_t unused;
@@ -164,10 +165,12 @@ EXPORT bool wirespeak_audit_frames(const struct audit *audit, const uint8_t *was
         if (was->length[i] != is->length[i] || b.size > a.size) return false;
         bool read = decode_packet(&before, was_data, was_size, was, i, &unused) == 0;
         bool both = read && decode_packet(&after, is_data, is_size, is, i, &unused) == 0;
+        uint64_t so_far = found[R_ADDRESSES] + found[R_MACS] + found[R_WORDS];
         if (both) compare(audit, &before, &after, found);
         size_t payload = before.payload_captured ? (size_t)(was_data + before.payload_offset - a.at) : a.size;
         size_t end = payload + before.payload_captured;
         search(audit, &(struct beside){a, b, payload, end < b.size ? end : b.size}, found);
+        rows[i] = found[R_ADDRESSES] + found[R_MACS] + found[R_WORDS] > so_far;
     }
     return true;
 }

@@ -36,6 +36,17 @@ static void put_text(struct page *w, struct view v, size_t at, size_t end, bool 
     }
 }
 
+void keep_codes(struct page *w, struct view v, size_t at, size_t size) {
+    enum { LONGEST = 3 };
+    size_t end = at < v.size && size < v.size - at ? at + size : v.size;
+    while (at < end) {
+        size_t run = 0;
+        while (at + run < end && is_word(v.at[at + run]) && v.at[at + run] >= '-' && v.at[at + run] < 0x7F) run++;
+        if (run <= LONGEST) keep(w, v, at, run ? run : 1);
+        at += run ? run : 1;
+    }
+}
+
 void put_words(struct page *w, struct view v, size_t at, size_t end) { put_text(w, v, at, end, false); }
 void put_public(struct page *w, struct view v, size_t at, size_t end) { put_text(w, v, at, end, true); }
 

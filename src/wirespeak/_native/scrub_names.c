@@ -106,7 +106,7 @@ static void put_record(struct page *w, struct view v, uint16_t type, size_t at, 
         case MX: keep(w, record, at, 2); put_name(w, record, at + 2); return;
         case SRV: keep(w, record, at, 6); put_name(w, record, at + 6); return;
         case SOA: at = put_name(w, record, put_name(w, record, at)); keep(w, record, at, 20); return;
-        case NSEC: at = put_name(w, record, at); keep(w, record, at, at < record.size ? record.size - at : 0); return;
+        case NSEC: at = put_name(w, record, at); keep_codes(w, record, at, at < record.size ? record.size - at : 0); return;
         case NB:
             for (; at + 6 <= record.size; at += 6) keep(w, record, at, 2), put_ipv4(w, record, at + 2);
             return;
@@ -180,7 +180,7 @@ bool scrub_dhcp(struct page *w, struct view v) {
         size_t body = at + (code == PAD ? 1 : 2);
         struct view option = view_first(v, body + size);
         switch (code == PAD ? BLANK : dhcp_option(code)) {
-            case STAYS: keep(w, option, body, size); break;
+            case STAYS: keep_codes(w, option, body, size); break;
             case ADDRESSES: for (size_t k = body; k + 4 <= option.size; k += 4) put_ipv4(w, option, k); break;
             case WORDS: put_words(w, option, body, option.size); break;
             case CLIENT:
@@ -201,7 +201,7 @@ static void put_dhcp6_options(struct page *w, struct view v, size_t at, int dept
         size_t size = read16(v, at + 2), body = at + 4;
         struct view option = view_first(v, body + size);
         keep(w, v, at, 4);
-        if (code == WANTED || code == PREFERENCE || code == ELAPSED) keep(w, option, body, size);
+        if (code == WANTED || code == PREFERENCE || code == ELAPSED) keep_codes(w, option, body, size);
         if (code == STATUS) keep(w, option, body, 2);
         if (code == RESOLVERS) for (size_t k = body; k + 16 <= option.size; k += 16) put_ipv6(w, option, k);
         if (code == IA_ADDRESS) put_ipv6(w, option, body), keep(w, option, body + 16, 8);

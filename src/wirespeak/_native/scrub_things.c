@@ -145,7 +145,7 @@ bool scrub_coap(struct page *w, struct view v) {
         struct view option = view_first(v, at + size);
         switch (number) {
             case HOST: case LOCATION: case PATH: case QUERY: case LOCATION_QUERY: case PROXY: case SCHEME: put_words(w, option, at, option.size); break;
-            case OBSERVE: case PORT: case FORMAT: case AGE: case ACCEPT: case BLOCK_1: case BLOCK_2: case SIZE_1: case SIZE_2: keep(w, option, at, size); break;
+            case OBSERVE: case PORT: case FORMAT: case AGE: case ACCEPT: case BLOCK_1: case BLOCK_2: case SIZE_1: case SIZE_2: keep_codes(w, option, at, size); break;
             default: break;
         }
         at += size;

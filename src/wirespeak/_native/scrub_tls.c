@@ -36,7 +36,7 @@ static void put_extension(struct page *w, struct view v, uint16_t type) {
             put_words(w, v, 5, 5u + read16(v, 3));
             return;
         case GROUPS: case FORMATS: case SIGNATURES: case COMPRESSION: case LIMIT: case VERSIONS: case MODES: case SIGNATURES_CERT:
-            keep(w, v, 0, v.size);
+            keep_codes(w, v, 0, v.size);
             return;
         case ALPN:
             put_protocols(w, v);
@@ -77,10 +77,10 @@ static void put_hello(struct page *w, struct view v, bool client, bool datagram)
     }
     if (client) {
         size_t suites = 2u + read16(v, at);
-        keep(w, v, at, suites);
+        keep_codes(w, v, at, suites);
         at += suites;
         suites = 1u + read8(v, at);
-        keep(w, v, at, suites);
+        keep_codes(w, v, at, suites);
         at += suites;
     } else {
         keep(w, v, at, 3);

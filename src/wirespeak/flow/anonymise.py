@@ -12,7 +12,7 @@ import os
 import secrets
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class Anonymised:
     """What was done to a capture.
 
     packets: frames read; written: frames given; set_aside: frames left out, by reason; replaced: how many identifiers were
-    written anew, by kind; payload: bytes of payload by the protocol they were taken for; remains: identifiers of the input that
+    written anew, by kind; payload: bytes of payload by the protocol they were taken for; blanked: packets whose payload was blanked because something remained in it; remains: identifiers of the input that
     were found in the output, by kind; cut: where reading had to stop early, or None.
     """
 
@@ -93,6 +93,7 @@ class Anonymised:
     set_aside: dict[str, int]
     replaced: dict[str, int]
     payload: dict[str, int]
+    blanked: int
     remains: dict[str, int]
     cut: str | None
 
@@ -136,18 +137,24 @@ class Anonymiser:
             raise MemoryError("no memory for what stands for what")
         self._end = weakref.finalize(self, native.wirespeak_anonymise_end, self._at)
 
-    def frames(self, frames: Frames) -> tuple[Frames, dict[str, int], NDArray[np.bool_]]:
-        """What stands for the frames, those that were left out by reason, and which of them are given."""
+    def frames(
+        self, frames: Frames, *, blank: NDArray[np.bool_] | None = None
+    ) -> tuple[Frames, dict[str, int], NDArray[np.bool_]]:
+        """What stands for the frames, those that were left out by reason, and which of them are given.
+
+        blank: marks frames of whose payload nothing is to be written.
+        """
         count = len(frames)
         out = np.zeros(len(frames.data), np.uint8)
+        blank = np.zeros(count, np.bool_) if blank is None else blank
         captured, reasons, details = (
             np.empty(count, np.uint32),
             np.empty(count, np.uint8),
             np.empty(count, np.uint16),
         )
         if not _native.library().wirespeak_anonymise_frames(
-            self._at, _native.address(frames.data), len(frames.data), ctypes.byref(frames.native()), _native.address(out),
-            _native.address(captured), _native.address(reasons), _native.address(details),
+            self._at, _native.address(frames.data), len(frames.data), ctypes.byref(frames.native()), _native.address(blank),
+            _native.address(out), _native.address(captured), _native.address(reasons), _native.address(details),
         ):  # fmt: skip
             raise MemoryError(
                 "no memory for more identifiers; anonymise the capture in parts, with the same key"
@@ -184,25 +191,31 @@ class Anonymiser:
         payload = dict(zip(DRAWERS, numbers[len(REPLACED) + _ROOM :], strict=False))
         return _some(replaced), _some(payload)
 
-    def remains(self, pairs: Iterator[tuple[Frames, Frames]]) -> dict[str, int]:
-        """Identifiers met so far that stand in the second frames where they stood in the first, by kind; all kinds are named."""
+    def remains(self, pairs: Iterable[tuple[Frames, Frames]]) -> tuple[dict[str, int], NDArray[np.int64]]:
+        """Identifiers met so far that stand in the second frames where they stood in the first: how many by kind, all kinds
+        named, and in which of the frames, counted from 0."""
         native = _native.library()
         audit = native.wirespeak_audit_start(self._at)
         if not audit:
             raise MemoryError("no memory to look for what remains")
         found = np.zeros(len(REMAINS), np.uint64)
+        rows: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        done = 0
         try:
             for was, written in pairs:
+                marks = np.empty(len(was), np.bool_)
                 if not native.wirespeak_audit_frames(
-                    audit, _native.address(was.data), len(was.data), ctypes.byref(was.native()),
-                    _native.address(written.data), len(written.data), ctypes.byref(written.native()), _native.address(found),
+                    audit, _native.address(was.data), len(was.data), ctypes.byref(was.native()), _native.address(written.data),
+                    len(written.data), ctypes.byref(written.native()), _native.address(found), _native.address(marks),
                 ):  # fmt: skip
                     raise InputError(
                         "the capture changed while it was read. Anonymise it when it is complete."
                     )
+                rows.append(np.flatnonzero(marks) + done)
+                done += len(was)
         finally:
             native.wirespeak_audit_end(audit)
-        return dict(zip(REMAINS, found.tolist(), strict=True))
+        return dict(zip(REMAINS, found.tolist(), strict=True)), np.concatenate(rows)
 
 
 def anonymise_capture(
@@ -210,13 +223,28 @@ def anonymise_capture(
 ) -> Anonymised:
     """Write what stands for a capture as a pcap file with nanoseconds, then look in it for what was replaced.
 
-    The capture is read twice, so it has to be a file. progress: called with bytes done and bytes in all. Raises InputError when it
-    is no capture, holds no packets that can be anonymised, or has several link types.
+    Where anything is found, as malformed messages may bring about, all is written again with the payload of these packets
+    blank, and looked through again. The capture is read several times, so it has to be a file. progress: called with bytes
+    done and bytes in all. Raises InputError when it is no capture, holds no packets that can be anonymised, or has several
+    link types.
     """
     if source == STANDARD_INPUT or source.is_fifo():
         raise InputError(
             f"{name_of(source)} can be read once only, and anonymising reads twice. Save it to a file first."
         )
+    done, rows = _passed(source, target, anonymiser, np.empty(0, np.int64), progress)
+    if len(rows) and anonymiser.payload == "scrub":
+        done, _ = _passed(source, target, anonymiser, rows, progress)
+    return done
+
+
+def _passed(
+    source: Path, target: Path, anonymiser: Anonymiser, blank: NDArray[np.int64], progress: Progress | None
+) -> tuple[Anonymised, NDArray[np.int64]]:
+    """A capture written once and searched once: what was done, and the given packets in which something remains.
+
+    blank: such packets of an earlier pass.
+    """
     before = Counter(anonymiser.counts()[0]), Counter(anonymiser.counts()[1])
     aside, masks = Counter[str](), _Given()
     packets = written = 0
@@ -224,7 +252,8 @@ def anonymise_capture(
     with open_capture(source) as capture, target.open("wb") as file:
         for frames in capture.chunks():
             link_type = _one_link(source, frames, link_type, first=packets == 0, file=file)
-            given, left_out, mask = anonymiser.frames(frames)
+            marks = np.isin(np.arange(packets, packets + len(frames)), blank) if len(blank) else None
+            given, left_out, mask = anonymiser.frames(frames, blank=marks)
             file.write(pcap_records(given))
             aside.update(left_out)
             masks.add(mask)
@@ -235,17 +264,19 @@ def anonymise_capture(
     if not written:
         raise InputError(_why_nothing(source, packets, aside, capture.cut))
     with open_capture(source) as was, open_capture(target) as now:
-        remains = anonymiser.remains(_pairs(was, now, masks, progress))
+        remains, found = anonymiser.remains(_pairs(was, now, masks, progress))
     after = anonymiser.counts()
-    return Anonymised(
+    done = Anonymised(
         packets=packets,
         written=written,
         set_aside=dict(sorted(aside.items())),
         replaced=dict(Counter(after[0]) - before[0]),
         payload=dict(Counter(after[1]) - before[1]),
+        blanked=len(blank),
         remains=remains,
         cut=capture.cut,
     )
+    return done, masks.rows(found)
 
 
 def chosen(frames: Frames, rows: NDArray[np.bool_]) -> Frames:
@@ -270,6 +301,17 @@ class _Given:
 
     def add(self, mask: NDArray[np.bool_]) -> None:
         self._pieces.append((len(mask), None if mask.all() else np.packbits(mask)))
+
+    def rows(self, given: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where frames that are counted among the given ones stand among all."""
+        found: list[NDArray[np.int64]] = [np.empty(0, np.int64)]
+        read = before = 0
+        for mask in self if len(given) else ():
+            places = np.flatnonzero(mask)
+            here = given[(given >= before) & (given < before + len(places))] - before
+            found.append(places[here] + read)
+            read, before = read + len(mask), before + len(places)
+        return np.concatenate(found)
 
     def __iter__(self) -> Iterator[NDArray[np.bool_]]:
         for count, bits in self._pieces:

@@ -157,6 +157,7 @@ def _written(parts: Mapping[Path, Path], worker: Anonymiser, run: Run, progress:
     )
     run.notes["replaced"] = _summed(found.replaced for found in done)
     run.notes["payload_bytes"] = _summed(found.payload for found in done)
+    run.notes["blanked_packets"] = sum(found.blanked for found in done)
     run.notes["remains"] = _summed(found.remains for found in done)
 
 
@@ -205,5 +206,7 @@ def _summary(run: Run, output: Path) -> str:
     lines += [
         f"  payload   {count:>10,}  bytes, {kind}" for kind, count in notes.get("payload_bytes", {}).items()
     ]
+    if blanked := notes.get("blanked_packets"):
+        lines.append(f"  blanked   {blanked:>10,}  packets with a message that could not be scrubbed")
     found = ", ".join(f"{count:,} {kind}" for kind, count in notes["remains"].items() if count)
     return "\n".join([*lines, f"  remaining {found or 'none':>10}"])
