@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import struct
@@ -24,7 +25,7 @@ from wirespeak.data import tables
 from wirespeak.errors import InputError, OptionError
 from wirespeak.flow import read_flows
 from wirespeak.flow.anonymise import Anonymised, Anonymiser, anonymise_capture, read_key
-from wirespeak.flow.anonymised_flows import anonymise_flows
+from wirespeak.flow.anonymised_flows import _words, anonymise_flows
 from wirespeak.wire import Frames, decode, read_frames, write_pcap
 from wirespeak.wire.craft import packets as craft
 
@@ -223,6 +224,31 @@ def test_a_word_is_never_itself_and_keeps_its_shape(word: str) -> None:
     shape = [(each.isdigit(), each.isalpha()) for each in word]
     assert shape == [(each.isdigit(), each.isalpha()) for each in now]
     assert (now == word) == (not word.strip("-_"))
+
+
+def test_numbers_of_parts_are_replaced_as_one(tmp_path: Path) -> None:
+    """Parts of their own would be a code of 256 letters."""
+    said = [
+        b"<13>from 10.1.2.3 to 10.1.2.4",
+        b"<13>from 10.1.2.3 to 20.1.2.3, 00:1b:21:aa:bb:cc",
+        b"<13>at 00:1b:21:aa:bb:cd",
+    ]
+    frames = [craft.udp(ALICE, BOB, 514, 514, each, identifier=0) for each in said]
+    _, now, _ = written(tmp_path, frames)
+    (one, two), (again, three, mac_one), (mac_two,) = (
+        re.findall(rb"[0-9.]{8}|\S*:\S*", now.bytes_of(row)[46:]) for row in range(3)
+    )
+    assert one == again
+    for left, right in ((one, two), (one, three), (mac_one, mac_two)):
+        assert [a == b for a, b in zip(left, right, strict=True)].count(True) < 6 + left.count(b":")
+    assert (
+        anonymise_text("ab://10.1.2.3/x") == f"{anonymise_text('ab')}://{one.decode()}/{anonymise_text('x')}"
+    )
+
+
+def anonymise_text(text: str) -> str:
+    """What stands for a text in tables."""
+    return _words(Anonymiser(KEY), text)
 
 
 def test_other_keys_give_others() -> None:
@@ -615,6 +641,7 @@ NAMES = (
     "dns.qry.name", "http.host", "http.user_agent", "http.authbasic", "mqtt.clientid", "mqtt.username", "mqtt.passwd", "mqtt.topic", "dhcp.option.hostname",
     "tls.handshake.extensions_server_name", "ftp.request.arg", "snmp.community", "sip.from.user", "kerberos.CNameString", "nbns.name", "syslog.msgid",
 )  # fmt: skip
+PUBLIC = ("local", "service", "device", "services", "rootdevice", "basic")
 CHECKS = (
     "ip.checksum.status",
     "tcp.checksum.status",
@@ -657,7 +684,7 @@ def test_tshark_finds_no_name_and_right_checksums(real_data: Path, tmp_path: Pat
         out = (tmp_path / "is.pcap").read_bytes().lower()
         for word in words:
             telling = len(word) >= 5 and not word.isdigit() and word.isascii() and word.isalnum()
-            assert not telling or word.lower() in ("local", "mozilla") or word.lower().encode() not in out, (
+            assert not telling or word.lower() in PUBLIC or word.lower().encode() not in out, (
                 path,
                 word,
             )
@@ -724,10 +751,12 @@ def test_the_verb_takes_folders_and_tables(wirespeak: Run, tmp_path: Path) -> No
     frames = Frames.of(range(10**9, 10**9 + 15), conversation())
     write_pcap(folder / "a.pcap", frames)
     write_pcap(folder / "deep" / "b.pcap", frames)
+    write_pcap(folder / "lldp.pcap", Frames.of([10**9], [ethernet(b"\x02\x07\x04alice", kind=0x88CC)]))
     (tmp_path / "key").write_bytes(KEY)
     done = wirespeak("anonymise", folder, "--key", tmp_path / "key", "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.pcap", "deep-b.pcap", "run.json"]
+    assert "left out" in done.stderr and "lldp.pcap" in done.stderr
     tables.write(read_flows(folder / "a.pcap").flows, tmp_path / "flows.parquet")
     done = wirespeak(
         "anonymise", tmp_path / "flows.parquet", "--key", tmp_path / "key", "-o", tmp_path / "mapped.parquet"
@@ -756,6 +785,16 @@ def test_bad_captures_are_refused_in_one_sentence(
     )
     assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out.pcap").exists() and not (tmp_path / "key").exists()
+
+
+def test_outputs_that_cannot_be_meant_are_refused(wirespeak: Run, tmp_path: Path) -> None:
+    source = tmp_path / "was.pcap"
+    write_pcap(source, Frames.of([10**9], conversation()[:1]))
+    before = source.read_bytes()
+    for output, said in ((source, "is the input"), (tmp_path / "x.parquet", "expected a .pcap file")):
+        done = wirespeak("anonymise", source, "-o", output)
+        assert done.returncode == 1 and said in done.stderr
+    assert source.read_bytes() == before and sorted(tmp_path.iterdir()) == [source]
 
 
 def test_bad_options_are_refused(tmp_path: Path) -> None:

@@ -32,9 +32,7 @@ def feed(path):
 
 def anonymise(path):
     target = scratch.with_name("anonymised.pcap")
-    for payload in ("scrub", "keep", "cut"):
-        done = anonymise_capture(path, target, Anonymiser(bytes(32), payload=payload))
-        assert payload == "keep" or not any(done.remains.values()), (path, done)
+    anonymise_capture(path, target, Anonymiser(bytes(32), payload=draw.choice(["scrub", "scrub", "keep", "cut"])))
 
 for path in map(Path, sys.argv[2:]):
     feed(path)

@@ -10,27 +10,42 @@ static bool is_word(uint8_t c) {
            (c < 0x20 && c != '\t' && c != '\r' && c != '\n') || c == 0x7F;
 }
 
+static bool is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
+static bool is_hex(uint8_t c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c | 0x20) <= 'f'); }
 static bool is_upper(uint8_t c) { return c >= 'A' && c <= 'Z'; }
 
-static void put_word(struct page *w, struct view v, size_t at, size_t size, bool public) {
+static void put_word(struct page *w, struct view v, size_t at, size_t size, enum identifier kind, bool public) {
     uint8_t word[WORD];
     for (size_t i = 0; i < size; i++) word[i] = is_upper(v.at[at + i]) ? v.at[at + i] | 0x20 : v.at[at + i];
     if (public && is_public(word, size)) {
         keep(w, v, at, size);
         return;
     }
-    stand_in(w->s, ID_NAME, word, size, word);
+    stand_in(w->s, kind, word, size, word);
     uint8_t *out = place(w, v, at);
     for (size_t i = 0; i < size; i++) out[i] = is_upper(v.at[at + i]) && word[i] >= 'a' && word[i] <= 'z' ? word[i] & 0xDF : word[i];
     w->tallies[T_NAME]++;
 }
 
+/* How many bytes from here on are one number of parts, as addresses, versions and times are written: 10.0.0.1, 00:1b:21:...; 0 when
+ * none. What stands for it depends on all of it: parts alone would be a code that is easily broken. */
+static size_t parts_of(struct view v, size_t at, size_t end) {
+    size_t dotted = 0, coloned = 0, colons = 0;
+    bool dots = false;
+    while (at + dotted < end && dotted < WORD && (is_digit(v.at[at + dotted]) || v.at[at + dotted] == '.')) dots |= v.at[at + dotted++] == '.';
+    while (dotted && v.at[at + dotted - 1] == '.') dotted--;
+    while (at + coloned < end && coloned < WORD && (is_hex(v.at[at + coloned]) || v.at[at + coloned] == ':')) colons += v.at[at + coloned++] == ':';
+    size_t size = colons > 1 ? coloned : dots && memchr(v.at + at, '.', dotted) ? dotted : 0;
+    return size && (at + size == end || !is_word(v.at[at + size])) ? size : 0;
+}
+
 static void put_text(struct page *w, struct view v, size_t at, size_t end, bool public) {
     if (end > v.size) end = v.size;
     while (at < end) {
-        size_t size = 0;
-        while (at + size < end && size < WORD && is_word(v.at[at + size])) size++;
-        if (size) put_word(w, v, at, size, public);
+        size_t size = is_hex(v.at[at]) ? parts_of(v, at, end) : 0, parts = size;
+        while (!parts && at + size < end && size < WORD && is_word(v.at[at + size])) size++;
+        if (parts) put_word(w, v, at, size, ID_DIGITS, false);
+        else if (size) put_word(w, v, at, size, ID_NAME, public);
         else keep(w, v, at, size = 1);
         at += size;
     }

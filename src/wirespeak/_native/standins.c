@@ -222,7 +222,7 @@ static void map_word(struct standins *s, const uint8_t *word, size_t size, uint8
 }
 
 static const char *const public_words[] = {
-    "200", "404", "_dns-sd", "_http", "_services", "_sub", "_tcp", "_udp", "alive", "all", "arpa", "basic", "bearer", "br", "byebye", "bytes", "chunked",
+    "_dns-sd", "_http", "_services", "_sub", "_tcp", "_udp", "alive", "all", "arpa", "basic", "bearer", "br", "byebye", "bytes", "chunked",
     "close", "created", "deflate", "device", "digest", "discover", "forbidden", "found", "gzip", "http", "identity", "in-addr", "ip6", "keep-alive", "local",
     "max-age", "mqtt", "no-cache", "no-store", "not", "ok", "org", "request", "rootdevice", "schemas-upnp-org", "service", "ssdp", "timeout",
     "trailers", "unauthorized", "upgrade", "upnp", "urn", "websocket",

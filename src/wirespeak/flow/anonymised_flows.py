@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 
 import numpy as np
@@ -24,8 +25,11 @@ _NAMES = {
     "mqtt_topic", "coap_uri", "tls_sni", "dhcp_hostname", "dhcp_vendor_class", "dhcp_address", "ssdp_server", "ssdp_location",
 }  # fmt: skip
 """What they said in names and addresses: replaced as in captures. Text that is in neither is left out."""
+_ADDRESSES = {"dns_answers", "dhcp_address"}
+"""Of these, what says addresses as such. Elsewhere they are text, as in captures."""
 _STATIONS = {"dnp3_source", "dnp3_destination"}
-_WORDS = re.compile(rb"[0-9A-Za-z_\x80-\xff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-]{1,%d}" % WORD)
+_CHARACTER = rb"[0-9A-Za-z_\x80-\xff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-]"
+_WORDS = re.compile(_CHARACTER + b"{1,%d}" % WORD)
 _KEPT_LABELS = {
     b"arpa",
     b"in-addr",
@@ -38,6 +42,10 @@ _KEPT_LABELS = {
     b"_sub",
     b"_http",
 }
+_PARTS = re.compile(rb"(?:[0-9a-f]*:){2,}[0-9a-f]*|[0-9]+(?:\.+[0-9]+)+", re.IGNORECASE)
+_PIECES = re.compile(
+    b"(?<!%b)(?:%b)(?!%b)|%b" % (_CHARACTER, _PARTS.pattern, _CHARACTER, _WORDS.pattern), re.IGNORECASE
+)
 _REVERSED = re.compile(rb"((?:\d{1,3}\.){1,4})in-addr\.arpa$", re.IGNORECASE)
 
 
@@ -52,7 +60,8 @@ def anonymise_flows(flows: pl.DataFrame, anonymiser: Anonymiser) -> tuple[pl.Dat
         columns[f"{side}_mac"] = _macs(flows[f"{side}_mac"], flows["dst"], columns["dst"], anonymiser)
     for fact in FACTS:
         if fact.name in _NAMES:
-            columns[fact.name] = _mapped(flows[fact.name], lambda text: _text(anonymiser, text))
+            replace = _text if fact.name in _ADDRESSES else _words
+            columns[fact.name] = _mapped(flows[fact.name], partial(replace, anonymiser))
         elif fact.name in _STATIONS:
             columns[fact.name] = _stations(flows[fact.name], anonymiser)
         elif fact.kind == "text" and fact.name not in _STAY:
@@ -148,14 +157,14 @@ def _words(anonymiser: Anonymiser, text: str) -> str:
     if found := _REVERSED.search(raw):
         digits = anonymiser.stand_ins("digits", found[1], len(found[1]))
         return (digits + raw[found.end(1) :]).decode("ascii", "replace")
-    return _WORDS.sub(lambda word: _word(anonymiser, word[0]), raw).decode("ascii", "replace")
+    return _PIECES.sub(lambda word: _word(anonymiser, word[0]), raw).decode("ascii", "replace")
 
 
 def _word(anonymiser: Anonymiser, word: bytes) -> bytes:
     low = word.lower()
     if low in _KEPT_LABELS:
         return word
-    standing = anonymiser.stand_ins("name", low, len(low))
+    standing = anonymiser.stand_ins("digits" if _PARTS.fullmatch(low) else "name", low, len(low))
     return bytes(
         new - 32 if 65 <= old <= 90 and 97 <= new <= 122 else new
         for old, new in zip(word, standing, strict=True)

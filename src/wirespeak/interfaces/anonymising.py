@@ -83,6 +83,7 @@ def anonymise(
         "inputs": [source], "output": output, "key": key, "key_out": key_out, "payload": payload, "keep_vendor": keep_vendor,
         "plain_cryptopan": plain_cryptopan, "shift_times": shift_times,
     }  # fmt: skip
+    _fits(source, output)
     secret = read_key(key) if key else secrets.token_bytes(32)
     worker = Anonymiser(
         secret, payload=payload.value, plain=plain_cryptopan, keep_vendor=keep_vendor, shift_times=shift_times
@@ -102,6 +103,16 @@ def anonymise(
     if not (key or key_out):
         run.warnings.append(_NO_KEY)
     return run.done(output, _summary(run, output))
+
+
+def _fits(source: Path, output: Path) -> None:
+    """Raises OptionError when the output would replace the input, or has the name of something else."""
+    if output.exists() and output.resolve() == source.resolve():
+        raise OptionError(f"-o {output} is the input, which would be gone. Name another.")
+    allowed = TABLES if source.suffix in TABLES else () if source.is_dir() else (PCAP,)
+    if output.suffix in (*TABLES, PCAP, ".pcapng", ".gz") and output.suffix not in allowed:
+        kind = f"a {' or '.join(allowed)} file, or a folder" if allowed else "a folder"
+        raise OptionError(f"-o {output}: expected {kind} for {source}. Name such a one.")
 
 
 def _work(
@@ -144,7 +155,14 @@ def _written(parts: Mapping[Path, Path], worker: Anonymiser, run: Run, progress:
         return lambda at, all: progress(f"anonymising {name}", at / max(all, 1))
 
     for path, target in parts.items():
-        found = anonymise_capture(path, target, worker, progress=told(path.name))
+        try:
+            found = anonymise_capture(path, target, worker, progress=told(path.name))
+        except InputError as error:
+            target.unlink(missing_ok=True)
+            if path is list(parts)[-1] and not done:
+                raise
+            run.warnings.append(f"left out: {error}")
+            continue
         if worker.payload != "keep":
             _none_remains(path, found.remains)
         done.append(found)
