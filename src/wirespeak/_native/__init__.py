@@ -76,6 +76,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "anonymise_counts": (None, [c_void_p, c_void_p]),
     "anonymise_end": (None, [c_void_p]),
     "stand_ins": (c_bool, [c_void_p, c_int32, c_void_p, c_size_t, c_int64, c_void_p]),
+    "is_public": (c_bool, [c_char_p, c_size_t]),
     "audit_start": (c_void_p, [c_void_p]),
     "audit_frames": (
         c_bool,

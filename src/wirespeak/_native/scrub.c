@@ -15,7 +15,7 @@ static bool is_hex(uint8_t c) { return is_digit(c) || ((c | 0x20) >= 'a' && (c |
 static bool is_upper(uint8_t c) { return c >= 'A' && c <= 'Z'; }
 
 static void put_word(struct page *w, struct view v, size_t at, size_t size, enum identifier kind, bool public) {
-    uint8_t word[WORD];
+    uint8_t word[WORD] = {0};
     for (size_t i = 0; i < size; i++) word[i] = is_upper(v.at[at + i]) ? v.at[at + i] | 0x20 : v.at[at + i];
     if (public && is_public(word, size)) {
         keep(w, v, at, size);

@@ -228,6 +228,8 @@ static const char *const public_words[] = {
     "trailers", "unauthorized", "upgrade", "upnp", "urn", "websocket",
 };
 
+EXPORT bool wirespeak_is_public(const uint8_t *word, size_t size) { return is_public(word, size); }
+
 bool is_public(const uint8_t *word, size_t size) {
     for (size_t i = 0; i < ARRAY_LENGTH(public_words); i++) {
         const char *known = public_words[i];

@@ -29,9 +29,10 @@ from wirespeak.wire.stream import STANDARD_INPUT, name_of
 KEY_BYTES = 32
 PAYLOADS = ("scrub", "keep", "cut")
 """What happens to payload; the order is that of `enum payload_mode`."""
-KINDS = {"ipv4": 4, "ipv6": 16, "mac": 6, "eui64": 8, "short": 2, "tunnel": 4, "name": 0, "digits": 0}
-"""Kinds of identifiers in the order of `enum identifier`, and their bytes (0: any number up to WORD)."""
+KINDS = ("ipv4", "ipv6", "mac", "eui64", "short", "tunnel", "name", "digits")
+"""Kinds of identifiers in the order of `enum identifier`."""
 WORD = 63
+"""The longest name, in bytes; what is longer is taken in pieces."""
 REPLACED = ("IPv4 addresses", "IPv6 addresses", "MACs", "names and words", "other identifiers")
 DRAWERS = (
     "other", "dns", "dhcp", "ntp", "snmp", "syslog", "coap", "bacnet", "modbus", "dnp3", "http-like", "tls", "ssh", "mqtt",
@@ -84,8 +85,9 @@ class Anonymised:
     """What was done to a capture.
 
     packets: frames read; written: frames given; set_aside: frames left out, by reason; replaced: how many identifiers were
-    written anew, by kind; payload: bytes of payload by the protocol they were taken for; blanked: packets whose payload was blanked because something remained in it; remains: identifiers of the input that
-    were found in the output, by kind; cut: where reading had to stop early, or None.
+    written anew, by kind; payload: bytes of payload by the protocol they were taken for; blanked: packets whose payload was
+    blanked because something remained in it; remains: identifiers of the input that were found in the output, by kind; cut:
+    where reading had to stop early, or None.
     """
 
     packets: int
@@ -120,7 +122,7 @@ class Anonymiser:
             raise OptionError(f"the key has {len(key)} bytes; expected {KEY_BYTES}.")
         if payload not in PAYLOADS:
             raise unknown_name("payload", payload, PAYLOADS)
-        self.payload, self.plain = payload, plain
+        self.payload = payload
         self.shift_ns = (
             int.from_bytes(_derived(key, "times")[:8]) % _LONGEST_SHIFT_S * 1_000_000_000
             if shift_times
@@ -173,7 +175,7 @@ class Anonymiser:
         out = np.empty_like(given)
         if not _native.library().wirespeak_stand_ins(
             self._at,
-            list(KINDS).index(kind),
+            KINDS.index(kind),
             _native.address(given),
             size,
             len(given) // size,
@@ -251,7 +253,9 @@ def _passed(
     link_type: int | None = None
     with open_capture(source) as capture, target.open("wb") as file:
         for frames in capture.chunks():
-            link_type = _one_link(source, frames, link_type, first=packets == 0, file=file)
+            link_type = _one_link(source, frames, link_type)
+            if not packets:
+                file.write(pcap_head(link_type))
             marks = np.isin(np.arange(packets, packets + len(frames)), blank) if len(blank) else None
             given, left_out, mask = anonymiser.frames(frames, blank=marks)
             file.write(pcap_records(given))
@@ -349,7 +353,8 @@ def _pairs(
             progress(total + was.position, 2 * total)
 
 
-def _one_link(source: Path, frames: Frames, known: int | None, *, first: bool, file: object) -> int:
+def _one_link(source: Path, frames: Frames, known: int | None) -> int:
+    """The one link type of the frames so far. Raises InputError when there are several."""
     link_types = sorted({*np.unique(frames.link_type).tolist(), *([] if known is None else [known])})
     if len(link_types) > 1:
         names = ", ".join(
@@ -359,8 +364,6 @@ def _one_link(source: Path, frames: Frames, known: int | None, *, first: bool, f
         raise InputError(
             f"{name_of(source)} has packets of several link types, {names}; a pcap file has one. Write each interface to a file of its own first."
         )
-    if first:
-        file.write(pcap_head(link_types[0]))  # type: ignore[attr-defined]
     return int(link_types[0])
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from wirespeak import _native
+from wirespeak.errors import InputError
 from wirespeak.flow.anonymise import WORD, Anonymiser
 from wirespeak.flow.columns import PROTOCOLS
 from wirespeak.schema import FACTS
@@ -27,25 +28,23 @@ _NAMES = {
 """What they said in names and addresses: replaced as in captures. Text that is in neither is left out."""
 _ADDRESSES = {"dns_answers", "dhcp_address"}
 """Of these, what says addresses as such. Elsewhere they are text, as in captures."""
+_PUBLIC = {"dns_query", "dns_answers"}
+"""Of these, where words of protocols stay, such as `local` and `_tcp`."""
 _STATIONS = {"dnp3_source", "dnp3_destination"}
 _CHARACTER = rb"[0-9A-Za-z_\x80-\xff\x00-\x08\x0b\x0c\x0e-\x1f\x7f-]"
-_WORDS = re.compile(_CHARACTER + b"{1,%d}" % WORD)
-_KEPT_LABELS = {
-    b"arpa",
-    b"in-addr",
-    b"ip6",
-    b"local",
-    b"_tcp",
-    b"_udp",
-    b"_dns-sd",
-    b"_services",
-    b"_sub",
-    b"_http",
-}
-_PARTS = re.compile(rb"(?:[0-9a-f]*:){2,}[0-9a-f]*|[0-9]+(?:\.+[0-9]+)+", re.IGNORECASE)
+# As `parts_of` and `put_text` of scrub.c: numbers of parts are one piece, where they end with a word.
 _PIECES = re.compile(
-    b"(?<!%b)(?:%b)(?!%b)|%b" % (_CHARACTER, _PARTS.pattern, _CHARACTER, _WORDS.pattern), re.IGNORECASE
+    rb"(?P<parts>(?<!%b)(?:(?>(?=[0-9a-f]+:[0-9a-f]*:)[0-9a-f:]+)|(?>[0-9]+(?:\.+[0-9]+)+))(?!%b))|%b{1,%d}"
+    % (_CHARACTER, _CHARACTER, _CHARACTER, WORD),
+    re.IGNORECASE,
 )
+_PAN = re.compile(r"[0-9a-f]{4}/(?:-|[0-9a-f]{4}|[0-9a-f]{16})")
+_MAC = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
+_FORMS = {
+    "src": ("an address", _PAN), "dst": ("an address", _PAN), "src_mac": ("a MAC", _MAC), "dst_mac": ("a MAC", _MAC),
+    "protocol": ("a protocol", re.compile("|".join([*PROTOCOLS.values(), r"ip-\d{1,3}"]).replace(".", r"\."))),
+}  # fmt: skip
+"""Columns whose texts are taken apart: what they are, and the form that they have."""
 _REVERSED = re.compile(rb"((?:\d{1,3}\.){1,4})in-addr\.arpa$", re.IGNORECASE)
 
 
@@ -53,15 +52,19 @@ def anonymise_flows(flows: pl.DataFrame, anonymiser: Anonymiser) -> tuple[pl.Dat
     """The flows with what stands for their addresses, MACs and texts, and how many of these remain, by kind.
 
     What was counted and measured stays. Community IDs are made anew, but those of ICMP, whose types the table does not have.
+    Raises InputError where an address, a MAC or a protocol is none.
     """
     shift = anonymiser.shift_ns
-    columns = {name: _mapped(flows[name], lambda text: _address(anonymiser, text)) for name in ("src", "dst")}
+    _checked(flows)
+    columns = {name: _mapped(flows[name], partial(_address, anonymiser)) for name in ("src", "dst")}
     for side in ("src", "dst"):
         columns[f"{side}_mac"] = _macs(flows[f"{side}_mac"], flows["dst"], columns["dst"], anonymiser)
     for fact in FACTS:
         if fact.name in _NAMES:
             replace = _text if fact.name in _ADDRESSES else _words
-            columns[fact.name] = _mapped(flows[fact.name], partial(replace, anonymiser))
+            columns[fact.name] = _mapped(
+                flows[fact.name], partial(replace, anonymiser, public=fact.name in _PUBLIC)
+            )
         elif fact.name in _STATIONS:
             columns[fact.name] = _stations(flows[fact.name], anonymiser)
         elif fact.kind == "text" and fact.name not in _STAY:
@@ -72,6 +75,22 @@ def anonymise_flows(flows: pl.DataFrame, anonymiser: Anonymiser) -> tuple[pl.Dat
     )
     mapped = mapped.with_columns(_community_ids(mapped).alias("community_id"))
     return mapped, _remains(flows, mapped, anonymiser)
+
+
+def _checked(flows: pl.DataFrame) -> None:
+    """Raises InputError for the first text that is not what its column says."""
+    for name, (what, form) in _FORMS.items():
+        for text in flows[name].drop_nulls().unique(maintain_order=True).to_list():
+            try:
+                known = bool(form.fullmatch(text)) or (
+                    name in ("src", "dst") and "%" not in text and bool(ip_address(text))
+                )
+            except ValueError:
+                known = False
+            if not known:
+                raise InputError(
+                    f"column '{name}' is '{text[:60]}', expected {what}. Make the table with 'wirespeak flows'."
+                )
 
 
 def _mapped(values: pl.Series, replace: Callable[[str], str]) -> pl.Series:
@@ -107,6 +126,8 @@ def _short(anonymiser: Anonymiser, text: str) -> str:
     if text == "-":
         return text
     number = bytes.fromhex(text)
+    if len(number) not in (2, 8):
+        raise ValueError(text)
     return anonymiser.stand_ins("eui64" if len(number) == 8 else "short", number, len(number)).hex()
 
 
@@ -136,35 +157,33 @@ def _mac(anonymiser: Anonymiser, mac: str, dst: str | None, mapped: str | None) 
     return anonymiser.stand_ins("mac", was, 6).hex(":")
 
 
-def _text(anonymiser: Anonymiser, text: str) -> str:
+def _text(anonymiser: Anonymiser, text: str, *, public: bool) -> str:
     """What stands for names, words and addresses in a text, blanks between them as they were."""
-    return " ".join(_piece(anonymiser, piece) for piece in text.split(" "))
+    return " ".join(_piece(anonymiser, piece, public=public) for piece in text.split(" "))
 
 
-def _piece(anonymiser: Anonymiser, text: str) -> str:
+def _piece(anonymiser: Anonymiser, text: str, *, public: bool) -> str:
     try:
-        return (
-            _address(anonymiser, text)
-            if text.count(".") == 3 or text.count(":") > 1
-            else _words(anonymiser, text)
-        )
+        return _words(anonymiser, text, public=public) if "/" in text else _address(anonymiser, text)
     except ValueError:
-        return _words(anonymiser, text)
+        return _words(anonymiser, text, public=public)
 
 
-def _words(anonymiser: Anonymiser, text: str) -> str:
+def _words(anonymiser: Anonymiser, text: str, *, public: bool) -> str:
     raw = text.encode("utf-8", "surrogateescape")
     if found := _REVERSED.search(raw):
         digits = anonymiser.stand_ins("digits", found[1], len(found[1]))
         return (digits + raw[found.end(1) :]).decode("ascii", "replace")
-    return _PIECES.sub(lambda word: _word(anonymiser, word[0]), raw).decode("ascii", "replace")
+    return _PIECES.sub(
+        lambda piece: _word(anonymiser, piece[0], parts=bool(piece["parts"]), public=public), raw
+    ).decode("ascii", "replace")
 
 
-def _word(anonymiser: Anonymiser, word: bytes) -> bytes:
+def _word(anonymiser: Anonymiser, word: bytes, *, parts: bool, public: bool) -> bytes:
     low = word.lower()
-    if low in _KEPT_LABELS:
+    if public and _native.library().wirespeak_is_public(low, len(low)):
         return word
-    standing = anonymiser.stand_ins("digits" if _PARTS.fullmatch(low) else "name", low, len(low))
+    standing = anonymiser.stand_ins("digits" if parts else "name", low, len(low))
     return bytes(
         new - 32 if 65 <= old <= 90 and 97 <= new <= 122 else new
         for old, new in zip(word, standing, strict=True)
@@ -211,16 +230,15 @@ def _remains(was: pl.DataFrame, now: pl.DataFrame, anonymiser: Anonymiser) -> di
     for kind, names in kinds.items():
         for name in names:
             same = was.filter(was[name] == now[name])[name].unique()
-            found[kind] += sum(_changes(anonymiser, kind, text) for text in same.to_list())
+            found[kind] += sum(_changes(anonymiser, name, text) for text in same.to_list())
     return found
 
 
-def _changes(anonymiser: Anonymiser, kind: str, text: str) -> bool:
-    if kind == "addresses":
+def _changes(anonymiser: Anonymiser, column: str, text: str) -> bool:
+    """Whether something else stands for what a column says."""
+    if column in ("src", "dst"):
         return _address(anonymiser, text) != text
-    if kind == "MACs":
-        return (
-            not int(text[:2], 16) & 1
-            and anonymiser.stand_ins("mac", bytes.fromhex(text.replace(":", "")), 6).hex(":") != text
-        )
-    return _text(anonymiser, text) != text
+    if column in ("src_mac", "dst_mac"):
+        mac = bytes.fromhex(text.replace(":", ""))
+        return not mac[0] & 1 and anonymiser.stand_ins("mac", mac, 6) != mac
+    return _text(anonymiser, text, public=column in _PUBLIC) != text
