@@ -544,6 +544,9 @@ def test_times_are_shifted_by_what_the_key_tells(tmp_path: Path) -> None:
         times = read_frames(tmp_path / "is.pcap").frames.time_ns
         assert times[1] - times[0] == 10**9 + 7
         spans.add(1_700_000_000 * 10**9 - int(times[0]))
+    write_pcap(source, Frames.of([10**9], conversation()[:1]))
+    with pytest.raises(OptionError, match="before 1970"):
+        anonymise_capture(source, tmp_path / "is.pcap", Anonymiser(KEY, shift_times=True))
     assert len(spans) == 2 and all(0 < span < 5 * 366 * 86_400 * 10**9 for span in spans)
 
 

@@ -144,9 +144,13 @@ class Anonymiser:
     ) -> tuple[Frames, dict[str, int], NDArray[np.bool_]]:
         """What stands for the frames, those that were left out by reason, and which of them are given.
 
-        blank: marks frames of whose payload nothing is to be written.
+        blank: marks frames of whose payload nothing is to be written. Raises OptionError when shifted times begin before 1970.
         """
         count = len(frames)
+        if count and int(frames.time_ns.min()) < self.shift_ns:
+            raise OptionError(
+                "--shift-times moves some of these packets before 1970, which pcap cannot hold. Leave it out."
+            )
         out = np.zeros(len(frames.data), np.uint8)
         blank = np.zeros(count, np.bool_) if blank is None else blank
         captured, reasons, details = (
