@@ -18,15 +18,24 @@ from pathlib import Path
 from wirespeak import _native
 from wirespeak.errors import WirespeakError
 from wirespeak.flow import read_flows
+from wirespeak.flow.anonymise import Anonymiser, anonymise_capture
 
 _native.LIBRARY = Path(sys.argv[1])
 draw, scratch = random.Random(1), Path(sys.argv[1]).with_name("flipped.pcap")
 
 def feed(path):
-    try:
-        read_flows(path, first_packets=5)
-    except WirespeakError:
-        pass
+    for work in (measure, anonymise):
+        try:
+            work(path)
+        except WirespeakError:
+            pass
+
+def measure(path):
+    read_flows(path, first_packets=5, workers=draw.choice([1, 2]))
+
+def anonymise(path):
+    target = scratch.with_name("anonymised.pcap")
+    anonymise_capture(path, target, Anonymiser(bytes(32), payload=draw.choice(["scrub", "scrub", "keep", "cut"])))
 
 for path in map(Path, sys.argv[2:]):
     feed(path)

@@ -7,7 +7,19 @@ the pointer of an array. Nothing else of the package calls ctypes' loader.
 from __future__ import annotations
 
 import ctypes
-from ctypes import POINTER, c_bool, c_char, c_char_p, c_int64, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import (
+    POINTER,
+    c_bool,
+    c_char,
+    c_char_p,
+    c_int32,
+    c_int64,
+    c_size_t,
+    c_uint8,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+)
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +80,43 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "early_counts": (c_int64, [c_void_p, c_int64, c_void_p]),
     "early_packets": (None, [c_void_p, c_int64, c_void_p, c_void_p, c_void_p]),
     "attached_free": (None, [c_void_p, c_int64]),
+    "aes": (None, [c_char_p, c_void_p, c_size_t, c_void_p]),
+    "anonymise_start": (c_void_p, [c_char_p, c_int32, c_bool, c_bool, c_uint64]),
+    "anonymise_frames": (
+        c_bool,
+        [
+            c_void_p,
+            c_void_p,
+            c_size_t,
+            POINTER(FrameColumns),
+            c_void_p,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+            c_void_p,
+        ],
+    ),
+    "anonymise_counts": (None, [c_void_p, c_void_p]),
+    "anonymise_end": (None, [c_void_p]),
+    "stand_ins": (c_bool, [c_void_p, c_int32, c_void_p, c_size_t, c_int64, c_void_p]),
+    "is_public": (c_bool, [c_char_p, c_size_t]),
+    "audit_start": (c_void_p, [c_void_p]),
+    "audit_frames": (
+        c_bool,
+        [
+            c_void_p,
+            c_void_p,
+            c_size_t,
+            POINTER(FrameColumns),
+            c_void_p,
+            c_size_t,
+            POINTER(FrameColumns),
+            c_void_p,
+            c_void_p,
+        ],
+    ),
+    "audit_end": (None, [c_void_p]),
+    "community_ids": (None, [c_void_p, c_int64]),
     "address_texts": (None, [c_void_p, c_void_p, c_int64, c_void_p]),
     "context_of": (c_bool, [c_void_p, c_int64, c_void_p, c_uint64, c_void_p]),
     "context_columns": (None, [c_void_p, c_int64, c_void_p]),

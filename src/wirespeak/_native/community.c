@@ -57,3 +57,8 @@ void community_id(struct flow_row *row) {
     memcpy(row->community_id, "1:", 2);
     base64(digest, row->community_id + 2);
 }
+
+/* Gives each row its name, from its addresses, ports and protocol. */
+EXPORT void wirespeak_community_ids(struct flow_row *rows, int64_t count) {
+    for (int64_t i = 0; i < count; i++) community_id(&rows[i]);
+}

@@ -18,6 +18,7 @@ from typer import Argument, Option
 
 from wirespeak.errors import InputError, OptionError
 from wirespeak.interfaces import labelled
+from wirespeak.interfaces.anonymising import anonymise
 from wirespeak.interfaces.exporting import export_model
 from wirespeak.interfaces.metering import flows
 from wirespeak.interfaces.options import (
@@ -585,6 +586,7 @@ GROUPS = {
 VERBS = (
     Verb("demo", demo, "wirespeak demo -o out/demo"),
     Verb("flows", flows, "wirespeak flows office.pcap -o flows.parquet"),
+    Verb("anonymise", anonymise, "wirespeak anonymise office.pcap --key-out office.key -o shared.pcap"),
     Verb("textify", textify, "wirespeak textify office.pcap --level rich -o office.jsonl"),
     Verb("detect", detect, "wirespeak detect office.pcap -o findings"),
     Verb("train", train, "wirespeak train recordings/* -o model"),

@@ -286,6 +286,27 @@ def _why_no_capture(path: Path, start: bytes, size: int, broken: str | None) -> 
     return f"{name} is not a pcap, pcapng or snoop capture ({found}). Give a capture that tcpdump or Wireshark wrote."
 
 
+def pcap_head(link_type: int, *, nanoseconds: bool = True) -> bytes:
+    """How a little-endian pcap file begins; records of frames follow it."""
+    magic = 0xA1B23C4D if nanoseconds else 0xA1B2C3D4
+    return struct.pack("<IHHiIII", magic, 2, 4, 0, 0, 262_144, link_type)
+
+
+def pcap_records(frames: Frames, *, nanoseconds: bool = True) -> memoryview:
+    """The frames as records of a pcap file. Raises OptionError when one has a time that pcap cannot hold."""
+    if len(frames) and (int(frames.time_ns.min()) < 0 or int(frames.time_ns.max()) >= 1_000_000_000 << 32):
+        raise OptionError("pcap holds times from 1970 to 2106; these frames have others. Shift their times.")
+    room = np.empty(int(frames.captured.sum(dtype=np.int64)) + 16 * len(frames), np.uint8)
+    written = _native.library().wirespeak_write_records(
+        _native.address(frames.data),
+        len(frames.data),
+        ctypes.byref(frames.native()),
+        1 if nanoseconds else 1000,
+        _native.address(room),
+    )
+    return room[:written].data
+
+
 def write_pcap(
     target: str | os.PathLike[str] | BinaryIO, frames: Frames, *, nanoseconds: bool = True
 ) -> None:
@@ -300,20 +321,8 @@ def write_pcap(
         raise OptionError(
             f"a pcap file has one link type; these frames have {', '.join(map(str, link_types))}. Write them apart."
         )
-    if len(frames) and (int(frames.time_ns.min()) < 0 or int(frames.time_ns.max()) >= 1_000_000_000 << 32):
-        raise OptionError("pcap holds times from 1970 to 2106; these frames have others. Shift their times.")
-    link_type = int(link_types[0]) if len(link_types) else ETHERNET
-    magic = 0xA1B23C4D if nanoseconds else 0xA1B2C3D4
-    head = struct.pack("<IHHiIII", magic, 2, 4, 0, 0, 262_144, link_type)
-    room = np.empty(int(frames.captured.sum(dtype=np.int64)) + 16 * len(frames), np.uint8)
-    written = _native.library().wirespeak_write_records(
-        _native.address(frames.data),
-        len(frames.data),
-        ctypes.byref(frames.native()),
-        1 if nanoseconds else 1000,
-        _native.address(room),
-    )
-    body = room[:written].data
+    head = pcap_head(int(link_types[0]) if len(link_types) else ETHERNET, nanoseconds=nanoseconds)
+    body = pcap_records(frames, nanoseconds=nanoseconds)
     if not isinstance(target, (str, os.PathLike)):
         target.write(head)
         target.write(body)
