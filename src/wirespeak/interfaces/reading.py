@@ -56,7 +56,7 @@ def read(
         table, said = read_log(found_log, inputs)
         run.notes["from"] = found_log.name
         run.count(taken=said.rows, given=table.height, set_aside=dict(sorted(said.set_aside.items())))
-        run.notes["read"] = said.notes
+        run.warnings += [f"{note}." for note in said.notes]
         _warn(run, said.cut, said.others)
         return table
     if are_tables(inputs):

@@ -128,7 +128,6 @@ def read(paths: Sequence[Path], told: Told) -> pl.DataFrame:
     conn = logs.pop("conn")
     # Only connections are flows; the rows of the other logs were counted with their lines.
     told.rows -= sum(rows.height for rows in logs.values())
-    told.notes += [f"joined by uid: {', '.join(sorted(logs))}"] if logs else []
     return _flows(_tunnelled(conn, logs.pop("tunnel", None)), said(SAID, logs), told)
 
 
