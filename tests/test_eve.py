@@ -135,11 +135,16 @@ def test_events_of_one_flow_are_joined(tmp_path: Path) -> None:
         event("stats", stats={"uptime": 1}),
         event("flow", flow_id=8, flow=counted(), proto="IPv6-ICMP", icmp_type=128, src_ip="fe80:0000:0000:0000:0000:0000:0000:0001", dest_ip="ff02:0000:0000:0000:0000:0000:0000:0001"),
         event("flow", flow_id=9, flow=counted(start="never")),
+        event("flow", flow_id=10, flow=counted(end="2025-12-31T00:00:00+0200")),
         "no object",
     )  # fmt: skip
     flows, told = read(path)
     assert flows.height == 2
-    assert told.set_aside == {"a line that is no JSON object": 1, "a row without a time": 1}
+    assert told.set_aside == {
+        "a line that is no JSON object": 1,
+        "a row without a time": 1,
+        "a row that ends before it begins": 1,
+    }
     assert told.warnings == ["1 alerts on 1 flows are in no column"]
     web, echo = flows.rows(named=True)
     assert (web["messages"], web["errors"], web["refusals"], web["http_uri"], web["http_status"]) == (

@@ -59,7 +59,7 @@ def read(
         run.notes["from"] = found_log.name
         run.count(taken=said.rows, given=table.height, set_aside=dict(sorted(said.set_aside.items())))
         run.notes |= said.notes
-        run.warnings += said.warnings
+        run.warnings += [f"{warning.rstrip('.')}." for warning in said.warnings]
         _warn(run, said.cut, said.others)
         return table
     if are_tables(inputs):

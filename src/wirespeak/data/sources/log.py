@@ -83,9 +83,9 @@ def _files(log: Log, paths: Sequence[Path], told: Told) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         inside = sorted(child for child in path.rglob("*") if child.is_file()) if path.is_dir() else []
-        claimed = [file for file in inside if log.claims(file, head_of(file))]
-        told.others += [file for file in inside if file not in claimed]
-        found += claimed if path.is_dir() else [path]
+        claimed = {file: log.claims(file, head_of(file)) for file in inside}
+        told.others += [file for file in inside if not claimed[file]]
+        found += [file for file in inside if claimed[file]] if path.is_dir() else [path]
     if not found:
         raise InputError(f"{paths[0]}: a folder without {log.title}. Give the files.")
     return found
@@ -122,12 +122,19 @@ def fitting(rows: pl.DataFrame, told: Told) -> pl.DataFrame:
         rows = told.without(
             rows, pl.col(name).is_null() | (pl.col(name).cast(pl.String) == ""), f"a row without {what}"
         )
+    if "last_seen" in rows.columns:
+        rows = told.without(
+            rows, pl.col("last_seen") < pl.col("first_seen"), "a row that ends before it begins"
+        )
     facts = [fact.name for fact in FACTS if fact.kind == "text" and fact.name in rows.columns]
     return rows.with_columns(shown(rows[name]) for name in facts)
 
 
-_MOST = {"src_port": 65535, "dst_port": 65535, "vlan": 4095, "tunnel_id": (1 << 32) - 1, "duration_s": 1e8}
-"""The largest value of a column; elsewhere two of them can be added."""
+_MOST = {
+    "src_port": 65535, "dst_port": 65535, "vlan": 4095, "tunnel_id": (1 << 32) - 1, "duration_s": 1e8,
+    "first_seen": 9 * 10**18, "last_seen": 9 * 10**18,
+}  # fmt: skip
+"""The largest value of a column, so that ends of flows stay numbers; of others two can be added."""
 
 
 def complete(told: pl.DataFrame) -> pl.DataFrame:
