@@ -142,40 +142,46 @@ def pcap(frames: list[Timed], link: int = 1, *, nanoseconds: bool = True) -> byt
     return out.getvalue()
 
 
+def block(kind: int, body: bytes, order: str = "<") -> bytes:
+    """A block of pcapng."""
+    body += bytes(-len(body) % 4)
+    size = struct.pack(f"{order}I", len(body) + 12)
+    return struct.pack(f"{order}I", kind) + size + body + size
+
+
+def option(code: int, value: bytes, order: str = "<") -> bytes:
+    """An option of a block of pcapng."""
+    return struct.pack(f"{order}HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def section(order: str = "<", size: int = -1) -> bytes:
+    """The block that begins a section of pcapng."""
+    return block(0x0A0D0D0A, struct.pack(f"{order}IHHq", 0x1A2B3C4D, 1, 0, size), order)
+
+
+def interface(order: str = "<", *, link: int = 1, snap: int = 0, options: bytes = b"") -> bytes:
+    """The block that describes an interface."""
+    return block(1, struct.pack(f"{order}HHI", link, 0, snap) + options, order)
+
+
+def enhanced(frame: bytes, order: str = "<", *, number: int = 0, ticks: int = 0) -> bytes:
+    """A packet of an interface."""
+    head = struct.pack(f"{order}IIIII", number, ticks >> 32, ticks & 0xFFFFFFFF, len(frame), len(frame))
+    return block(6, head + frame, order)
+
+
 def pcapng(frames: list[bytes], order: str = "<") -> bytes:
     """Two sections; interfaces with their own resolution and offset; enhanced, simple and old packet blocks."""
-
-    def block(kind: int, body: bytes) -> bytes:
-        body += bytes(-len(body) % 4)
-        return (
-            struct.pack(f"{order}II", kind, len(body) + 12) + body + struct.pack(f"{order}I", len(body) + 12)
-        )
-
-    def option(code: int, value: bytes) -> bytes:
-        return struct.pack(f"{order}HH", code, len(value)) + value + bytes(-len(value) % 4)
-
-    section = block(0x0A0D0D0A, struct.pack(f"{order}IHHq", 0x1A2B3C4D, 1, 0, -1))
-    interface = block(1, struct.pack(f"{order}HHI", 1, 0, 0))
-    fine = block(
-        1,
-        struct.pack(f"{order}HHI", 1, 0, 96)
-        + option(9, b"\x89")
-        + option(14, struct.pack(f"{order}q", 1_000))
-        + option(0, b""),
+    fine = (
+        option(9, b"\x89", order) + option(14, struct.pack(f"{order}q", 1_000), order) + option(0, b"", order)
     )
-    found = section + interface + fine
+    found = section(order) + interface(order) + interface(order, snap=96, options=fine)
     for number, frame in enumerate(frames):
-        head = struct.pack(f"{order}IIIII", number % 2, 400, number, len(frame), len(frame))
-        found += block(6, head + frame)
-    found += block(3, struct.pack(f"{order}I", len(frames[0])) + frames[0])
-    found += block(2, struct.pack(f"{order}HHIIII", 0, 0, 400, 9, len(frames[0]), len(frames[0])) + frames[0])
-    return (
-        found
-        + block(5, bytes(8))
-        + section
-        + interface
-        + block(6, struct.pack(f"{order}IIIII", 0, 1, 1, 14, 14) + bytes(14))
-    )
+        found += enhanced(frame, order, number=number % 2, ticks=number)
+    size = len(frames[0])
+    found += block(3, struct.pack(f"{order}I", size) + frames[0], order)
+    found += block(2, struct.pack(f"{order}HHIIII", 0, 0, 400, 9, size, size) + frames[0], order)
+    return found + block(5, bytes(8), order) + section(order) + interface(order) + enhanced(bytes(14), order)
 
 
 def snoop(frames: list[bytes]) -> bytes:

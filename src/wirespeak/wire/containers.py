@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wirespeak import _native
 from wirespeak.errors import InputError, OptionError, OutputError
-from wirespeak.wire.stream import Stream, name_of, open_stream
+from wirespeak.wire.stream import GZIP, ZSTD, Stream, name_of, open_stream
 
 ETHERNET = 1
 _COLUMNS = {
@@ -35,6 +35,8 @@ _NOT_CAPTURES = {
     b"\xfd7zXZ": "packed with xz: unpack it first",
     b"BZh": "packed with bzip2: unpack it first",
     b"PAR1": "a Parquet table, not a capture",
+    GZIP: "packed twice: unpack it first",
+    ZSTD: "packed twice: unpack it first",
 }
 _MAGICS = (
     b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x34\xcd\xb2\xa1",
@@ -230,7 +232,7 @@ def capture_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], 
     found: list[Path] = []
     others: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # where Path.is_dir complains of what it may not see, this says no
             found.append(path)
             continue
         before = len(found)

@@ -5,6 +5,7 @@ A new dataset is one new file that declares a `Source`, and one line in `SOURCES
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def log_of(paths: Sequence[Path], name: str | None = None) -> Log | None:
 
 
 def _claimed(path: Path) -> Log | None:
-    if path == STANDARD_INPUT or not (path.is_file() or path.is_dir()):
+    if path == STANDARD_INPUT or not (os.path.isfile(path) or os.path.isdir(path)):
         return None
     head = head_of(path)
     return next((log for log in LOGS.values() if log.claims(path, head)), None)
