@@ -338,6 +338,7 @@ static void note_letter(struct flow *flow, char letter, int side) {
 static void note_history(struct flow *flow, const struct packet *p, int side, enum arrival arrival) {
     uint8_t flags = p->tcp_flags;
     bool syn = flags & SYN, fin = flags & FIN, reset = flags & RST, ack = flags & ACK;
+    if (p->fragment == LATER_FRAGMENT) return; /* without a header of its own: no window of zero */
     if (p->protocol != TCP) {
         if (p->protocol == UDP && p->payload_bytes) note_letter(flow, 'D', side);
         return;
