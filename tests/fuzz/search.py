@@ -2,8 +2,8 @@
 
 `search.py --minutes 60` builds the native part with the address and undefined-behaviour sanitizers and with counters of what is
 reached, feeds every target its share of the time, keeps what reached something new in `out/fuzz`, and writes what was done to
-`out/fuzz/found.json`. It exits 1 when something was found; the bytes are then in `out/fuzz/TARGET`. `--keep` merges what was
-reached into the small corpus beside this file.
+`out/fuzz/found.json`. It exits 1 when something was found; the bytes are then in `out/fuzz/found-TARGET-*`. `--keep` puts some of
+what was reached into the small corpus beside this file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHARES = {
 }  # fmt: skip
 """Of a hundred minutes. The parsers of packets are where most of what strangers send goes."""
 LARGEST = {"packed": 4096, "truths": 2048, "logs": 4096, "packets": 4096}
-KEPT_BYTES = 24_000
+KEPT_BYTES, LARGEST_KEPT = {"flows": 6_000}, 512
 
 
 def build(folder: Path) -> Path:
@@ -65,22 +65,16 @@ def search(name: str, folder: Path, library: Path, seconds: int) -> dict[str, ob
     }
 
 
-def keep(name: str, folder: Path, library: Path) -> None:
-    """Put the fewest inputs that reach what was reached beside this file, the smallest first, as far as there is room."""
-    merged, kept = folder / f"{name}-merged", HERE / "corpus" / name
-    shutil.rmtree(merged, ignore_errors=True)
-    merged.mkdir()
-    subprocess.run(
-        [*_command(name, library), "-merge=1", "-max_len=1024", merged, folder / name, *_kept(name)],
-        env=_surroundings(), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    shutil.rmtree(kept, ignore_errors=True)
-    kept.mkdir(parents=True)
-    room = KEPT_BYTES
-    for path in sorted(merged.iterdir(), key=lambda each: (each.stat().st_size, each.name)):
-        room -= path.stat().st_size
-        if room < 0:
-            break
+def keep(name: str, folder: Path) -> None:
+    """Put some of the inputs that reached something new beside this file: of every size up to `LARGEST_KEPT`, as many as there is room for."""
+    kept = HERE / "corpus" / name
+    reached = [(path.stat().st_size, path) for path in (folder / name).iterdir()]
+    small = sorted(each for each in reached if each[0] <= LARGEST_KEPT)
+    step = max(1, -(-sum(size for size, _ in small) // KEPT_BYTES.get(name, 24_000)))
+    kept.mkdir(parents=True, exist_ok=True)
+    for old in kept.iterdir():
+        old.unlink()
+    for _, path in small[::step]:
         shutil.copy(path, kept / path.name[:12])
 
 
@@ -142,7 +136,7 @@ def main() -> None:
         found[name] = search(name, options.o, library, round(options.minutes * 60 * share))
         (options.o / "found.json").write_text(json.dumps(found, indent=2) + "\n")
         if options.keep:
-            keep(name, options.o, library)
+            keep(name, options.o)
     sys.exit(not all(each["clean"] for each in found.values()))
 
 
