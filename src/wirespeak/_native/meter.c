@@ -474,7 +474,7 @@ static struct fragmented *fragmented_of(struct meter *m, const struct packet *p,
     key.family = p->family;
     key.tunnel = p->tunnel;
     key.tunnel_id = p->tunnel_id;
-    *hash = hash_bytes(&key, sizeof key, m->seed);
+    *hash = hash_bytes(&key, sizeof key, 0); /* unseeded: which datagrams share a place must not change from run to run */
     return &m->fragmented[*hash % FRAGMENTS];
 }
 
