@@ -187,6 +187,24 @@ def test_folders_that_lead_to_themselves_end(tmp_path: Path, flows: Flows) -> No
     assert status == 0 and json.loads(said)["counts"]["in"] == 1
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving up the rights of root needs root")
+def test_what_may_not_be_read_in_a_folder_is_named(tmp_path: Path) -> None:
+    (folder := tmp_path / "captures").mkdir()
+    for name in ("good.pcap", "secret.pcap", "closed/hidden.pcap"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(GOOD)
+    (folder / "secret.pcap").chmod(0)
+    (folder / "closed").chmod(0)
+    humble = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", str(COMMAND)]
+    words = [*humble, "flows", str(folder), "-o", str(tmp_path / "flows.csv")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "not read, left out: closed, secret.pcap" in done.stderr
+    inputs = json.loads((tmp_path / "flows.csv.run.json").read_text())["inputs"][0]["files"]
+    assert [each.get("unread") for each in inputs] == [None, "Permission denied"]
+
+
 def test_names_that_no_disk_takes_are_refused(tmp_path: Path, flows: Flows) -> None:
     (tmp_path / "file").write_bytes(GOOD)
     for name in ("n" * 300, "d/" * 3_000, "a\nb", "file/below"):

@@ -226,7 +226,7 @@ def open_capture(path: str | os.PathLike[str]) -> OpenCapture:
 def capture_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
     """The captures that these are: files as they stand, of a folder what is a capture at any depth, by name.
 
-    The second list has the files of folders that are none. Raises InputError when nothing was given, or a folder holds
+    The second list has what else is in the folders, those that may not be read too. Raises InputError when nothing was given, or a folder holds
     no capture.
     """
     found: list[Path] = []
@@ -236,8 +236,10 @@ def capture_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], 
             found.append(path)
             continue
         before = len(found)
-        for file in sorted(child for child in path.rglob("*") if child.is_file()):
+        for file in _in_folder(path):
             try:
+                if not os.path.isfile(file):
+                    raise InputError(f"{file} is no file, or in a folder that may not be read.")
                 open_capture(file).close()
                 found.append(file)
             except InputError:
@@ -249,6 +251,17 @@ def capture_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], 
     if not found:
         raise InputError("no capture was given. Give at least one pcap, pcapng or snoop file.")
     return found, others
+
+
+def _in_folder(path: Path) -> list[Path]:
+    """What is in a folder at any depth but folders, by name; of folders those that may not be read. Links to folders are not followed."""
+    closed: list[Path] = []
+    inside = [
+        Path(place, name)
+        for place, _, names in os.walk(path, onerror=lambda error: closed.append(Path(error.filename)))
+        for name in names
+    ]
+    return sorted([*inside, *closed])
 
 
 def read_frames(path: str | os.PathLike[str]) -> Capture:
