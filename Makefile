@@ -1,6 +1,6 @@
 # Every target sets up what it needs. `make` alone says what there is.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev packages demo model model-large models comparison language test test-extras check bench docs clean
+.PHONY: help setup setup-dev packages demo model model-large models comparison language test test-extras fuzz check bench docs clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -80,6 +80,12 @@ test: setup-dev packages  ## every test; WIRESPEAK_DATA names the folder of real
 test-extras:  ## what pins others' versions, in an environment of its own: AutoGluon
 	$(MAKE) VENV=out/venv-autogluon EXTRAS=autogluon,dev CONSTRAINTS= setup-dev
 	out/venv-autogluon/bin/python -m pytest -q tests/test_autogluon.py
+
+MINUTES ?= 60
+fuzz:  ## search for bytes that break a reader, for MINUTES=60 (clang); what was found is in out/fuzz
+	command -v clang > /dev/null || .ci/packages clang
+	$(MAKE) VENV=out/venv-fuzz EXTRAS=fuzz,dev CONSTRAINTS= setup-dev
+	out/venv-fuzz/bin/python tests/fuzz/search.py --minutes $(MINUTES) -o out/fuzz --keep
 
 # Every core has a worker of its own: threads within them would only be in each other's way.
 check test: export OMP_NUM_THREADS = 1

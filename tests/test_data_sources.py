@@ -292,6 +292,15 @@ def test_an_unpublished_column_is_read_and_named(tmp_path: Path) -> None:
     assert any("hint" in note for note in read.notes)
 
 
+def test_a_damaged_gzip_file_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "damaged.csv.gz", made(SOURCES["cicids2017"]))
+    packed = bytearray(gzip.compress(path.read_bytes()))
+    packed[10] = 7  # a kind of block that there is not
+    path.write_bytes(packed)
+    with pytest.raises(InputError, match="damaged.csv.gz: a broken gzip file"):
+        read_dataset([path])
+
+
 def test_files_are_read_one_after_the_other(tmp_path: Path) -> None:
     lines = made(SOURCES["cicids2017"])
     monday, friday = (write(tmp_path / name, lines) for name in ("monday.csv", "friday.csv"))

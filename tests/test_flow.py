@@ -136,6 +136,18 @@ def test_echo_replies_belong_to_their_requests() -> None:
     assert table["bwd_payload_bytes"].to_list() == [40, 0]
 
 
+def test_more_fragments_than_are_remembered_are_lost_alike_each_time() -> None:
+    first = [ip(f"10.0.{n >> 8}.{n & 255}", SERVER, 17, udp(1, 2), fragment=0x2000) for n in range(6_000)]
+    later = [ip(f"10.0.{n >> 8}.{n & 255}", SERVER, 17, b"rest", fragment=2) for n in range(6_000)]
+    packets = decode(Frames.of([0] * 12_000, [ethernet(each) for each in first + later]))
+    lost = []
+    for _ in range(3):
+        meter = Meter()
+        meter.push(packets)
+        lost.append(meter.set_aside)
+    assert lost[0] and lost == [lost[0]] * 3
+
+
 def test_an_unreachable_marks_the_flow_that_caused_it() -> None:
     lost = ip(CLIENT, SERVER, 17, udp(5000, 9, b"x"))
     table = flows(

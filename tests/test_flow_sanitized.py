@@ -1,4 +1,4 @@
-"""Malformed captures through a build with the address and undefined-behaviour sanitizers."""
+"""Malformed captures, and what fuzzers found, through a build with the address and undefined-behaviour sanitizers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from wirespeak import _native
 
-FEED = """
+CAPTURES = """
 import random, sys
 from pathlib import Path
 from wirespeak import _native
@@ -48,14 +49,29 @@ for path in map(Path, sys.argv[2:]):
         scratch.write_bytes(data[: draw.randrange(24, len(data) + 1)])
         feed(scratch)
 """
+FOUND = """
+import sys
+from pathlib import Path
+from wirespeak import _native
+
+_native.LIBRARY = Path(sys.argv[1])
+sys.path.insert(0, sys.argv[2])
+from fuzz.targets import TARGETS, corpus, feed
+
+for name in ("captures", "packets"):
+    for path in corpus(name):
+        feed(TARGETS[name], path.read_bytes())
+"""
+
+Feed = Callable[..., None]
 
 
-@pytest.mark.slow
-def test_nothing_is_read_out_of_bounds(real_data: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Feed:
+    """Runs a program with the native part built so that it stops at the first wrong access."""
     if not shutil.which("gcc"):
         pytest.skip("gcc is not installed: apt-get install gcc")
-    sources = sorted(_native.LIBRARY.parent.glob("*.c"))
-    library = tmp_path / "library.so"
+    library = tmp_path_factory.mktemp("sanitized") / "library.so"
     flags = [
         "-std=c11",
         "-O1",
@@ -65,15 +81,11 @@ def test_nothing_is_read_out_of_bounds(real_data: Path, tmp_path: Path) -> None:
         "-fsanitize=address,undefined",
         "-fno-sanitize-recover=all",
     ]
+    sources = sorted(_native.LIBRARY.parent.glob("*.c"))
     subprocess.run(["gcc", *flags, *sources, "-lm", "-o", library], check=True)
     runtime = subprocess.run(
         ["gcc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
     ).stdout.strip()
-    captures = [
-        path
-        for folder in ("malformed", "format", "iot-proto")
-        for path in sorted((real_data / "pcaps" / folder).glob("*.pcap*"))
-    ]
     # Python itself leaks on exit; what counts is what is read and written.
     surroundings = {
         **os.environ,
@@ -81,7 +93,27 @@ def test_nothing_is_read_out_of_bounds(real_data: Path, tmp_path: Path) -> None:
         "ASAN_OPTIONS": "detect_leaks=0",
         "POLARS_MAX_THREADS": "1",
     }
-    fed = subprocess.run(
-        [sys.executable, "-c", FEED, library, *captures], env=surroundings, capture_output=True, text=True
-    )
-    assert fed.returncode == 0, fed.stderr[-3000:]
+
+    def feed(program: str, *arguments: Path) -> None:
+        fed = subprocess.run(
+            [sys.executable, "-c", program, library, *arguments],
+            env=surroundings, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert fed.returncode == 0, fed.stderr[-3000:]
+
+    return feed
+
+
+@pytest.mark.slow
+def test_nothing_is_read_out_of_bounds(real_data: Path, sanitized: Feed) -> None:
+    captures = [
+        path
+        for folder in ("malformed", "format", "iot-proto")
+        for path in sorted((real_data / "pcaps" / folder).glob("*.pcap*"))
+    ]
+    sanitized(CAPTURES, *captures)
+
+
+@pytest.mark.slow
+def test_what_fuzzers_found_is_not_read_out_of_bounds(sanitized: Feed) -> None:
+    sanitized(FOUND, Path(__file__).parent)

@@ -214,6 +214,24 @@ def test_a_truth_with_a_missing_column_is_refused() -> None:
         read_truth("start_ns,end_ns,label,src,dst\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "cannot be read"), ("{head}x,2,normal,*,*,\n", "cannot be read"), ("{head},2,normal,*,*,\n", "row 2: start_ns is None"),
+        ("{head}1,2,normal,*,*,\n1,2,normal,10.0.0.300,*,\n", "row 3: src is '10.0.0.300'"), ("{head}1,2,,*,*,\n", "label is None"),
+    ],
+)  # fmt: skip
+def test_a_truth_with_a_row_that_cannot_be_is_refused(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        read_truth(text.format(head="start_ns,end_ns,label,src,dst,dst_port\n"))
+
+
+def test_an_address_with_five_colons_is_no_mac() -> None:
+    truth = read_truth(truth_csv([TruthRow(0, 9, "flood.udp", "2001:db8:1:2::5", "10.0.0.1/8")]))
+    table = flows((5, "udp", "2001:db8:1:2::5", 1, "10.9.9.9", 2, "", "a", "b"))
+    assert label_flows(table, truth).to_list() == ["flood.udp"]
+
+
 def test_the_captures_in_the_box_are_small_and_labelled() -> None:
     recordings = sorted(path.parent for path in CAPTURES.glob("*/truth.csv"))
     assert [path.name for path in recordings] == ["demo", "quiet", "tiny"]

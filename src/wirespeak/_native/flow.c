@@ -349,6 +349,7 @@ static void note_letter(struct flow *flow, char letter, int side) {
 static void note_history(struct flow *flow, const struct packet *p, int side, enum arrival arrival) {
     uint8_t flags = p->tcp_flags;
     bool syn = flags & SYN, fin = flags & FIN, reset = flags & RST, ack = flags & ACK;
+    if (p->fragment == LATER_FRAGMENT) return; /* without a header of its own: no window of zero */
     if (p->protocol != TCP) {
         if (p->protocol == UDP && p->payload_bytes) note_letter(flow, 'D', side);
         return;
@@ -425,7 +426,7 @@ static struct fragmented *fragmented_of(const struct metering *m, const struct p
     key.family = p->family;
     key.tunnel = p->tunnel;
     key.tunnel_id = p->tunnel_id;
-    *hash = hash_bytes(&key, sizeof key, m->seed);
+    *hash = hash_bytes(&key, sizeof key, 0); /* unseeded: which datagrams share a place must not change from run to run */
     return &m->fragmented[*hash % FRAGMENTS];
 }
 

@@ -18,6 +18,7 @@ from wirespeak.schema import COLUMNS, FACTS, FIRST_PACKETS
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
+_UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 _TEXT = {"src", "dst", "src_mac", "dst_mac", "community_id", "history"}
 _PORTS = {"src_port", "dst_port", "vlan"}
 _ITEMS: dict[str, pl.DataType] = dict(
@@ -120,11 +121,8 @@ def _read(path: Path) -> pl.DataFrame:
         table = readers[path.suffix](path)
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file. Check the name.") from error
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"{path}: cannot be read as a flow table ({reason}). Make it with 'wirespeak flows'."
-        ) from error
+    except _UNREADABLE as error:
+        raise _not_flows(path, error) from error
     # Tables of earlier versions do not say what applications said.
     table = table.with_columns(
         pl.lit(None).alias(fact.name) for fact in FACTS if fact.name not in table.columns
@@ -138,7 +136,15 @@ def _read(path: Path) -> pl.DataFrame:
     if table.is_empty():
         raise InputError(f"{path}: holds no flows.")
     early = {name: kind for name, kind in list_types().items() if name in table.columns}
-    return table.select(pl.col(name).cast(kind) for name, kind in (types() | early).items())
+    try:
+        return table.select(pl.col(name).cast(kind) for name, kind in (types() | early).items())
+    except _UNREADABLE as error:
+        raise _not_flows(path, error) from error
+
+
+def _not_flows(path: Path, error: BaseException) -> InputError:
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return InputError(f"{path}: cannot be read as a flow table ({reason}). Make it with 'wirespeak flows'.")
 
 
 def _read_csv(path: Path) -> pl.DataFrame:

@@ -61,8 +61,9 @@ class FlowReader:
     ) -> None:
         files, others = capture_files([paths] if isinstance(paths, (str, os.PathLike)) else paths)
         if len(files) > 1:
-            if STANDARD_INPUT in files:
-                raise InputError("standard input (-) can only be read alone. Save it to a file first.")
+            once = next((path for path in files if path == STANDARD_INPUT or path.is_fifo()), None)
+            if once:
+                raise InputError(f"{name_of(once)} can only be read alone. Save it to a file first.")
             files.sort(key=_first_time)
         self.files, self.others = files, tuple(others)
         self.packets = 0
@@ -94,7 +95,7 @@ class FlowReader:
     def _read(self, stages: Stages) -> Iterator[pl.DataFrame]:
         set_aside, cuts = Counter[str](), list[str]()
         done = 0
-        total = sum(path.stat().st_size for path in self.files if path.is_file())
+        total = sum(os.path.getsize(path) for path in self.files if os.path.isfile(path))
         for path in self.files:
             before = self.packets
             with open_capture(path) as capture:
@@ -108,7 +109,7 @@ class FlowReader:
             if self.packets == before:
                 raise InputError(
                     f"{name_of(path)} holds no packets"
-                    + (f" ({capture.cut})" if capture.cut else "")
+                    + (f" ({capture.cut.rstrip('.')})" if capture.cut else "")
                     + ". Record it again while there is traffic."
                 )
             if capture.cut:

@@ -285,9 +285,16 @@ def _flush_entries(path: Path) -> None:
 
 
 def identity(path: Path) -> dict[str, Any]:
-    """What a file holds, or the files of a folder: sizes and hashes. What came through a pipe is gone."""
+    """What a file holds, or the files of a folder: sizes and hashes. What came through a pipe is gone, and so may a file be by now."""
     if str(path) == "-" or path.is_fifo():
         return {"path": str(path)}
+    try:
+        return _identity(path)
+    except OSError as error:
+        return {"path": str(path), "unread": error.strerror or str(error)}
+
+
+def _identity(path: Path) -> dict[str, Any]:
     if path.is_dir():
         return {
             "path": str(path),

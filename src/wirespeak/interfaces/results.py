@@ -40,6 +40,8 @@ def results_page() -> str:
         _section("explanations.json", "python bench/explanations.py out/recordings", _explanations),
         "## Captures to flows",
         _section("flows.json", "python bench/flows.py --most 101000000 --nfstream PYTHON", _flows),
+        "## Flows beside other tools",
+        _section("agreement.json", "python bench/agreement.py --nfstream PYTHON", _agreement),
         "## Speed",
         _section("bench.json", "wirespeak bench", _speed),
         _section("asking.json", "python bench/asking.py out/model/checkpoint", _asking),
@@ -208,6 +210,36 @@ def _flows(found: dict[str, Any]) -> str:
             "![Nanoseconds a packet and memory, by the size of the capture](images/flows.png)",
         ]
     )
+
+
+def _agreement(found: dict[str, Any]) -> str:
+    kinds = ("alike", "packets differ", "bytes differ", "times differ", "here alone", "there alone")
+    tools = [tool for tool in ("tshark", "nfstream") if tool in found]
+    counts = [
+        (
+            f"{tool} {found[tool]['version']}",
+            found[tool]["counts"]["captures"],
+            *(f"{found[tool]['counts'].get(kind, 0):,}" for kind in kinds),
+        )
+        for tool in tools
+    ]
+    said = (
+        f"Every capture of {found['captures']} real ones that both read: what one end of a pair sent to the other over TCP or UDP. "
+        "Reasons of the differences are in [flows.md](flows.md#beside-tshark-and-nfstream)."
+    )
+    parts = [said, _table(("tool", "captures", *kinds), counts)]
+    if columns := found.get("nfstream", {}).get("columns"):
+        apart = [
+            (f"`{name}`", f"{alike:,}", f"{of:,}") for name, (alike, of) in columns.items() if alike < of
+        ]
+        compared = max(of for _, of in columns.values())
+        parts += [
+            f"Flows that are alone between their ends and have as many packets there: {compared:,}. Of {len(columns)} columns "
+            f"{len(columns) - len(apart)} agree on every one of them"
+            + (", the others on most:" if apart else "."),
+            *([_table(("column", "alike", "of"), apart)] if apart else []),
+        ]
+    return "\n\n".join(parts)
 
 
 def _speed(found: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, fields
 from ipaddress import ip_address, ip_network
@@ -37,6 +38,7 @@ from wirespeak.errors import InputError
 
 _ICMP_ERRORS = ("unreachable", "exceeded", "redirect")
 _ARP_LABELS = ("recon.sweep", "spoof")
+_MAC = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}(!|$)", re.IGNORECASE)
 Mask = NDArray[np.bool_]
 
 
@@ -65,16 +67,26 @@ def truth_csv(rows: list[TruthRow]) -> str:
 
 
 def read_truth(text: str | bytes) -> pl.DataFrame:
-    """A truth.csv as a table. Raises InputError when a column is missing."""
+    """A truth.csv as a table. Raises InputError when it is none, lacks a column or has a row that says nothing that could be."""
     raw = text.encode() if isinstance(text, str) else text
-    table = pl.read_csv(
-        raw, schema_overrides={"start_ns": pl.Int64, "end_ns": pl.Int64, "dst_port": pl.Int64}
-    )
-    missing = [field.name for field in fields(TruthRow) if field.name not in table.columns]
+    whole, words = ("start_ns", "end_ns", "dst_port"), ("label", "src", "dst")
+    kinds = {**dict.fromkeys(whole, pl.Int64), **dict.fromkeys(words, pl.String)}
+    try:
+        table = pl.read_csv(raw, schema_overrides=kinds)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise InputError(f"truth.csv cannot be read ({reason}). Give the file as it was recorded.") from error
+    missing = [name for name in (*whole, *words) if name not in table.columns]
     if missing:
         raise InputError(
             f"truth.csv has no column '{missing[0]}'. It needs: {', '.join(field.name for field in fields(TruthRow))}."
         )
+    for line, row in enumerate(table.iter_rows(named=True), 2):
+        for name in ("start_ns", "end_ns", *words):
+            if row[name] is None or (name in ("src", "dst") and not _is_end(row[name])):
+                raise InputError(
+                    f"truth.csv row {line}: {name} is {row[name]!r}, which is none. See docs/datasets/recording.md."
+                )
     return table
 
 
@@ -111,13 +123,23 @@ def _bits(end: str) -> int:
     if end.startswith("!"):
         return 1
     if "/" in end:
-        network = ip_network(end)
+        network = ip_network(end, strict=False)
         return network.prefixlen + 128 - network.max_prefixlen
     return 128
 
 
 def _is_mac(end: str) -> bool:
-    return end.partition("!")[0].count(":") == 5 and "/" not in end
+    return _MAC.match(end) is not None
+
+
+def _is_end(text: str) -> bool:
+    if text == "*" or _is_mac(text):
+        return True
+    try:
+        ip_network(text.removeprefix("!"), strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 class _Ends:

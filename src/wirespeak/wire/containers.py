@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from wirespeak import _native
 from wirespeak.errors import InputError, OptionError, OutputError
-from wirespeak.wire.stream import Stream, name_of, open_stream
+from wirespeak.wire.stream import GZIP, ZSTD, Stream, name_of, open_stream
 
 ETHERNET = 1
 _COLUMNS = {
@@ -35,6 +35,8 @@ _NOT_CAPTURES = {
     b"\xfd7zXZ": "packed with xz: unpack it first",
     b"BZh": "packed with bzip2: unpack it first",
     b"PAR1": "a Parquet table, not a capture",
+    GZIP: "packed twice: unpack it first",
+    ZSTD: "packed twice: unpack it first",
 }
 _MAGICS = (
     b"\xd4\xc3\xb2\xa1", b"\xa1\xb2\xc3\xd4", b"\x4d\x3c\xb2\xa1", b"\xa1\xb2\x3c\x4d", b"\x34\xcd\xb2\xa1",
@@ -225,18 +227,18 @@ def open_capture(path: str | os.PathLike[str]) -> OpenCapture:
 def capture_files(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Path]]:
     """The captures that these are: files as they stand, of a folder what is a capture at any depth, by name.
 
-    The second list has the files of folders that are none. Raises InputError when nothing was given, or a folder holds
+    The second list has what else is in the folders, those that may not be read too. Raises InputError when nothing was given, or a folder holds
     no capture.
     """
     found: list[Path] = []
     others: list[Path] = []
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):  # where Path.is_dir complains of what it may not see, this says no
             found.append(path)
             continue
         before = len(found)
-        for file in sorted(child for child in path.rglob("*") if child.is_file()):
-            (found if is_capture(file) else others).append(file)
+        for file in files_in(path):
+            (found if os.path.isfile(file) and is_capture(file) else others).append(file)
         if len(found) == before:
             raise InputError(
                 f"{path} is a folder without a capture. Give captures, or a folder that holds some."
@@ -253,6 +255,17 @@ def is_capture(path: Path) -> bool:
     except InputError:
         return False
     return True
+
+
+def files_in(path: Path) -> list[Path]:
+    """What is in a folder at any depth but folders, by name; of folders those that may not be read. Links to folders are not followed."""
+    closed: list[Path] = []
+    inside = [
+        Path(place, name)
+        for place, _, names in os.walk(path, onerror=lambda error: closed.append(Path(error.filename)))
+        for name in names
+    ]
+    return sorted([*inside, *closed])
 
 
 def read_frames(path: str | os.PathLike[str]) -> Capture:

@@ -5,6 +5,7 @@ A new dataset is one new file that declares a `Source`, and one line in `SOURCES
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ from wirespeak.data.sources.parts import fit_part
 from wirespeak.data.sources.reading import ON_BAD_ROW, Fit, fit, merge, read_part
 from wirespeak.data.sources.source import Source
 from wirespeak.errors import InputError, OptionError, unknown_name
-from wirespeak.wire.containers import is_capture
+from wirespeak.wire.containers import files_in, is_capture
 from wirespeak.wire.stream import STANDARD_INPUT
 
 SOURCES: dict[str, Source] = {
@@ -88,11 +89,11 @@ def log_of(paths: Sequence[Path], name: str | None = None) -> Log | None:
 
 def _claimed(path: Path) -> Log | None:
     """The format of a file, or of a folder: the first that claims it, or one of its files. A folder with a capture is none."""
-    if path == STANDARD_INPUT or not (path.is_file() or path.is_dir()):
+    if path == STANDARD_INPUT or not (os.path.isfile(path) or os.path.isdir(path)):
         return None
-    if path.is_file():
+    if os.path.isfile(path):
         return _of_file(path)
-    inside = sorted(child for child in path.rglob("*") if child.is_file())
+    inside = [file for file in files_in(path) if os.path.isfile(file)]
     if any(is_capture(file) for file in inside):
         return None
     whole = next((log for log in LOGS.values() if log.folders and log.claims(path, b"")), None)

@@ -6,6 +6,7 @@ import csv
 import gzip
 import hashlib
 import io
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -271,7 +272,7 @@ def _decoded(
 def _gunzip(path: Path, data: bytes) -> bytes:
     try:
         return gzip.decompress(data)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: a broken gzip file ({error}). Fetch it again.") from error
 
 
@@ -279,7 +280,7 @@ def _gunzip_start(path: Path) -> bytes:
     try:
         with gzip.open(path) as file:
             return file.read(PEEK_BYTES)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: a broken gzip file ({error}). Fetch it again.") from error
 
 
