@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SHARES = {
-    "captures": 30, "packets": 40, "flows": 8, "packed": 6, "flow_tables": 5, "datasets": 3, "truths": 3, "logs": 5,
+    "captures": 22, "packets": 30, "flows": 6, "packed": 4, "flow_tables": 4, "datasets": 2, "truths": 2, "logs": 15, "anonymised": 15,
 }  # fmt: skip
 """Of a hundred minutes. The parsers of packets are where most of what strangers send goes."""
 LARGEST = {"packed": 4096, "truths": 2048, "logs": 4096, "packets": 4096}

@@ -15,10 +15,13 @@ from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, t
 
 from fuzz.targets import LINKS, TARGETS, framed
 from wirespeak.data import tables
+from wirespeak.data.sources import LOGS, zeek
+from wirespeak.data.sources.exporting import FORMATS_BY_SUFFIX, messages
 from wirespeak.flow import read_flows
 from wirespeak.lab.truth import TruthRow, truth_csv
 from wirespeak.wire import Frames, write_pcap
 from wirespeak.wire.craft import APPLICATIONS, Scene, Turn, speak
+from wirespeak.wire.netflow.encode import Encoder
 from wirespeak.wire.stream import zstd
 
 A, B = "10.0.0.1", "10.0.0.2"
@@ -272,13 +275,65 @@ def made_truths() -> Iterator[bytes]:
     yield truth_csv(rows[:1]).encode()
 
 
+_WRITTEN = {
+    "suricata": [
+        '{"timestamp":"2024-01-01T00:00:01.5+0000","flow_id":1,"event_type":"dns","dns":{"type":"query","rrname":"a.example","rrtype":"A"}}',
+        '{"timestamp":"2024-01-01T00:00:02.5+0000","flow_id":1,"event_type":"flow","src_ip":"10.0.0.1","src_port":4000,'
+        '"dest_ip":"10.0.0.2","dest_port":53,"proto":"UDP","app_proto":"dns","flow":{"pkts_toserver":1,"pkts_toclient":1,'
+        '"bytes_toserver":60,"bytes_toclient":90,"start":"2024-01-01T00:00:01.0+0000","end":"2024-01-01T00:00:02.0+0000",'
+        '"state":"established","reason":"timeout"}}',
+    ],
+    "argus": [
+        "StartTime,Dur,Proto,SrcAddr,Sport,Dir,DstAddr,Dport,State,sTos,dTos,TotPkts,TotBytes,SrcBytes,Label",
+        "2024/01/01 09:46:53.047277,1.5,udp,10.0.0.9,49770,  <->,10.0.0.1,53,CON,0,0,2,135,61,x",
+        "2024/01/01 09:46:54.000000,0.0,icmp,10.0.0.9,0x0303,   ->,10.0.0.1,0x45b2,URP,0,,1,110,110,x",
+    ],
+    "joy": [
+        '{"sa":"10.0.0.1","da":"10.0.0.2","pr":6,"sp":4000,"dp":80,"bytes_out":10,"num_pkts_out":2,"bytes_in":20,"num_pkts_in":1,'
+        '"time_start":1700000000.5,"time_end":1700000001.5,"packets":[{"b":10,"dir":">","ipt":0},{"b":20,"dir":"<","ipt":5}]}',
+    ],
+    "wireshark": [
+        '"No.","Time","Source","Destination","Protocol","Length","Info"',
+        '"1","0.000000","10.0.0.1","10.0.0.2","TCP","74","4000 > 80 [SYN] Seq=0 Win=64240 Len=0 MSS=1460"',
+        '"2","0.010000","10.0.0.2","10.0.0.1","TCP","74","80 > 4000 [SYN, ACK] Seq=0 Ack=1 Win=65160 Len=0"',
+    ],
+    "nfdump": [
+        "ts,te,td,sa,da,sp,dp,pr,flg,fwd,stos,ipkt,ibyt,opkt,obyt,in,out,sas,das,smk,dmk,dtos,dir,nh,nhb,svln,dvln,ismc,odmc,idmc,osmc",
+        "2024-01-01 00:00:01,2024-01-01 00:00:02,1.0,10.0.0.1,10.0.0.2,4000,80,TCP,...AP.SF,0,0,5,500,0,0,0,0,0,0,0,0,0,0,0.0.0.0,"
+        "0.0.0.0,0,0,00:00:00:00:00:00,00:00:00:00:00:00,00:00:00:00:00:00,00:00:00:00:00:00",
+    ],
+}  # fmt: skip
+
+
 def made_logs() -> Iterator[bytes]:
-    yield from ()
+    """One of each format and more, led by its number."""
+    number = {name: bytes([at]) for at, name in enumerate(LOGS)}
+    for name, lines in _WRITTEN.items():
+        yield number[name] + "\n".join(lines).encode() + b"\n"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "conn.log"
+        capture = Path(folder) / "made.pcap"
+        capture.write_bytes(pcap(next(talks())[1]))
+        flows = read_flows(capture).flows
+        zeek.write(zeek.view(flows), path)
+        yield number["zeek"] + path.read_bytes()
+    yield (
+        number["zeek"]
+        + b'{"ts":1700000000.5,"uid":"C1","id.orig_h":"10.0.0.1","id.orig_p":1,"id.resp_h":"10.0.0.2","id.resp_p":2,"proto":"udp"}\n'
+    )
+    for form in FORMATS_BY_SUFFIX.values():
+        yield number["netflow"] + b"".join(messages(iter([flows]), Encoder(form)))
+
+
+def made_anonymised() -> Iterator[bytes]:
+    for at, capture in enumerate(made_captures()):
+        yield bytes([at % 3]) + capture
 
 
 MADE: dict[str, Callable[[], Iterator[bytes]]] = {
     "captures": made_captures, "packets": made_packets, "flows": made_captures, "packed": made_packed,
     "flow_tables": made_tables, "datasets": made_datasets, "truths": made_truths, "logs": made_logs,
+    "anonymised": made_anonymised,
 }  # fmt: skip
 
 

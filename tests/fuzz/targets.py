@@ -7,7 +7,6 @@ those that were found before.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
-from numpy.typing import NDArray
+import polars as pl
 
 from wirespeak import _native
 from wirespeak.data import tables
@@ -24,6 +23,8 @@ from wirespeak.data.sources import LOGS, read_dataset
 from wirespeak.data.sources.log import read_log
 from wirespeak.errors import WirespeakError
 from wirespeak.flow import Meter, meter, read_flows
+from wirespeak.flow.anonymise import Anonymiser, anonymise_capture
+from wirespeak.flow.columns import flow_table
 from wirespeak.lab.truth import label_flows, read_truth
 from wirespeak.wire import Frames, open_capture
 from wirespeak.wire.stream import open_stream
@@ -87,40 +88,32 @@ def packets(data: bytes) -> None:
     whole.take(frames)
     for start in range(0, len(frames), 5):
         parts.take(frames[start : start + 5])
-    assert _bytes(whole.end()) == _bytes(parts.end()), "pieces give other flows than the whole"
+    assert whole.end().equals(parts.end()), "pieces give other flows than the whole"
 
 
 class _Measure:
     """A meter, and what must be true of its flows."""
 
     def __init__(self) -> None:
-        self._meter = Meter()
+        self._meter = Meter(first_packets=3)
         self._packets = self._aside = 0
 
     def take(self, frames: Frames) -> None:
         self._packets += len(frames)
-        self._aside += sum(self._meter.take(frames).values())
+        self._aside += sum(self._meter.meter(frames, 0).values())
+        self._meter.digest(0)
 
-    def end(self) -> NDArray[np.void]:
+    def end(self) -> pl.DataFrame:
         """The flows in their order. Every packet is in one of them or was set aside, and no number is beyond what can be."""
-        assert _native.library().wirespeak_meter_flush(self._meter._meter, 1 << 40)
-        count = ctypes.c_int64(self._meter.waiting)
-        rows = self._meter._rows()
-        assert len(rows) == count.value
+        while self._meter.alive:
+            self._meter.end_some(0)
+            self._meter.digest(0)
+        rows = self._meter.in_order()
         self._aside += sum(self._meter.set_aside.values())
         assert self._packets == self._aside + int((rows["fwd_packets"] + rows["bwd_packets"]).sum())
         for name in _numbers():
-            values = rows[name]
-            assert (values >= 0).all() and np.isfinite(values).all(), name
-        return rows[np.argsort(rows["flow_id"])]
-
-
-def _bytes(rows: NDArray[np.void]) -> bytes:
-    """The rows without what lies between their fields."""
-    told = np.zeros(rows.dtype.itemsize, np.bool_)
-    for kind, offset, *_ in (rows.dtype.fields or {}).values():
-        told[offset : offset + kind.itemsize] = True
-    return rows.view(np.uint8).reshape(len(rows), rows.dtype.itemsize)[:, told].tobytes()
+            assert (rows[name] >= 0).all() and np.isfinite(rows[name]).all(), name
+        return flow_table(rows, early=self._meter.early)
 
 
 @cache
@@ -167,9 +160,7 @@ def truths(data: bytes) -> None:
 
 
 @cache
-def _one_flow() -> object:
-    import polars as pl
-
+def _one_flow() -> pl.DataFrame:
     return pl.DataFrame(
         {
             "first_seen": [5], "src": ["10.0.0.1"], "dst": ["10.0.0.2"], "src_port": [1], "dst_port": [80], "protocol": ["tcp"],
@@ -177,6 +168,13 @@ def _one_flow() -> object:
         },
         schema_overrides={"dst_mac": pl.String},
     )  # fmt: skip
+
+
+def anonymised(data: bytes) -> None:
+    """A capture to one that tells nobody's secrets, or none; the first byte chooses what becomes of payloads."""
+    if data:
+        given, target = _file(data[1:], ".pcap"), _folder() / "anonymised.pcap"
+        anonymise_capture(given, target, Anonymiser(bytes(32), payload=("scrub", "keep", "cut")[data[0] % 3]))
 
 
 def logs(data: bytes) -> None:
@@ -189,7 +187,8 @@ def logs(data: bytes) -> None:
 
 
 TARGETS: dict[str, Target] = {
-    each.__name__: each for each in (captures, packets, flows, packed, flow_tables, datasets, truths, logs)
+    each.__name__: each
+    for each in (captures, packets, flows, packed, flow_tables, datasets, truths, logs, anonymised)
 }
 
 
