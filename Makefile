@@ -85,7 +85,7 @@ MINUTES ?= 60
 fuzz:  ## search for bytes that break a reader, for MINUTES=60 (clang); what was found is in out/fuzz
 	command -v clang > /dev/null || .ci/packages clang
 	$(MAKE) VENV=out/venv-fuzz EXTRAS=fuzz,dev CONSTRAINTS= setup-dev
-	out/venv-fuzz/bin/python tests/fuzz/search.py --minutes $(MINUTES) -o out/fuzz --keep
+	out/venv-fuzz/bin/python tests/fuzz/search.py --minutes $(MINUTES) -o out/fuzz
 
 # Every core has a worker of its own: threads within them would only be in each other's way.
 check test: export OMP_NUM_THREADS = 1

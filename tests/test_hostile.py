@@ -249,13 +249,13 @@ def test_a_capture_that_is_still_written_gives_what_is_there(tmp_path: Path, flo
 
 
 def bombs() -> Iterator[tuple[str, bytes]]:
-    """A capture's header and a hundred megabytes of zeros, which are 6 million frames of nothing; one frame of 200 MB."""
+    """A capture's header and 48 MB of zeros, which are 3 million frames of nothing; one frame of 128 MB."""
     zeros = bytes(1 << 20)
     for name, squeeze in (("gzip", gzip_pieces), ("zstd", zstd_pieces)):
-        yield f"{name} of zeros", squeeze([GOOD, *[zeros] * 100])
+        yield f"{name} of zeros", squeeze([GOOD, *[zeros] * 48])
         yield (
             f"{name} of a frame",
-            squeeze([GOOD, record(b"", sizes=(200 << 20, 200 << 20)), *[zeros] * 200, record()]),
+            squeeze([GOOD, record(b"", sizes=(128 << 20, 128 << 20)), *[zeros] * 128, record()]),
         )
 
 
@@ -290,11 +290,11 @@ def test_bombs_take_no_memory(kind: str, tmp_path: Path) -> None:
         [sys.executable, "-c", MEASURED, path], capture_output=True, text=True, timeout=120, check=True
     )
     packets, found, grown = map(int, done.stdout.split())
-    # A frame is held in a window that doubles as it must: one of 200 MB takes two of them.
+    # A frame is held in a window that doubles as it must: one of 128 MB takes two of them.
     assert (
-        (packets, grown < 150) == ((100 << 20) // 16 + 1, True)
+        (packets, grown < 150) == ((48 << 20) // 16 + 1, True)
         if "zeros" in kind
-        else (packets, grown < 900) == (3, True)
+        else (packets, grown < 600) == (3, True)
     )
     assert found >= 1
 

@@ -24,7 +24,7 @@ SHARES = {
 }  # fmt: skip
 """Of a hundred minutes. The parsers of packets are where most of what strangers send goes."""
 LARGEST = {"packed": 4096, "truths": 2048, "logs": 4096, "packets": 4096}
-KEPT_BYTES, LARGEST_KEPT = {"flows": 6_000}, 512
+KEPT_BYTES, LARGEST_KEPT = {"packets": 24_000, "captures": 24_000}, 512
 
 
 def build(folder: Path) -> Path:
@@ -70,7 +70,7 @@ def keep(name: str, folder: Path) -> None:
     kept = HERE / "corpus" / name
     reached = [(path.stat().st_size, path) for path in (folder / name).iterdir()]
     small = sorted(each for each in reached if each[0] <= LARGEST_KEPT)
-    step = max(1, -(-sum(size for size, _ in small) // KEPT_BYTES.get(name, 24_000)))
+    step = max(1, -(-sum(size for size, _ in small) // KEPT_BYTES.get(name, 6_000)))
     kept.mkdir(parents=True, exist_ok=True)
     for old in kept.iterdir():
         old.unlink()

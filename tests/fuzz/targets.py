@@ -37,15 +37,15 @@ _MOST_FRAMES, _ROOM = 512, 1 << 20
 
 
 @cache
-def _folder() -> Path:
-    memory = Path("/dev/shm")  # files that never reach a disk
-    return Path(
-        tempfile.mkdtemp(prefix="wirespeak-fuzz-", dir=memory if os.access(memory, os.W_OK) else None)
+def _folder() -> tempfile.TemporaryDirectory[str]:
+    memory = "/dev/shm"  # files that never reach a disk
+    return tempfile.TemporaryDirectory(
+        prefix="wirespeak-fuzz-", dir=memory if os.access(memory, os.W_OK) else None
     )
 
 
 def _file(data: bytes, suffix: str) -> Path:
-    path = _folder() / f"given{suffix}"
+    path = Path(_folder().name, f"given{suffix}")
     path.write_bytes(data)
     return path
 
