@@ -12,6 +12,7 @@ import polars as pl
 
 from wirespeak import _native
 from wirespeak.errors import InputError
+from wirespeak.flow.addresses import community_ids
 from wirespeak.flow.anonymise import WORD, Anonymiser
 from wirespeak.flow.columns import PROTOCOLS
 from wirespeak.schema import FACTS
@@ -73,7 +74,9 @@ def anonymise_flows(flows: pl.DataFrame, anonymiser: Anonymiser) -> tuple[pl.Dat
         [series.alias(name) for name, series in columns.items()]
         + [pl.col(name) - shift for name in ("first_seen", "last_seen")]
     )
-    mapped = mapped.with_columns(_community_ids(mapped).alias("community_id"))
+    mapped = mapped.with_columns(
+        pl.when(pl.col("community_id").is_not_null()).then(community_ids(mapped)).alias("community_id")
+    )
     return mapped, _remains(flows, mapped, anonymiser)
 
 
@@ -194,33 +197,6 @@ def _stations(numbers: pl.Series, anonymiser: Anonymiser) -> pl.Series:
     distinct = [number for number in numbers.drop_nulls().unique().to_list() if 0 <= number < 1 << 16]
     mapped = [int.from_bytes(anonymiser.stand_ins("short", number.to_bytes(2), 2)) for number in distinct]
     return numbers.replace_strict(distinct, mapped, default=None, return_dtype=pl.Int64)
-
-
-def _community_ids(flows: pl.DataFrame) -> pl.Series:
-    """The Community IDs of flows of TCP and UDP, and of what has neither ports nor types; null for others."""
-    known = flows.select("src", "dst", "src_port", "dst_port", "protocol", "community_id")
-    rows = np.zeros(flows.height, _native.row_type("flows"))
-    numbers = {name: number for number, name in PROTOCOLS.items()}
-    protocols = known["protocol"].to_list()
-    rows["protocol"] = [numbers.get(name) or int(name.removeprefix("ip-") or 0) for name in protocols]
-    wanted = known["community_id"].is_not_null() & ~known["protocol"].is_in(
-        ["icmp", "icmp6", "arp", "802.15.4"]
-    )
-    for side in ("src", "dst"):
-        rows[side] = np.frombuffer(b"".join(_wide(text) for text in known[side].to_list()), np.uint8).reshape(
-            -1, 16
-        )
-        rows[f"{side}_port"] = known[f"{side}_port"].fill_null(0).to_numpy()
-    rows["family"] = np.where(known["src"].str.contains(":").fill_null(False).to_numpy(), 6, 4)
-    _native.library().wirespeak_community_ids(_native.address(rows), len(rows))
-    named = pl.Series([name.decode("ascii") for name in rows["community_id"].tolist()], dtype=pl.String)
-    return pl.select(pl.when(wanted).then(named)).to_series()
-
-
-def _wide(text: str | None) -> bytes:
-    if not text or "/" in text:
-        return bytes(16)
-    return ip_address(text).packed.rjust(16, b"\0")
 
 
 def _remains(was: pl.DataFrame, now: pl.DataFrame, anonymiser: Anonymiser) -> dict[str, int]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import secrets
-from ipaddress import ip_address
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from wirespeak import _native
+from wirespeak.flow.addresses import packed
 from wirespeak.flow.columns import QUANTITIES, context_columns
 from wirespeak.schema import KEYS, WINDOWS
 
@@ -35,7 +34,7 @@ def surround(flows: pl.DataFrame) -> pl.DataFrame:
     """
     told = np.zeros(flows.height, _TOLD)
     told["clock"] = flows["first_seen"].to_numpy()
-    (told["src"], family), (told["dst"], _) = _packed(flows["src"]), _packed(flows["dst"])
+    (told["src"], family), (told["dst"], _) = packed(flows["src"]), packed(flows["dst"])
     told["family"] = family
     told["port"] = flows["dst_port"].fill_null(0).to_numpy()
     told["has_port"] = flows["protocol"].is_in(["tcp", "udp"]).to_numpy()
@@ -74,25 +73,3 @@ def _bits() -> dict[str, pl.Expr]:
     soon = (expects & ~answered) * UNANSWERED + (opens & ~state.is_in(_COMPLETE)) * INCOMPLETE
     late = soon + (is_tcp & was_reset) * RESET + (pl.col("errors").fill_null(0) > 0) * ERROR
     return {"bits": first, "soon": soon, "late": late}
-
-
-def _packed(addresses: pl.Series) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Addresses as 16 bytes each, IPv4 in the last four, and their families; 0 for a text that is none."""
-    texts = addresses.fill_null("").unique()
-    packed = np.zeros((len(texts), 17), np.uint8)
-    for row, text in zip(packed, texts, strict=True):
-        try:
-            address = ip_address(text)
-        except ValueError:
-            # Any other name of a host is as good to tell hosts apart.
-            told = text.encode()[:16]
-            row[: len(told)] = list(told)
-            continue
-        row[16 - len(address.packed) : 16] = list(address.packed)
-        row[16] = address.version
-    rows = pl.DataFrame({"text": texts, "row": np.arange(len(texts))})
-    index = pl.DataFrame({"text": addresses.fill_null("")}).join(
-        rows, on="text", how="left", maintain_order="left"
-    )["row"]
-    found = packed[index.to_numpy()]
-    return found[:, :16], found[:, 16]

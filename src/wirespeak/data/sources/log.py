@@ -18,6 +18,7 @@ from wirespeak.data.sources.lines import addresses, shown
 from wirespeak.data.sources.viewing import BWD, FWD, per
 from wirespeak.data.tables import types
 from wirespeak.errors import InputError
+from wirespeak.flow.addresses import community_ids
 from wirespeak.flow.columns import SHORTEST_S, grade, services
 from wirespeak.flow.context import surround
 from wirespeak.schema import COLUMNS, FACTS
@@ -172,7 +173,8 @@ def complete(told: pl.DataFrame) -> pl.DataFrame:
             "service"
         ),
     )
-    flows = flows.with_columns(surround(flows).get_columns())
+    named = pl.coalesce("community_id", community_ids(flows)).alias("community_id")
+    flows = flows.with_columns(named, *surround(flows).get_columns())
     return flows.select(pl.col(name).cast(kind) for name, kind in kinds.items())
 
 
