@@ -13,7 +13,7 @@ from wirespeak.data.sources.flow_map import flow_map
 from wirespeak.data.sources.log import Told, read_log
 from wirespeak.errors import InputError, OptionError
 
-DOCUMENT = Path(__file__).parent.parent / "docs" / "flows.md"
+DOCUMENT = Path(__file__).parent.parent / "docs" / "logs.md"
 
 
 def mapped(folder: Path, said: str, table: str, name: str = "flows.csv") -> tuple[pl.DataFrame, Told]:

@@ -19,7 +19,7 @@ from wirespeak.data.sources.looking_back import alike, codes, where
 from wirespeak.data.sources.nfstream import COLUMNS
 from wirespeak.data.sources.zeek import CONN
 from wirespeak.errors import OptionError
-from wirespeak.flow import measure
+from wirespeak.flow import measure, read_flows
 from wirespeak.wire import Frames, decode
 
 MILLISECOND = 1_000_000
@@ -156,3 +156,17 @@ def test_codes_tell_combinations_apart() -> None:
     assert len(set(codes(np.array(["a", "a", "b", "b"]), np.array([1, 2, 1, 2])).tolist())) == 4
     assert codes(np.array(["a", "b", "a"]), np.array([5, 5, 5])).tolist() == [0, 1, 0]
     assert codes(np.array([], np.int64)).tolist() == []
+
+
+def test_ton_iot_tells_what_applications_said() -> None:
+    flows = read_flows(
+        Path(__file__).parent.parent / "src" / "wirespeak" / "lab" / "captures" / "demo" / "capture.pcap"
+    ).flows
+    seen = VIEWS["ton-iot"](flows)
+    kept = flows.filter(pl.col("protocol").is_in(["tcp", "udp", "icmp", "icmp6"]))
+    asked = kept["dns_query_type"] == "AAAA"
+    assert asked.sum() > 20
+    assert seen["dns_qtype"].filter(asked).unique().to_list() == [28]
+    assert seen["dns_rcode"].filter(kept["dns_rcode"] == "NXDOMAIN").unique().to_list() == [3]
+    assert seen["http_status_code"].to_list() == kept["http_status"].fill_null(0).to_list()
+    assert seen["ssl_version"].drop_nulls().unique().to_list() == ["TLSv13"]

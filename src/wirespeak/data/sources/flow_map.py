@@ -104,7 +104,7 @@ def _known(said: Mapping[str, Any], known: Mapping[str, Any], what: str) -> None
         if key not in known:
             raise unknown_name(what, key, known)
         if not isinstance(value, known[key]) or isinstance(value, bool):
-            raise OptionError(f"{what} '{key}' is {value!r}, which is of another kind. See docs/flows.md.")
+            raise OptionError(f"{what} '{key}' is {value!r}, which is of another kind. See docs/logs.md.")
 
 
 def _read(

@@ -36,7 +36,7 @@ COLUMNS = (
 
 def view(flows: pl.DataFrame, labels: pl.Series | None = None) -> pl.DataFrame:
     """IP flows of our own (`schema.COLUMNS`) as nfstream has them with accounting_mode=1, that is with bytes of the network layer. When each
-    direction was seen, and what nDPI says beside the application, is null.
+    direction was seen, and nDPI's categories and fingerprints, are null.
 
     Raises OptionError with labels: nfstream has no column for them.
     """
@@ -53,7 +53,8 @@ def view(flows: pl.DataFrame, labels: pl.Series | None = None) -> pl.DataFrame:
         "bidirectional_first_seen_ms": milliseconds["first_seen"], "bidirectional_last_seen_ms": milliseconds["last_seen"],
         "bidirectional_duration_ms": milliseconds["last_seen"] - milliseconds["first_seen"],
         "bidirectional_packets": PACKETS, "bidirectional_bytes": pl.col("fwd_bytes") + pl.col("bwd_bytes"),
-        "application_name": pl.col("application"),
+        "application_name": pl.col("application"), "requested_server_name": pl.coalesce("tls_sni", "http_host", "dns_query"),
+        "user_agent": pl.col("http_user_agent"), "content_type": pl.col("http_content_type"),
     }  # fmt: skip
     for way, head in _WAYS.items():
         count = _COUNTS[way]

@@ -60,8 +60,21 @@ CANONICAL = {
 _COUNTS = {name: {"normal": 50_000, "mitm": 1_043}.get(name, 20_000) for name in CANONICAL}
 
 
+_TYPES = {"A": 1, "NS": 2, "CNAME": 5, "SOA": 6, "NULL": 10, "PTR": 12, "HINFO": 13, "MX": 15, "TXT": 16, "RP": 17, "SIG": 24, "KEY": 25, "AAAA": 28, "LOC": 29, "SRV": 33, "NAPTR": 35, "CERT": 37, "DNAME": 39, "OPT": 41, "DS": 43, "SSHFP": 44, "IPSECKEY": 45, "RRSIG": 46, "NSEC": 47, "DNSKEY": 48, "NSEC3": 50, "NSEC3PARAM": 51, "TLSA": 52, "SMIMEA": 53, "HIP": 55, "CDS": 59, "CDNSKEY": 60, "OPENPGPKEY": 61, "CSYNC": 62, "ZONEMD": 63, "SVCB": 64, "HTTPS": 65, "SPF": 99, "TKEY": 249, "TSIG": 250, "IXFR": 251, "AXFR": 252, "ANY": 255, "URI": 256, "CAA": 257}  # fmt: skip
+_RCODES = {"NOERROR": 0, "FORMERR": 1, "SERVFAIL": 2, "NXDOMAIN": 3, "NOTIMP": 4, "REFUSED": 5, "YXDOMAIN": 6, "YXRRSET": 7, "NXRRSET": 8, "NOTAUTH": 9, "NOTZONE": 10, "DSOTYPENI": 11}  # fmt: skip
+
+
+def _number(name: str, numbers: dict[str, int]) -> pl.Expr:
+    """The number of a word of DNS, 0 where there is none, as this dataset has it."""
+    other = pl.col(name).str.extract(r"^[A-Z]+(\d+)$").cast(pl.Int64)
+    return pl.coalesce(
+        pl.col(name).replace_strict(numbers, default=None, return_dtype=pl.Int64), other, pl.lit(0)
+    )
+
+
 def view(flows: pl.DataFrame, labels: pl.Series | None = None) -> pl.DataFrame:
-    """Flows of our own (`schema.COLUMNS`) in these columns. What Zeek's other logs say of DNS, TLS and HTTP is null.
+    """Flows of our own (`schema.COLUMNS`) in these columns. Of what Zeek's other logs say of DNS, TLS and HTTP, flags of DNS, cipher
+    names and certificates of TLS, versions and lengths of HTTP are null.
 
     labels: canonical ones; rows of a kind that TON-IoT has not are left out.
     """
@@ -78,7 +91,10 @@ def view(flows: pl.DataFrame, labels: pl.Series | None = None) -> pl.DataFrame:
         "dst_port": pl.col("dst_port"), "proto": pl.col("protocol").str.replace("^icmp6$", "icmp"), "service": zeek_service().fill_null("-"),
         "duration": SECONDS, "src_bytes": pl.col("fwd_payload_bytes"), "dst_bytes": pl.col("bwd_payload_bytes"), "conn_state": zeek_state(),
         "missed_bytes": pl.col("fwd_missed_bytes") + pl.col("bwd_missed_bytes"), "src_pkts": FWD, "src_ip_bytes": pl.col("fwd_bytes"),
-        "dst_pkts": BWD, "dst_ip_bytes": pl.col("bwd_bytes"),
+        "dst_pkts": BWD, "dst_ip_bytes": pl.col("bwd_bytes"), "dns_query": pl.col("dns_query"), "dns_qtype": _number("dns_query_type", _TYPES),
+        "dns_rcode": _number("dns_rcode", _RCODES), "ssl_version": pl.col("tls_version").str.replace_all(".", "", literal=True),
+        "http_method": pl.col("http_method"), "http_uri": pl.col("http_uri"), "http_status_code": pl.col("http_status").fill_null(0),
+        "http_user_agent": pl.col("http_user_agent"), "http_resp_mime_types": pl.col("http_content_type").str.extract(r"^([^;\s]+)"),
     }  # fmt: skip
     columns = (field.name for field in FIELDS if field.name not in ("label", "type"))
     return in_columns(flows.filter(connection), columns, found)
