@@ -26,6 +26,7 @@ from wirespeak.errors import InputError, OptionError
 from wirespeak.flow import read_flows
 from wirespeak.flow.anonymise import Anonymised, Anonymiser, anonymise_capture, read_key
 from wirespeak.flow.anonymised_flows import anonymise_flows
+from wirespeak.schema import FACTS
 from wirespeak.wire import Frames, decode, read_frames, write_pcap
 from wirespeak.wire.craft import packets as craft
 
@@ -649,6 +650,12 @@ UNSAID = (
     "unfinished_requests", "application",
 )  # fmt: skip
 """What is read in payload, which is gone."""
+FACTS_OF_TEXT = {fact.name for fact in FACTS if fact.kind == "text"} - {
+    "http_method", "dns_query_type", "dns_rcode", "coap_method", "coap_code", "bacnet_service", "tls_version", "tls_ja4", "tls_cipher",
+    "dhcp_message", "dhcp_parameters", "ssdp_method",
+}  # fmt: skip
+"""Words of applications: a table leaves out some that a capture replaces, and has others escaped. None may stay that names someone."""
+OF_PROTOCOLS_ALONE = set(re.findall(r"[^\W\d_]{4,}", OF_PROTOCOLS)) | {"local"}
 
 
 def test_flows_of_what_was_written_are_the_mapped_flows(real_data: Path, tmp_path: Path) -> None:
@@ -661,6 +668,13 @@ def test_flows_of_what_was_written_are_the_mapped_flows(real_data: Path, tmp_pat
         assert not any(remains.values())
         for column in mapped.columns:
             if column in UNSAID or "errors" in column:
+                continue
+            if column in FACTS_OF_TEXT:
+                kept = flows.filter((flows[column] == mapped[column]) | (flows[column] == found[column]))[
+                    column
+                ]
+                words = {word.lower() for text in kept for word in re.findall(r"[^\W\d_]{4,}", text)}
+                assert words <= OF_PROTOCOLS_ALONE, (path, column, words)
                 continue
             left, right = mapped[column], found[column]
             if column == "community_id":

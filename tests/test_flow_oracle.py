@@ -214,9 +214,9 @@ def test_streaming_equals_batch(seed: int, cuts: list[int]) -> None:
 
 @given(seed=st.integers(0, 1 << 32), most=st.integers(1, 255))
 def test_first_packets_are_those_of_the_slow_meter(seed: int, most: int) -> None:
-    made = made_traffic(seed, 200, 0.2)
+    frames = frames_of(made_traffic(seed, 200, 0.2))
     slow = SlowMeter()
-    for packet in made:
+    for packet in slow_packets(frames):
         slow.push(packet)
     expected = [
         {
@@ -228,7 +228,7 @@ def test_first_packets_are_those_of_the_slow_meter(seed: int, most: int) -> None
         }
         for flow in slow.begun
     ]
-    found = measure(packets_of(made), first_packets=most).select("^first_packets_.*$").to_dicts()
+    found = measure(decode(frames), first_packets=most).select("^first_packets_.*$").to_dicts()
     assert found == expected
 
 

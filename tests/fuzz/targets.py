@@ -173,7 +173,7 @@ def _one_flow() -> pl.DataFrame:
 def anonymised(data: bytes) -> None:
     """A capture to one that tells nobody's secrets, or none; the first byte chooses what becomes of payloads."""
     if data:
-        given, target = _file(data[1:], ".pcap"), _folder() / "anonymised.pcap"
+        given, target = _file(data[1:], ".pcap"), Path(_folder().name, "anonymised.pcap")
         anonymise_capture(given, target, Anonymiser(bytes(32), payload=("scrub", "keep", "cut")[data[0] % 3]))
 
 
