@@ -463,6 +463,12 @@ def many_flows(count: int) -> Frames:
     return Frames.of([i * S // 10 for i in range(len(frames))], frames)
 
 
+def test_a_handshake_that_begins_with_the_clock_is_timed() -> None:
+    table = measure(decode(Frames.of([0, S // 4, S // 2], talk(*HANDSHAKE))))
+    assert table["handshake_s"].to_list() == [0.25]
+    assert table["handshake_ack_s"].to_list() == [0.25]
+
+
 @pytest.mark.parametrize("held", [1 << 18, 4])
 def test_pieces_come_by_flow_id_unless_too_many_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int

@@ -14,7 +14,7 @@ bool metering_start(struct metering *m, int64_t idle_ns, int64_t active_ns, uint
         .idle_ns = idle_ns, .active_ns = active_ns, .most = most, .seed = seed, .first_packets = first_packets, .clock = INT64_MIN / 2,
     };
     m->idle = m->closed = (struct list){NONE, NONE};
-    pool_start(&m->flows, sizeof(struct flow));
+    pool_start(&m->flows, FLOW_SIZE);
     pool_start(&m->places, sizeof(uint32_t));
     m->fragmented = calloc(FRAGMENTS, sizeof *m->fragmented);
     bool started = m->fragmented && table_start(&m->table);
@@ -112,7 +112,7 @@ static bool put_row(struct metering *m, struct flow *flow) {
     if (!rows || !notice) return false;
     side->rows = rows;
     *notice = (struct notice){.kind = LEAVES, .past = flow->past, .row = (uint32_t)side->row_count};
-    rows[side->row_count++] = *row;
+    memcpy(&rows[side->row_count++], row, LIVING_ROW);
     row->attached = NULL; /* it is the ended row's now */
     pool_give(&m->places, flow->past);
     return true;
@@ -249,6 +249,7 @@ static uint32_t begin_flow(struct metering *m, const struct ready *r) {
     flow->hash = r->hash;
     flow->source_is_low = r->src_is_low;
     flow->binding[0] = flow->binding[1] = NONE;
+    flow->syn_time = flow->syn_ack_time = NEVER;
     flow->syn = (p->tcp_flags & (SYN | ACK)) == SYN;
     memcpy(row->src, p->src, 16);
     memcpy(row->dst, p->dst, 16);
@@ -275,9 +276,9 @@ static uint32_t begin_flow(struct metering *m, const struct ready *r) {
 /* Puts out a row of a flow that goes on, and starts the next one: what was learnt of it is kept. */
 static bool split_flow(struct metering *m, struct flow *flow, const struct packet *p) {
     if (!put_row(m, flow)) return false;
-    const struct flow_row former = flow->row;
-    struct flow_row *row = &flow->row;
-    memset(row, 0, sizeof *row);
+    struct flow_row former, *row = &flow->row;
+    memcpy(&former, row, LIVING_ROW);
+    memset(row, 0, LIVING_ROW);
     memcpy(row->src, former.src, 16);
     memcpy(row->dst, former.dst, 16);
     memcpy(row->src_mac, former.src_mac, 6);
@@ -299,7 +300,7 @@ static bool split_flow(struct metering *m, struct flow *flow, const struct packe
     memset(&flow->measures, 0, sizeof flow->measures);
     memset(&flow->history, 0, sizeof flow->history);
     for (int side = 0; side < 2; side++) flow->sequence[side].hole_from = flow->sequence[side].hole_to; /* it was the former row's */
-    flow->syn_time = flow->syn_ack_time = 0;
+    flow->syn_time = flow->syn_ack_time = NEVER;
     return begin_row(m, flow, p);
 }
 
@@ -313,16 +314,16 @@ static void note_flags(struct flow *flow, const struct packet *p, int side) {
     bool reset = flags & RST;
     if (side == 0) {
         flow->source_syn_ack |= (flags & (SYN | ACK)) == (SYN | ACK);
-        if (flags & SYN && !flow->syn_time) flow->syn_time = p->time_ns;
+        if (flags & SYN && flow->syn_time == NEVER) flow->syn_time = p->time_ns;
         bool completes = flow->syn_ack && flags & ACK && !reset;
-        if (completes && !flow->established && flow->syn_ack_time) {
+        if (completes && !flow->established && flow->syn_ack_time != NEVER) {
             row->handshake_ack_s = seconds_between(flow->syn_ack_time, p->time_ns);
         }
         flow->established |= completes;
     } else if (flags & SYN && !reset && flow->syn && !flow->syn_ack) {
         flow->syn_ack = true;
         flow->syn_ack_time = p->time_ns;
-        if (flow->syn_time) row->handshake_s = seconds_between(flow->syn_time, p->time_ns);
+        if (flow->syn_time != NEVER) row->handshake_s = seconds_between(flow->syn_time, p->time_ns);
     }
     if (flags & FIN) flow->fin[side] = true;
     if (flags & FIN && !flow->reset_by) flow->fin_before_reset[side] = true;

@@ -4,6 +4,8 @@
 
 #include "native.h"
 
+#define NEVER INT64_MIN
+
 /* A datagram whose first fragment was seen: what the later ones lack (RFC 791: they belong together by addresses,
  * protocol and identification). A newer one may take its place. */
 struct fragmented {
@@ -24,7 +26,7 @@ struct flow {
     uint32_t hash, past;
     struct flow_key key;
     int64_t began, touched, closed_at; /* by the clock */
-    int64_t syn_time, syn_ack_time;    /* raw times of the first ones, 0: none */
+    int64_t syn_time, syn_ack_time;    /* raw times of the first ones */
     struct measures measures;
     struct sequence sequence[2];
     struct history history;
@@ -34,8 +36,9 @@ struct flow {
     bool syn, syn_ack, source_syn_ack, established, fin[2], fin_before_reset[2];
     uint8_t reset_by; /* 0 nobody, 1 source first, 2 destination first */
     struct conversation conversation;
-    struct flow_row row;
+    struct flow_row row; /* last, and without its context */
 };
+enum { ALIGNED = 64, FLOW_SIZE = (offsetof(struct flow, row) + LIVING_ROW + ALIGNED - 1) / ALIGNED * ALIGNED };
 
 struct list {
     uint32_t first, last;

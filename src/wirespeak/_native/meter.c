@@ -86,7 +86,7 @@ static bool make_room(struct digest *d, size_t more) {
 
 static void give_row(struct digest *d, const struct flow_row *row, const struct past *past) {
     struct flow_row *given = &d->ended[d->ended_count++];
-    *given = *row;
+    memcpy(given, row, LIVING_ROW);
     memcpy(given->context, past->context, sizeof given->context);
     community_id(given);
 }

@@ -221,7 +221,6 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(int64_t, "<i8", script_words, )                                                                     \
     FIELD(int64_t, "<i8", unfinished_requests, )                                                              \
     FIELD(int64_t, "<i8", mac_conflict, )                                                                     \
-    FIELD(uint32_t, "(3,3,7)<u4", context, [KEYS][WINDOWS][QUANTITIES])                                       \
     FIELD(uint32_t, "<u4", src_rebinds, )                                                                     \
     FIELD(uint32_t, "<u4", dst_rebinds, )                                                                     \
     FIELD(uint32_t, "<u4", tunnel_id, )                                                                       \
@@ -245,7 +244,8 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(uint8_t, "u1", application, )          /* index into schema.APPLICATIONS */                         \
     FIELD(uint8_t, "u1", cast, )                 /* enum cast */                                              \
     FIELD(uint8_t, "u1", state, )                /* enum state */                                             \
-    FIELD(uint8_t, "u1", operation, )            /* enum operation */
+    FIELD(uint8_t, "u1", operation, )            /* enum operation */                                         \
+    FIELD(uint32_t, "(3,3,7)<u4", context, [KEYS][WINDOWS][QUANTITIES]) /* last: it is not known while the flow lives */
 
 struct attachment;
 #define MEMBER(type, format, name, suffix) type name suffix;
@@ -256,6 +256,7 @@ struct flow_row {
     FLOW_FIELDS(MEMBER)
 };
 #undef MEMBER
+enum { LIVING_ROW = offsetof(struct flow_row, context) }; /* bytes of a row that are there while its flow lives */
 
 enum cast { UNICAST, MULTICAST, BROADCAST };
 enum state { S0, S1, SF, REJ, S2, S3, RSTO, RSTR, RSTOS0, RSTRH, SH, HALF, OTH, ONE_WAY, TWO_WAY };

@@ -43,7 +43,7 @@ _MAGICS = (
     b"\xa1\xb2\xcd\x34", b"\n\r\r\n", b"snoo",
 )  # fmt: skip
 # Bytes held at a time, which fit a core's cache beside their packets, and those that a head of a file needs.
-_WINDOW, _BEGINNING = 1 << 20, 28
+_WINDOW, _BEGINNING = 1 << 21, 28
 
 
 @dataclass(frozen=True)
