@@ -185,22 +185,23 @@ def growth(folder: Path, most: int) -> list[dict[str, Any]]:
 
 
 def draw(growth: list[dict[str, Any]], path: Path) -> None:
-    """Cost of a packet and memory by the size of the capture."""
+    """Cost of a packet, and of each more, and memory, by the size of the capture."""
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
     packets = [one["packets"] for one in growth]
+    more = [
+        (large["cpu_s"] - small["cpu_s"]) / (large["packets"] - small["packets"]) * 1e9
+        for small, large in zip(growth, growth[1:], strict=False)
+    ]
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    left.plot(packets, [one["cpu_s"] / one["packets"] * 1e9 for one in growth], "o-", color="#1f5f8b")
-    left.set(
-        xscale="log",
-        yscale="log",
-        xlabel="packets",
-        ylabel="CPU ns a packet",
-        title="Cost, start-up included",
-    )
+    whole = [one["cpu_s"] / one["packets"] * 1e9 for one in growth]
+    left.plot(packets, whole, "o-", color="#9db7c9", label="start-up included")
+    left.plot(packets[1:], more, "o-", color="#1f5f8b", label="each packet more than in the size before")
+    left.set(xscale="log", yscale="log", xlabel="packets", ylabel="CPU ns a packet", title="Cost")
+    left.legend(frameon=False, fontsize=8)
     right.plot(packets, [one["peak_mib"] for one in growth], "o-", color="#1f5f8b")
     right.set(xscale="log", xlabel="packets", ylabel="MiB", title="Largest resident memory", ylim=(0, None))
     for axes in (left, right):

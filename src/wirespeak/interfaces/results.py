@@ -194,9 +194,12 @@ def _flows(found: dict[str, Any]) -> str:
             one["from"],
             f"{one['cpu_s']:.2f}",
             f"{one['cpu_s'] / one['packets'] * 1e9:,.0f}",
+            f"{(one['cpu_s'] - less['cpu_s']) / (one['packets'] - less['packets']) * 1e9:,.0f}"
+            if less
+            else "",
             f"{one['peak_mib']:,.0f}",
         )
-        for one in found["growth"]
+        for less, one in zip([None, *found["growth"]], found["growth"], strict=False)
     ]
     machine = found["machine"]
     walls = found["workers"]["wall_s"]
@@ -209,8 +212,8 @@ def _flows(found: dict[str, Any]) -> str:
             f"Two workers took {found['workers']['packets']:,} packets to the same table {times[len(times) // 2]:.2f} times as fast as one "
             f"({times[0]:.2f} to {times[-1]:.2f}, wall clock, five rounds in turn in one process). Compiling the C, "
             f"once, when the package is installed, takes {found['compiling']['cpu_s']:.1f} CPU seconds; nothing is compiled later.",
-            "What ever larger captures cost, start-up included:",
-            _table(("packets", "from", "CPU s", "ns a packet", "MiB"), grown),
+            "What ever larger captures cost, start-up included, and each packet more than in the row above:",
+            _table(("packets", "from", "CPU s", "ns a packet", "ns a packet more than above", "MiB"), grown),
             "![Nanoseconds a packet and memory, by the size of the capture](images/flows.png)",
         ]
     )
