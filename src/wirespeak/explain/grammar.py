@@ -148,8 +148,12 @@ def read(sentence: str) -> Iterator[Reading]:
     for kind, pattern in _patterns():
         if found := pattern.fullmatch(plural):
             yield Reading(kind, {name: text for name, text in found.groupdict().items() if text})
-    for name, pattern in _evidence_patterns():
-        if found := pattern.fullmatch(plural):
+    lower = plural.lower()
+    for name in speakable():
+        # A pattern is only made for a sentence that has the column's words.
+        if not all(words in lower for words in clause(name).lower().split("{}")):
+            continue
+        if found := _evidence_pattern(name).fullmatch(plural):
             yield _evidence_reading(name, {slot: text for slot, text in found.groupdict().items() if text})
     for label, sentences in meanings().items():
         if sentence in sentences:
@@ -223,7 +227,15 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
 
 
 @cache
-def _evidence_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+def _evidence_pattern(name: str) -> re.Pattern[str]:
+    begin = "|".join(re.escape(text) for text in openers(name))
+    said = f"(?P<value>{_NUMBER}{_UNITS.get(COLUMNS[name].kind, '')})"
+    body = said.join(re.escape(part) for part in clause(name).split("{}"))
+    return re.compile(rf"(?i:{begin})(?i:{body}){_comparisons()}\.")
+
+
+@cache
+def _comparisons() -> str:
     usual = rf"{_QUANTITY}(?: to {_QUANTITY})?"
     kinds = {"times": TIMES, "above": ABOVE, "below": BELOW, "neutral": NEUTRAL}
     parts = []
@@ -231,14 +243,7 @@ def _evidence_patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
         fillers = {"times": rf"(?P<times>{_NUMBER})", "usual": f"(?P<{kind}_usual>{usual})"}
         # Wordings of one kind share their slots, and a pattern may name a slot once.
         parts.append(_one_of(templates, fillers))
-    tail = f"(?:{'|'.join(parts)}|(?P<none>{'|'.join(map(re.escape, NONE))}))?"
-    made = []
-    for name in speakable():
-        begin = "|".join(re.escape(text) for text in openers(name))
-        said = f"(?P<value>{_NUMBER}{_UNITS.get(COLUMNS[name].kind, '')})"
-        body = said.join(re.escape(part) for part in clause(name).split("{}"))
-        made.append((name, re.compile(rf"(?i:{begin})(?i:{body}){tail}\.")))
-    return tuple(made)
+    return f"(?:{'|'.join(parts)}|(?P<none>{'|'.join(map(re.escape, NONE))}))?"
 
 
 def _compile(template: str, fillers: Mapping[str, str]) -> re.Pattern[str]:
