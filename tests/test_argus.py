@@ -9,8 +9,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from wirespeak.data.sources import LOGS, log_of
 from wirespeak.data.sources.log import Told, read_log
+from wirespeak.data.sources.logs import LOGS, log_of
 from wirespeak.errors import InputError
 from wirespeak.flow import read_flows
 

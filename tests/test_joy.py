@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from wirespeak.data.sources import LOGS, log_of
 from wirespeak.data.sources.log import read_log
+from wirespeak.data.sources.logs import LOGS, log_of
 
 
 def flow(**more: Any) -> dict[str, Any]:

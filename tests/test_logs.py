@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from wirespeak.data.sources import LOGS, log_of
 from wirespeak.data.sources.log import complete, read_log
+from wirespeak.data.sources.logs import LOGS, log_of
 from wirespeak.errors import InputError, OptionError
 from wirespeak.flow import read_flows
 from wirespeak.schema import CONTEXT

@@ -14,9 +14,10 @@ from made_frames import ACK, FIN, PSH, SYN, arp, ethernet, ip, mac, tcp, udp
 from polars.testing import assert_frame_equal
 
 from wirespeak.data import tables
-from wirespeak.data.sources import SOURCES, VIEWS, read_dataset
+from wirespeak.data.sources import SOURCES, read_dataset
 from wirespeak.data.sources.looking_back import alike, codes, where
 from wirespeak.data.sources.nfstream import COLUMNS
+from wirespeak.data.sources.views import VIEWS
 from wirespeak.data.sources.zeek import CONN
 from wirespeak.errors import OptionError
 from wirespeak.flow import measure, read_flows

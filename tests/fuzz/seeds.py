@@ -15,8 +15,9 @@ from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, t
 
 from fuzz.targets import LINKS, TARGETS, framed
 from wirespeak.data import tables
-from wirespeak.data.sources import LOGS, zeek
+from wirespeak.data.sources import zeek
 from wirespeak.data.sources.exporting import FORMATS_BY_SUFFIX, messages
+from wirespeak.data.sources.logs import LOGS
 from wirespeak.flow import read_flows
 from wirespeak.lab.truth import TruthRow, truth_csv
 from wirespeak.wire import Frames, write_pcap

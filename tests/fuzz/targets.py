@@ -19,8 +19,9 @@ import polars as pl
 
 from wirespeak import _native
 from wirespeak.data import tables
-from wirespeak.data.sources import LOGS, read_dataset
+from wirespeak.data.sources import read_dataset
 from wirespeak.data.sources.log import read_log
+from wirespeak.data.sources.logs import LOGS
 from wirespeak.errors import WirespeakError
 from wirespeak.flow import Meter, meter, read_flows
 from wirespeak.flow.anonymise import Anonymiser, anonymise_capture

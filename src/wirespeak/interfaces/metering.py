@@ -121,7 +121,7 @@ def flows(
     Logs of Zeek, Suricata, Argus, Joy, Wireshark and nfdump are known by their content; --map describes any other CSV file.
     NetFlow v5, v9 and IPFIX are read (of a capture of them with --from netflow), collected with --listen, and written.
     """
-    from wirespeak.data.sources import WRITERS
+    from wirespeak.data.sources.views import WRITERS
     from wirespeak.interfaces import netflow, reading
 
     options: dict[str, Any] = {
@@ -190,7 +190,7 @@ def _write(
     export: Export,
 ) -> None:
     from wirespeak.data import tables
-    from wirespeak.data.sources import WRITERS
+    from wirespeak.data.sources.views import WRITERS
     from wirespeak.interfaces import netflow, reading
 
     if view is None:

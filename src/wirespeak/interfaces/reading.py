@@ -5,13 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from wirespeak.data import tables
-from wirespeak.data.sources import VIEWS, log_of
-from wirespeak.data.sources.flow_map import flow_map
-from wirespeak.data.sources.log import read_log
 from wirespeak.errors import InputError, OptionError
 from wirespeak.flow import FlowReader, in_order
 from wirespeak.flow.meter import MOST_FLOWS
@@ -19,6 +17,10 @@ from wirespeak.interfaces.output import Run
 from wirespeak.interfaces.progress import Say
 from wirespeak.lab.truth import label_flows, read_truth
 from wirespeak.schema import COLUMNS
+from wirespeak.wire.containers import is_capture
+
+if TYPE_CHECKING:
+    from wirespeak.data.sources.log import Log
 
 
 def are_captures(inputs: Sequence[Path]) -> bool:
@@ -28,7 +30,25 @@ def are_captures(inputs: Sequence[Path]) -> bool:
 
 def are_logs(inputs: Sequence[Path]) -> bool:
     """Whether these are logs of other tools."""
-    return log_of(inputs) is not None
+    return _log(inputs) is not None
+
+
+def _log(inputs: Sequence[Path], name: str | None = None, map: Path | None = None) -> Log | None:
+    """The format of logs, None for captures and tables. Readers of logs are loaded when a file may be one."""
+    if map:
+        from wirespeak.data.sources.flow_map import flow_map
+
+        return flow_map(map)
+    if name is None and all(_is_capture(path) for path in inputs):
+        return None
+    from wirespeak.data.sources.logs import log_of
+
+    return log_of(inputs, name)
+
+
+def _is_capture(path: Path) -> bool:
+    """Whether it is read as a capture at once: a pipe can be read only once."""
+    return is_capture(path) if os.path.isfile(path) else not os.path.isdir(path)
 
 
 def are_tables(inputs: Sequence[Path]) -> bool:
@@ -52,8 +72,10 @@ def read(
     """
     if log and map:
         raise OptionError("--from names a known format, --map describes another. Give one of them.")
-    found_log = flow_map(map) if map else log_of(inputs, log)
+    found_log = _log(inputs, log, map)
     if found_log:
+        from wirespeak.data.sources.log import read_log
+
         progress(f"reading {title(inputs)}")
         table, said = read_log(found_log, inputs)
         run.notes["from"] = found_log.name
@@ -145,6 +167,8 @@ def filled(flows: pl.DataFrame, read: Sequence[str], run: Run) -> pl.DataFrame:
 
 def viewed(flows: pl.DataFrame, view: str, happened: pl.DataFrame | None, run: Run) -> pl.DataFrame:
     """The flows in the columns of a dataset, with its labels where a schedule gives them."""
+    from wirespeak.data.sources.views import VIEWS
+
     labels = labels_of(flows, happened)
     seen = VIEWS[view](flows, None if labels is None else series(labels))
     lost = flows.height - seen.height

@@ -1,46 +1,32 @@
-"""One file a dataset: what it declares, and the one way to read any of them.
+"""One file a dataset or log format: what it declares, and the one way to read any dataset (of logs: `logs.py`).
 
 A new dataset is one new file that declares a `Source`, and one line in `SOURCES`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-import polars as pl
 
 from wirespeak.data.dataset import Dataset
 from wirespeak.data.sources import (
-    argus,
     cicids2017,
     cicids2017_corrected,
     ciciot2023,
     edge_iiotset,
-    eve,
     farm_flow,
-    joy,
     kdd99,
-    netflow,
-    nfdump,
-    nfstream,
     nsl_kdd,
     recordings,
     ton_iot,
     unsw_nb15,
-    wireshark,
-    zeek,
 )
 from wirespeak.data.sources.cells import Head, peek
-from wirespeak.data.sources.log import Log, head_of
 from wirespeak.data.sources.mapped import fit_map, read_map
 from wirespeak.data.sources.parts import fit_part
 from wirespeak.data.sources.reading import ON_BAD_ROW, Fit, fit, merge, read_part
 from wirespeak.data.sources.source import Source
 from wirespeak.errors import InputError, OptionError, unknown_name
-from wirespeak.wire.containers import files_in, is_capture
-from wirespeak.wire.stream import STANDARD_INPUT
 
 SOURCES: dict[str, Source] = {
     each.SOURCE.name: each.SOURCE
@@ -49,60 +35,6 @@ SOURCES: dict[str, Source] = {
         ciciot2023, recordings,
     )
 }  # fmt: skip
-
-VIEWS = {
-    "farm-flow": farm_flow.view, "cicflowmeter": cicids2017.view, "ton-iot": ton_iot.view, "nsl-kdd": nsl_kdd.view,
-    "unsw-nb15": unsw_nb15.view, "zeek-conn": zeek.view, "nfstream": nfstream.view,
-}  # fmt: skip
-"""Our own flows in another dataset's columns: flows and, where they are known, canonical labels -> a table."""
-
-WRITERS: dict[tuple[str, str], Callable[[pl.DataFrame, Path], None]] = {("zeek-conn", ".log"): zeek.write}
-"""What is not written as a table: a view, by its name and the end of the file's, as its tool writes it."""
-
-LOGS: dict[str, Log] = {
-    each.LOG.name: each.LOG
-    for each in (
-        zeek, eve, argus, joy, wireshark, netflow, nfdump,
-    )
-}  # fmt: skip
-"""Formats in which other tools write flows: each file of this folder that declares a `LOG`."""
-
-
-def log_of(paths: Sequence[Path], name: str | None = None) -> Log | None:
-    """The format that all of these are in, None when they are in none of `LOGS`.
-
-    name: one of `LOGS`, where it is known. Raises OptionError for a name that does not exist, InputError for files of several formats.
-    """
-    if name is not None:
-        if name not in LOGS:
-            raise unknown_name("log format", name, LOGS)
-        return LOGS[name]
-    found = [_claimed(path) for path in paths]
-    if len({each.name for each in found if each}) > 1 or (any(found) and not all(found)):
-        kinds = ", ".join(
-            f"{path.name}: {each.title if each else 'another'}"
-            for path, each in zip(paths, found, strict=True)
-        )
-        raise InputError(f"these are files of several formats ({kinds}). Read them apart.")
-    return found[0] if found else None
-
-
-def _claimed(path: Path) -> Log | None:
-    """The format of a file, or of a folder: the first that claims it, or one of its files. A folder with a capture is none."""
-    if path == STANDARD_INPUT or not (os.path.isfile(path) or os.path.isdir(path)):
-        return None
-    if os.path.isfile(path):
-        return _of_file(path)
-    inside = [file for file in files_in(path) if os.path.isfile(file)]
-    if any(is_capture(file) for file in inside):
-        return None
-    whole = next((log for log in LOGS.values() if log.folders and log.claims(path, b"")), None)
-    return whole or next((found for file in inside if (found := _of_file(file))), None)
-
-
-def _of_file(path: Path) -> Log | None:
-    head = head_of(path)
-    return next((log for log in LOGS.values() if log.claims(path, head)), None)
 
 
 def read_dataset(
