@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from made_frames import ACK, FIN, PSH, SYN, ethernet, ip, tcp, udp
 
 from wirespeak import _native
-from wirespeak.errors import InputError
+from wirespeak.errors import InputError, OptionError
 from wirespeak.flow import measure, read_flows
+from wirespeak.interfaces import commands
 from wirespeak.schema import FACTS
-from wirespeak.wire import Frames, decode
+from wirespeak.wire import Frames, decode, write_pcap
 
 S = 1_000_000_000
 NAMES = [fact.name for fact in FACTS]
@@ -886,3 +887,17 @@ def test_ndpi_finds_the_same_ja4(real_data: Path) -> None:
         assert {name[4:8] + name[10:] for name in ours} == {name[4:8] + name[10:] for name in theirs}
         checked += len(theirs)
     assert checked == 4
+
+
+def test_the_verb_writes_first_packets_of_captures_alone(tmp_path: Path) -> None:
+    capture, flows = tmp_path / "one.pcap", tmp_path / "flows.csv"
+    frames = segments((">", b"GET / HTTP/1.1\r\n\r\n"), port=80)
+    write_pcap(capture, Frames.of([i * S for i in range(len(frames))], frames))
+    commands.flows([capture], output=flows, first_packets=2)
+    head, row = flows.read_text().splitlines()
+    assert head.endswith("first_packets_bytes,first_packets_forward,first_packets_s")
+    assert row.endswith("40 40,1 0,0.0 1.0")
+    with pytest.raises(OptionError, match="--first-packets needs captures"):
+        commands.flows([flows], output=tmp_path / "again.csv", first_packets=2)
+    with pytest.raises(OptionError, match="first_packets is 256"):
+        read_flows(capture, first_packets=256)
