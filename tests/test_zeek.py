@@ -280,7 +280,13 @@ def test_real_logs_read_back_as_they_were(real_data: Path) -> None:
         raw = raw.sort(pl.col("ts").cast(pl.Float64), maintain_order=True)
         icmp = seen["proto"] == "icmp"  # whose ports are a type and a code
         # These logs have no Community IDs; ours are found from the ends of a flow.
-        for column in set(seen.columns) - {"uid", "local_orig", "local_resp", "tunnel_parents", "community_id"}:
+        for column in set(seen.columns) - {
+            "uid",
+            "local_orig",
+            "local_resp",
+            "tunnel_parents",
+            "community_id",
+        }:
             ours, theirs = seen[column], raw[column].replace("", None)
             if column.endswith("_p"):
                 ours, theirs = ours.filter(~icmp), theirs.filter(~icmp)
