@@ -33,7 +33,8 @@ import polars as pl
 from datasets import COURSES, FOLDS, OPTIONS, SCORES, SEED, Course, write
 
 from wirespeak import __version__
-from wirespeak.data.sources import VIEWS, read_dataset
+from wirespeak.data.sources import read_dataset
+from wirespeak.data.sources.views import VIEWS
 from wirespeak.data.split import Fold, feature_groups, folds
 from wirespeak.detect.cascaded import Cascaded
 from wirespeak.detect.drawer import make

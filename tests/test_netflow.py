@@ -26,11 +26,12 @@ from made_flows import START, flow, table
 from made_frames import ethernet, ip, udp
 from polars.testing import assert_frame_equal
 
-from wirespeak.data.sources import LOGS, collecting, log_of
+from wirespeak.data.sources import collecting
 from wirespeak.data.sources.biflow import flows_of, paired, whole
 from wirespeak.data.sources.collecting import collect
 from wirespeak.data.sources.exporting import messages, send
 from wirespeak.data.sources.log import read_log
+from wirespeak.data.sources.logs import LOGS, log_of
 from wirespeak.errors import InputError, OptionError, OutputError, WirespeakError
 from wirespeak.flow import read_flows
 from wirespeak.interfaces.commands import flows as flows_verb
