@@ -23,7 +23,6 @@ on_bad_row = "skip"                              # default "fail": a cell that c
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +32,7 @@ import polars as pl
 
 from wirespeak.data.sources.lines import LINE, nanoseconds, number, protocol, tables, whole
 from wirespeak.data.sources.log import Log, Told
+from wirespeak.data.sources.mapped import read_toml
 from wirespeak.data.tables import types
 from wirespeak.errors import InputError, OptionError, unknown_name
 from wirespeak.schema import COLUMNS
@@ -53,14 +53,7 @@ _WANTED = {
 
 def flow_map(path: Path) -> Log:
     """The format that a map describes. Raises InputError for a file that is no map, OptionError for a name or value that does not exist."""
-    try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file. Check the name.") from error
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a TOML file ({error}).") from error
+    said = read_toml(path)
     try:
         _known(said, {"columns": dict, "log": dict}, "table of a map of flows")
         columns = {name: _column(name, each) for name, each in said.get("columns", {}).items()}

@@ -57,16 +57,21 @@ _IN_WORDS = {
 }
 
 
-def read_map(path: Path) -> tuple[Source, str | None]:
-    """The source a TOML map describes, and its separator, if it names one. Raises InputError or OptionError naming what is wrong."""
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says. Raises InputError when it cannot be read."""
     try:
-        said = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file. Check the name.") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}).") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file ({error}).") from error
+
+
+def read_map(path: Path) -> tuple[Source, str | None]:
+    """The source a TOML map describes, and its separator, if it names one. Raises InputError or OptionError naming what is wrong."""
+    said = read_toml(path)
     try:
         return _described(said, path), said["dataset"].get("separator")
     except OptionError as error:
