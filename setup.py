@@ -36,7 +36,9 @@ def compiler() -> list[str]:
     if "CC" in os.environ:
         return shlex.split(os.environ["CC"])
     machine = "x86_64_v2" if platform.machine().lower() in ("x86_64", "amd64") else "baseline"
-    return [sys.executable, "-m", "ziglang", "cc", f"-mcpu={machine}", "-fno-sanitize=undefined"]
+    # Without its own run-time library, memcpy is the C library's, which knows the processor it runs on.
+    libraries = ["-rtlib=none", "-Wl,-z,defs"]
+    return [sys.executable, "-m", "ziglang", "cc", f"-mcpu={machine}", "-fno-sanitize=undefined", *libraries]
 
 
 class BuildLibrary(build_ext):

@@ -17,8 +17,8 @@ static void add_size(struct sizes *sizes, int64_t before, uint32_t size) {
 /* The population's standard deviation of `count` sizes: exact until the root. */
 static double deviation(unsigned __int128 squares, uint64_t sum, int64_t count) {
     if (count == 0) return 0;
-    unsigned __int128 n = (unsigned __int128)count;
-    return sqrt((double)(n * squares - (unsigned __int128)sum * sum)) / (double)count;
+    unsigned __int128 spread = (unsigned __int128)count * squares - (unsigned __int128)sum * sum;
+    return sqrt((double)(uint64_t)(spread >> 64) * 0x1p64 + (double)(uint64_t)spread) / (double)count;
 }
 
 static void add_span(struct spans *spans, double span) {
@@ -117,7 +117,7 @@ static void put_spans(const struct spans *spans, double *mean, double *std, doub
     *most = spans->most;
 }
 
-void measures_put(const struct measures *m, struct flow_row *row) {
+void measures_put(const struct measures *m, struct ended_row *row) {
     row->last_seen = m->last_seen;
     PUT_BOTH_WAYS(packets, m->packets[side]);
     PUT_BOTH_WAYS(bytes, (int64_t)m->packet[side].sum);
