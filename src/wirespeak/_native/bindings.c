@@ -37,9 +37,23 @@ static bool same_address(const void *owner, uint32_t index, const void *key) {
     return same_bytes(&binding_at(owner, index)->address, key, sizeof(struct address));
 }
 
-static uint32_t find_binding(struct bindings *b, const struct address *address, uint32_t *hash) {
-    *hash = (uint32_t)(hash_bytes(address, sizeof *address, b->seed) >> 32);
-    return table_find(&b->table, *hash, same_address, b, address);
+static uint32_t address_hash(const struct bindings *b, const struct address *address) {
+    return (uint32_t)(hash_bytes(address, sizeof *address, b->seed) >> 32);
+}
+
+void bindings_expect(const struct bindings *b, const struct packet *p) {
+    for (int side = 0; side < 2; side++) {
+        struct address address = address_of(side ? p->dst : p->src, p->family);
+        table_expect(&b->table, address_hash(b, &address));
+    }
+}
+
+/* Where an address is bound, NULL where it is not. */
+static struct binding *find_binding(struct bindings *b, const struct address *address, uint32_t *remembered) {
+    uint32_t index = *remembered;
+    bool found = index < b->bindings.taken && binding_at(b, index)->alive && same_address(b, index, address);
+    if (!found) *remembered = table_find(&b->table, address_hash(b, address), same_address, b, address);
+    return *remembered == NONE ? NULL : binding_at(b, *remembered);
 }
 
 static void forget_changes(struct bindings *b, struct binding *binding, int64_t before) {
@@ -63,23 +77,18 @@ static bool add_change(struct bindings *b, struct binding *binding, int64_t cloc
     return true;
 }
 
-static uint32_t rebinds(struct bindings *b, const uint8_t *bytes, uint8_t family, int64_t clock) {
-    struct address address = address_of(bytes, family);
-    uint32_t hash, index = find_binding(b, &address, &hash);
-    if (index == NONE) return 0;
-    forget_changes(b, binding_at(b, index), clock - 60 * SECOND);
-    return binding_at(b, index)->changes;
+static uint32_t rebinds(struct bindings *b, struct binding *binding, int64_t clock) {
+    if (!binding) return 0;
+    forget_changes(b, binding, clock - 60 * SECOND);
+    return binding->changes;
 }
 
-void binding_read(struct bindings *b, struct flow_row *row, const uint8_t *mac, int64_t clock) {
-    row->src_rebinds = rebinds(b, row->src, row->family, clock);
-    row->dst_rebinds = rebinds(b, row->dst, row->family, clock);
-    if (!mac) return;
-    struct address address = address_of(row->src, row->family);
-    uint32_t hash, index = find_binding(b, &address, &hash);
-    if (index == NONE) return;
-    const struct binding *binding = binding_at(b, index);
-    row->mac_conflict = clock - binding->seen <= FORGET_S * SECOND && memcmp(binding->mac, mac, 6) != 0;
+void binding_read(struct bindings *b, struct flow_row *row, const uint8_t *mac, int64_t clock, uint32_t remembered[2]) {
+    struct address ends[2] = {address_of(row->src, row->family), address_of(row->dst, row->family)};
+    struct binding *src = find_binding(b, &ends[0], &remembered[0]);
+    row->src_rebinds = rebinds(b, src, clock);
+    row->dst_rebinds = rebinds(b, find_binding(b, &ends[1], &remembered[1]), clock);
+    row->mac_conflict = src && mac && clock - src->seen <= FORGET_S * SECOND && memcmp(src->mac, mac, 6) != 0;
 }
 
 static void sweep_bindings(struct bindings *b, int64_t clock) {
@@ -88,6 +97,7 @@ static void sweep_bindings(struct bindings *b, int64_t clock) {
         if (!binding->alive || clock - binding->seen <= FORGET_S * SECOND) continue;
         forget_changes(b, binding, INT64_MAX);
         table_remove(&b->table, binding->hash, index);
+        binding->alive = 0;
         pool_give(&b->bindings, index);
         b->live--;
     }
@@ -98,21 +108,16 @@ bool binding_see(struct bindings *b, const uint8_t *bytes, uint8_t family, const
     static const uint8_t nowhere[16];
     if (same_bytes(bytes, nowhere, 16) || same_bytes(mac, nowhere, 6)) return true;
     struct address address = address_of(bytes, family);
-    uint32_t index = *remembered, hash;
-    if (index >= b->bindings.taken || !binding_at(b, index)->alive || !same_address(b, index, &address)) {
+    struct binding *binding = find_binding(b, &address, remembered);
+    if (!binding) {
         if (b->live >= b->at_sweep) sweep_bindings(b, clock);
-        index = find_binding(b, &address, &hash);
-    }
-    if (index == NONE) {
-        index = pool_take(&b->bindings);
+        uint32_t hash = address_hash(b, &address), index = pool_take(&b->bindings);
         if (index == NONE || !table_insert(&b->table, hash, index)) return false;
-        struct binding *binding = binding_at(b, index);
+        binding = binding_at(b, *remembered = index);
         *binding = (struct binding){.seen = clock, .hash = hash, .address = address, .alive = 1};
         memcpy(binding->mac, mac, 6);
         b->live++;
     }
-    *remembered = index;
-    struct binding *binding = binding_at(b, index);
     if (!same_bytes(binding->mac, mac, 6)) {
         if (clock - binding->seen <= FORGET_S * SECOND) {
             forget_changes(b, binding, clock - 60 * SECOND);

@@ -7,7 +7,7 @@
  */
 #include "native.h"
 
-enum { FORGET_S = 300, MANY = 100, MOST_IN_WINDOW = 1 << 16, FIRST_SWEEP = 4096, BITS = 4 };
+enum { FORGET_S = 300, MANY = 100, MOST_IN_WINDOW = 1 << 16, FIRST_SWEEP = 4096, BITS = 4, FEW = 16 };
 
 struct event {
     int64_t clock;
@@ -66,19 +66,40 @@ static struct identity identity_of(const struct notice *notice, enum context_key
     return identity;
 }
 
+/* ---- distinct values: (key, port or host, value) -> the latest event that has it ------------------------- */
+
+struct value {
+    uint64_t value;
+    uint32_t key;
+    enum value_kind kind;
+};
+
+static uint32_t value_hash(const struct context *c, uint32_t key_hash, enum value_kind kind, uint64_t value) {
+    uint64_t words[2] = {value, (uint64_t)key_hash << 8 | kind};
+    return (uint32_t)(hash_bytes(words, sizeof words, c->seed) >> 32);
+}
+
+/* The host at the other end: the destination for a source, the source for a destination. */
+static uint64_t other_host(const struct hashes *hashes, enum context_key by) { return hashes->host[by == BY_SRC]; }
+
 struct hashes context_hashes(const struct context *c, const struct notice *notice) {
     struct hashes hashes;
-    for (int by = BY_SRC; by < KEYS; by++) {
-        struct identity identity = identity_of(notice, by);
-        hashes.key[by] = (uint32_t)(hash_bytes(&identity, sizeof identity, c->seed) >> 32);
-        table_expect(&c->key_table, hashes.key[by]);
-    }
     hashes.host[0] = hash_bytes(&notice->src, sizeof notice->src, c->seed);
     hashes.host[1] = hash_bytes(&notice->dst, sizeof notice->dst, c->seed);
+    for (int by = BY_SRC; by < KEYS; by++) {
+        struct identity identity = identity_of(notice, by);
+        uint32_t key = (uint32_t)(hash_bytes(&identity, sizeof identity, c->seed) >> 32);
+        hashes.key[by] = key;
+        hashes.value[by][PORT_VALUE] = value_hash(c, key, PORT_VALUE, notice->port);
+        hashes.value[by][HOST_VALUE] = value_hash(c, key, HOST_VALUE, other_host(&hashes, by));
+        table_expect(&c->key_table, key);
+        table_expect(&c->value_table, hashes.value[by][PORT_VALUE]);
+        if (by != BY_PAIR) table_expect(&c->value_table, hashes.value[by][HOST_VALUE]);
+    }
     return hashes;
 }
 
-void context_expect(const struct context *c, const struct hashes *hashes) {
+void context_expect_keys(const struct context *c, const struct hashes *hashes) {
     for (int by = BY_SRC; by < KEYS; by++) {
         uint32_t index = table_first(&c->key_table, hashes->key[by]);
         if (index == NONE) continue;
@@ -87,31 +108,31 @@ void context_expect(const struct context *c, const struct hashes *hashes) {
     }
 }
 
-/* ---- distinct values: (key, port or host, value) -> the latest event that has it ------------------------- */
+static void expect_event(const struct context *c, uint32_t index) {
+    if (index != NONE) __builtin_prefetch(event_at(c, index), 1);
+}
 
-enum value_kind { PORT_VALUE = 1, HOST_VALUE = 2 };
+void context_expect_events(const struct context *c, const struct hashes *hashes) {
+    for (int by = BY_SRC; by < KEYS; by++) {
+        uint32_t index = table_first(&c->key_table, hashes->key[by]);
+        if (index == NONE) continue;
+        const struct key *key = key_at(c, index);
+        expect_event(c, key->first);
+        expect_event(c, key->last);
+        for (int which = LAST_2_S; which <= LAST_60_S; which++) expect_event(c, key->windows[which].head);
+    }
+}
 
-struct value {
-    uint64_t value;
-    uint32_t key;
-    uint8_t kind;
-};
-
-static bool has_value(const struct key *key, uint8_t kind, const struct event *event) {
+static bool has_value(const struct key *key, enum value_kind kind, const struct event *event) {
     return kind == PORT_VALUE ? event->has_port : key->identity.kind != BY_PAIR;
 }
 
-static uint64_t value_of(const struct event *event, uint8_t kind) { return kind == PORT_VALUE ? event->port : event->host; }
-
-static uint32_t value_hash(const struct context *c, const struct value *v) {
-    uint64_t words[2] = {v->value, (uint64_t)v->key << 8 | v->kind};
-    return (uint32_t)(hash_bytes(words, sizeof words, c->seed) >> 32);
-}
+static uint64_t value_of(const struct event *event, enum value_kind kind) { return kind == PORT_VALUE ? event->port : event->host; }
 
 static bool same_value(const void *owner, uint32_t index, const void *value) {
     const struct event *event = event_at(owner, index);
     const struct value *v = value;
-    return event->key == v->key && !(event->superseded & v->kind) && has_value(key_at(owner, v->key), v->kind, event) &&
+    return event->key == v->key && !(event->superseded >> v->kind & 1) && has_value(key_at(owner, v->key), v->kind, event) &&
            value_of(event, v->kind) == v->value;
 }
 
@@ -125,8 +146,8 @@ static bool in_window(const struct key *key, const struct window *w, uint32_t se
 
 static void leave_window(struct context *c, struct key *key, struct window *w) {
     const struct event *event = event_at(c, w->head);
-    w->ports -= event->has_port && !(event->superseded & PORT_VALUE);
-    w->hosts -= key->identity.kind != BY_PAIR && !(event->superseded & HOST_VALUE);
+    w->ports -= event->has_port && !(event->superseded >> PORT_VALUE & 1);
+    w->hosts -= key->identity.kind != BY_PAIR && !(event->superseded >> HOST_VALUE & 1);
     for (int bit = 0; bit < BITS; bit++) w->bits[bit] -= event->bits >> bit & 1;
     w->head_sequence++;
     w->head = w->head_sequence == key->next_sequence ? NONE : event->next;
@@ -140,10 +161,9 @@ static void release(struct context *c, uint32_t index) {
 static void drop_first(struct context *c, struct key *key) {
     uint32_t index = key->first;
     struct event *event = event_at(c, index);
-    for (uint8_t kind = PORT_VALUE; kind <= HOST_VALUE; kind++) {
-        if (!has_value(key, kind, event) || event->superseded & kind) continue;
-        struct value v = {.value = value_of(event, kind), .key = event->key, .kind = kind};
-        table_remove(&c->value_table, value_hash(c, &v), index);
+    for (int kind = PORT_VALUE; kind < VALUES; kind++) {
+        if (!has_value(key, kind, event) || event->superseded >> kind & 1) continue;
+        table_remove(&c->value_table, value_hash(c, key->hash, kind, value_of(event, kind)), index);
     }
     key->first_sequence++;
     key->first = key->first_sequence == key->next_sequence ? NONE : event->next;
@@ -176,13 +196,35 @@ static void empty_key(struct context *c, struct key *key) {
     while (key->first != NONE) drop_first(c, key);
 }
 
+static bool is_older(const struct key *key, int64_t clock, int64_t age) { return key->alive && clock - key->touched > age; }
+
+/* Asks for the memory that forgetting these keys will need. */
+static void expect_to_forget(const struct context *c, uint32_t from, uint32_t to, int64_t clock, int64_t age) {
+    for (uint32_t index = from; index < to; index++) {
+        const struct key *key = key_at(c, index);
+        if (!is_older(key, clock, age)) continue;
+        table_expect(&c->key_table, key->hash);
+        expect_event(c, key->first);
+    }
+    for (uint32_t index = from; index < to; index++) {
+        const struct key *key = key_at(c, index);
+        if (!is_older(key, clock, age) || key->first == NONE) continue;
+        const struct event *event = event_at(c, key->first);
+        for (int kind = PORT_VALUE; kind < VALUES; kind++) {
+            if (has_value(key, kind, event)) table_expect(&c->value_table, value_hash(c, key->hash, kind, value_of(event, kind)));
+        }
+    }
+}
+
 static void forget_older(struct context *c, int64_t clock, int64_t age) {
     for (uint32_t index = 0; index < c->keys.taken; index++) {
+        if (index % FEW == 0) expect_to_forget(c, index, c->keys.taken - index < FEW ? c->keys.taken : index + FEW, clock, age);
         struct key *key = key_at(c, index);
-        if (!key->alive || clock - key->touched <= age) continue;
+        if (!is_older(key, clock, age)) continue;
         c->forgotten += clock - key->touched <= FORGET_S * SECOND;
         empty_key(c, key);
         table_remove(&c->key_table, key->hash, index);
+        key->alive = 0;
         pool_give(&c->keys, index);
         c->live_keys--;
     }
@@ -230,11 +272,10 @@ static void read_windows(const struct key *key, uint32_t out[WINDOWS][QUANTITIES
 }
 
 /* Makes the event the latest of its value, and counts the value in the windows that did not hold it. */
-static bool add_value(struct context *c, struct key *key, uint32_t index, uint8_t kind) {
+static bool add_value(struct context *c, struct key *key, uint32_t index, enum value_kind kind, uint32_t hash) {
     struct event *event = event_at(c, index);
     if (!has_value(key, kind, event)) return true;
     struct value v = {.value = value_of(event, kind), .key = event->key, .kind = kind};
-    uint32_t hash = value_hash(c, &v);
     /* The new event itself is not in the table yet, so what is found is the former latest. */
     uint32_t former = table_find(&c->value_table, hash, same_value, c, &v);
     for (int which = 0; which < WINDOWS; which++) {
@@ -244,17 +285,19 @@ static bool add_value(struct context *c, struct key *key, uint32_t index, uint8_
         else w->hosts += !held;
     }
     if (former == NONE) return table_insert(&c->value_table, hash, index);
-    event_at(c, former)->superseded |= kind;
+    event_at(c, former)->superseded |= (uint8_t)(1 << kind);
     table_replace(&c->value_table, hash, former, index);
     return true;
 }
 
-static bool add_event(struct context *c, uint32_t key_index, uint32_t index) {
+static bool add_event(struct context *c, uint32_t key_index, uint32_t index, const uint32_t hashes[VALUES]) {
     struct key *key = key_at(c, key_index);
     struct event *event = event_at(c, index);
     event->key = key_index;
     event->sequence = key->next_sequence;
-    if (!add_value(c, key, index, PORT_VALUE) || !add_value(c, key, index, HOST_VALUE)) return false;
+    for (int kind = PORT_VALUE; kind < VALUES; kind++) {
+        if (!add_value(c, key, index, kind, hashes[kind])) return false;
+    }
     if (key->first == NONE) key->first = index;
     else event_at(c, key->last)->next = index;
     key->last = index;
@@ -284,12 +327,11 @@ bool context_enter(struct context *c, struct past *past, const struct notice *no
         past->event[by] = index;
         if (key == NONE || index == NONE) return false;
         c->listed++;
-        /* The host at the other end: the destination for a source, the source for a destination. */
         *event_at(c, index) = (struct event){
-            .clock = notice->clock, .host = hashes->host[by == BY_SRC], .port = notice->port, .has_port = notice->has_port,
+            .clock = notice->clock, .host = other_host(hashes, by), .port = notice->port, .has_port = notice->has_port,
             .bits = notice->bits, .references = 2,
         };
-        if (!add_event(c, key, index)) return false;
+        if (!add_event(c, key, index, hashes->value[by])) return false;
     }
     return true;
 }

@@ -1,5 +1,6 @@
 /* Facts and first packets: what hangs on the rows that have something, and how Python gets it as columns. */
 #include "facts.h"
+#include "texts.h"
 
 #include <stdlib.h>
 
@@ -194,12 +195,11 @@ void let_go(struct flow_row *row, int side) {
     row->attached->unfinished[side] = (struct piece){0};
 }
 
-void attached_free(struct flow_row *row) {
-    if (!row->attached) return;
-    for (int side = 0; side < 2; side++) let_go(row, side);
-    free(row->attached->early);
-    free(row->attached);
-    row->attached = NULL;
+void attached_free(struct attachment *attached) {
+    if (!attached) return;
+    for (int side = 0; side < 2; side++) free(attached->unfinished[side].bytes);
+    free(attached->early);
+    free(attached);
 }
 
 void early_keep(struct flow_row *row, const struct packet *p, int side, uint8_t most) {
@@ -222,10 +222,7 @@ EXPORT const char *wirespeak_fact(size_t fact) { return fact < FACT_COUNT ? NAME
 
 /* Lets go of what hung on rows. */
 EXPORT void wirespeak_attached_free(struct attachment *const *attached, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        struct flow_row row = {.attached = attached[i]};
-        attached_free(&row);
-    }
+    for (int64_t i = 0; i < count; i++) attached_free(attached[i]);
 }
 
 /* Which facts some of these rows have, a bit for each. */
@@ -235,23 +232,24 @@ EXPORT uint64_t wirespeak_facts_known(const struct attachment *const *attached, 
     return known;
 }
 
-/* Writes one fact of all rows that have it, each followed by a line feed, which no fact holds, and for each row which of
- * these is its own. Returns the bytes that takes; with `texts` NULL it writes no text. */
-EXPORT size_t wirespeak_fact_texts(const struct attachment *const *attached, int64_t count, uint8_t fact, uint32_t *which, uint8_t *texts) {
+/* One fact of all rows, null where a row does not have it; false without memory. */
+EXPORT bool wirespeak_fact_texts(const struct attachment *const *attached, int64_t count, uint8_t fact, struct ArrowSchema *schema,
+                                 struct ArrowArray *array) {
+    struct texts texts;
     size_t size = 0;
-    uint32_t found = 0;
+    for (int64_t i = 0; i < count; i++) size += attached[i] && attached[i]->known >> fact & 1 ? find_fact(attached[i], fact)[1] : 0;
+    if (!texts_start(&texts, count, size)) return false;
     for (int64_t i = 0; i < count; i++) {
-        which[i] = NONE;
-        if (!attached[i] || !(attached[i]->known >> fact & 1)) continue;
-        const uint8_t *at = find_fact(attached[i], fact);
-        which[i] = found++;
-        if (texts) {
-            memcpy(texts + size, at + 2, at[1]);
-            texts[size + at[1]] = '\n';
+        if (!attached[i] || !(attached[i]->known >> fact & 1)) {
+            texts_none(&texts);
+            continue;
         }
-        size += at[1] + 1u;
+        const uint8_t *at = find_fact(attached[i], fact);
+        memcpy(texts_next(&texts), at + 2, at[1]);
+        texts_wrote(&texts, at[1]);
     }
-    return size;
+    texts_give(&texts, schema, array);
+    return true;
 }
 
 /* How many first packets each row keeps; returns their sum. */

@@ -14,7 +14,7 @@ bool metering_start(struct metering *m, int64_t idle_ns, int64_t active_ns, uint
         .idle_ns = idle_ns, .active_ns = active_ns, .most = most, .seed = seed, .first_packets = first_packets, .clock = INT64_MIN / 2,
     };
     m->idle = m->closed = (struct list){NONE, NONE};
-    pool_start(&m->flows, FLOW_SIZE);
+    pool_start(&m->flows, sizeof(struct flow));
     pool_start(&m->places, sizeof(uint32_t));
     m->fragmented = calloc(FRAGMENTS, sizeof *m->fragmented);
     bool started = m->fragmented && table_start(&m->table);
@@ -26,7 +26,7 @@ void metering_end(struct metering *m) {
     for (struct list *list = &m->idle; list; list = list == &m->idle ? &m->closed : NULL) {
         for (uint32_t index = list->first; index != NONE; index = flow_at(m, index)->after) {
             free(flow_at(m, index)->conversation.text);
-            attached_free(&flow_at(m, index)->row);
+            attached_free(flow_at(m, index)->tally.row.attached);
         }
     }
     bindings_end(&m->bindings);
@@ -96,23 +96,22 @@ static enum state tcp_state(const struct flow *flow) {
     if (flow->syn_ack) return HALF;
     if (flow->reset_by) return flow->reset_by == 1 ? RSTOS0 : REJ;
     if (flow->fin[0]) return SH;
-    return flow->row.bwd_packets ? OTH : S0;
+    return flow->tally.measures.packets[1] ? OTH : S0;
 }
 
 /* Computes what only the end can tell and hands the row on. */
 static bool put_row(struct metering *m, struct flow *flow) {
-    struct flow_row *row = &flow->row;
+    struct flow_row *row = &flow->tally.row;
     struct side *side = m->side;
-    measures_put(&flow->measures, row);
     row->state = flow->key.protocol == TCP ? tcp_state(flow) : flow->answered ? TWO_WAY : ONE_WAY;
     row->unfinished_requests += conversation_pending(&flow->conversation);
     if (row->attached) conversation_rest(row);
-    struct flow_row *rows = one_more(side->rows, side->row_count, &side->row_room, sizeof *rows);
+    struct tally *rows = one_more(side->rows, side->row_count, &side->row_room, sizeof *rows);
     struct notice *notice = notify(m);
     if (!rows || !notice) return false;
     side->rows = rows;
     *notice = (struct notice){.kind = LEAVES, .past = flow->past, .row = (uint32_t)side->row_count};
-    memcpy(&rows[side->row_count++], row, LIVING_ROW);
+    rows[side->row_count++] = flow->tally;
     row->attached = NULL; /* it is the ended row's now */
     pool_give(&m->places, flow->past);
     return true;
@@ -121,8 +120,9 @@ static bool put_row(struct metering *m, struct flow *flow) {
 void flow_end(struct metering *m, uint32_t index) {
     struct flow *flow = flow_at(m, index);
     bool pending = conversation_pending(&flow->conversation);
-    conversation_end(&flow->conversation, &flow->row);
-    flow->row.unfinished_requests += pending;
+    if (flow->after != NONE) expect_flow(m, flow->after); /* it ends soon, and was silent for as long */
+    conversation_end(&flow->conversation, &flow->tally.row);
+    flow->tally.row.unfinished_requests += pending;
     m->out_of_memory |= !put_row(m, flow);
     list_remove(m, flow->closed ? &m->closed : &m->idle, index);
     table_remove(&m->table, flow->hash, index);
@@ -202,7 +202,7 @@ static enum cast cast_of(const struct packet *p) {
 }
 
 static uint8_t first_bits(const struct flow *flow, const struct packet *p) {
-    const struct flow_row *row = &flow->row;
+    const struct flow_row *row = &flow->tally.row;
     bool expects_answer = p->protocol == ARP ? row->operation == ARP_REQUEST : row->cast == UNICAST;
     uint8_t bits = expects_answer && !flow->answered ? BIT_UNANSWERED : 0;
     if (flow->syn && !flow->established) bits |= BIT_INCOMPLETE;
@@ -217,7 +217,7 @@ static const uint8_t *claimed_mac(const struct packet *p) {
 
 /* Starts a row at this packet. The addresses and ports of a continued flow are already there. */
 static bool begin_row(struct metering *m, struct flow *flow, const struct packet *p) {
-    struct flow_row *row = &flow->row;
+    struct flow_row *row = &flow->tally.row;
     row->flow_id = m->next_id++;
     row->first_seen = p->time_ns;
     row->tcp_flags = p->tcp_flags & (FIN | SYN | RST | PSH | ACK | URG);
@@ -225,7 +225,7 @@ static bool begin_row(struct metering *m, struct flow *flow, const struct packet
     flow->bits = first_bits(flow, p);
     flow->past = pool_take(&m->places);
     bool from_source = same_bytes(p->src, row->src, 16); /* a continued flow may go on with an answer */
-    binding_read(&m->bindings, row, from_source ? claimed_mac(p) : NULL, m->clock);
+    binding_read(&m->bindings, row, from_source ? claimed_mac(p) : NULL, m->clock, flow->binding);
     struct notice *notice = notify(m);
     if (flow->past == NONE || !notice) return false;
     *notice = (struct notice){
@@ -244,7 +244,7 @@ static uint32_t begin_flow(struct metering *m, const struct ready *r) {
     uint32_t index = pool_take(&m->flows);
     if (index == NONE) return NONE;
     struct flow *flow = flow_at(m, index);
-    struct flow_row *row = &flow->row;
+    struct flow_row *row = &flow->tally.row;
     flow->key = r->key;
     flow->hash = r->hash;
     flow->source_is_low = r->src_is_low;
@@ -276,9 +276,9 @@ static uint32_t begin_flow(struct metering *m, const struct ready *r) {
 /* Puts out a row of a flow that goes on, and starts the next one: what was learnt of it is kept. */
 static bool split_flow(struct metering *m, struct flow *flow, const struct packet *p) {
     if (!put_row(m, flow)) return false;
-    struct flow_row former, *row = &flow->row;
-    memcpy(&former, row, LIVING_ROW);
-    memset(row, 0, LIVING_ROW);
+    struct flow_row *row = &flow->tally.row;
+    const struct flow_row former = *row;
+    memset(&flow->tally, 0, sizeof flow->tally);
     memcpy(row->src, former.src, 16);
     memcpy(row->dst, former.dst, 16);
     memcpy(row->src_mac, former.src_mac, 6);
@@ -297,7 +297,6 @@ static bool split_flow(struct metering *m, struct flow *flow, const struct packe
     row->cast = former.cast;
     row->operation = former.operation;
     row->application = former.application;
-    memset(&flow->measures, 0, sizeof flow->measures);
     memset(&flow->history, 0, sizeof flow->history);
     for (int side = 0; side < 2; side++) flow->sequence[side].hole_from = flow->sequence[side].hole_to; /* it was the former row's */
     flow->syn_time = flow->syn_ack_time = NEVER;
@@ -309,7 +308,7 @@ static bool split_flow(struct metering *m, struct flow *flow, const struct packe
 static double seconds_between(int64_t former, int64_t time) { return time > former ? (double)(time - former) / 1e9 : 0; }
 
 static void note_flags(struct flow *flow, const struct packet *p, int side) {
-    struct flow_row *row = &flow->row;
+    struct flow_row *row = &flow->tally.row;
     uint8_t flags = p->tcp_flags;
     bool reset = flags & RST;
     if (side == 0) {
@@ -344,7 +343,7 @@ static void note_letter(struct flow *flow, char letter, int side) {
         return;
     }
     h->told[side] |= bit;
-    if (h->letters < sizeof flow->row.history) flow->row.history[h->letters++] = side ? (char)(letter + 32) : letter;
+    if (h->letters < sizeof flow->tally.row.history) flow->tally.row.history[h->letters++] = side ? (char)(letter + 32) : letter;
 }
 
 static void note_history(struct flow *flow, const struct packet *p, int side, enum arrival arrival) {
@@ -376,7 +375,7 @@ static void note_payload(struct flow *flow, const struct packet *p, struct view 
         .backward = (uint8_t)side,
     };
     speech.payload = view_first(speech.payload, speech.size);
-    if (speech.payload.size) conversation_hear(&flow->conversation, &flow->row, &speech);
+    if (speech.payload.size) conversation_hear(&flow->conversation, &flow->tally.row, &speech);
 }
 
 static void close_flow(struct metering *m, uint32_t index) {
@@ -389,10 +388,10 @@ static void close_flow(struct metering *m, uint32_t index) {
 
 static void add_packet(struct metering *m, uint32_t index, const struct packet *p, struct view data, int side) {
     struct flow *flow = flow_at(m, index);
-    measures_add(&flow->measures, p, side);
-    if (m->first_packets) early_keep(&flow->row, p, side, m->first_packets);
+    measures_add(&flow->tally.measures, p, side);
+    if (m->first_packets) early_keep(&flow->tally.row, p, side, m->first_packets);
     bool segment = p->protocol == TCP && p->fragment != LATER_FRAGMENT;
-    enum arrival arrival = segment ? measures_segment(&flow->measures, &flow->sequence[side], p, side) : NOTHING_NEW;
+    enum arrival arrival = segment ? measures_segment(&flow->tally.measures, &flow->sequence[side], p, side) : NOTHING_NEW;
     if (segment) note_flags(flow, p, side);
     note_history(flow, p, side, arrival);
     note_payload(flow, p, data, side, arrival); /* a retransmission says nothing new */
@@ -403,7 +402,7 @@ static void add_packet(struct metering *m, uint32_t index, const struct packet *
     if (flow->answered) bits &= (uint8_t)~BIT_UNANSWERED;
     if (flow->established) bits &= (uint8_t)~BIT_INCOMPLETE;
     if (p->tcp_flags & RST) bits |= BIT_RESET;
-    if (flow->row.errors) bits |= BIT_ERROR;
+    if (flow->tally.row.errors) bits |= BIT_ERROR;
     change(m, flow, bits);
 
     if (flow->closed) return;

@@ -21,35 +21,39 @@ struct history {
     uint8_t letters;
 };
 
+/* What is told of a flow when it ends. */
+struct tally {
+    struct measures measures;
+    struct flow_row row;
+};
+
 struct flow {
-    uint32_t before, after; /* neighbours in the list of idle or of closed flows */
-    uint32_t hash, past;
     struct flow_key key;
+    uint32_t hash, before, after; /* neighbours in the list of idle or of closed flows */
     int64_t began, touched, closed_at; /* by the clock */
     int64_t syn_time, syn_ack_time;    /* raw times of the first ones */
-    struct measures measures;
-    struct sequence sequence[2];
-    struct history history;
+    uint32_t past;
     uint32_t binding[2]; /* where the addresses of both sides were last found */
     uint8_t bits; /* enum event_bit, as last told */
     bool source_is_low, closed, answered;
     bool syn, syn_ack, source_syn_ack, established, fin[2], fin_before_reset[2];
     uint8_t reset_by; /* 0 nobody, 1 source first, 2 destination first */
+    struct sequence sequence[2];
+    struct history history;
     struct conversation conversation;
-    struct flow_row row; /* last, and without its context */
+    struct tally tally;
 };
-enum { ALIGNED = 64, FLOW_SIZE = (offsetof(struct flow, row) + LIVING_ROW + ALIGNED - 1) / ALIGNED * ALIGNED };
 
 struct list {
     uint32_t first, last;
 };
 
-enum { SIDES = 8, APART = 128 };
+enum { SIDES = 8, APART = 128, LINE = 64 };
 
 /* What metering some packets gave, until it is digested: what happened in their order, and the rows that ended, without context. */
 struct side {
     struct notice *notices;
-    struct flow_row *rows;
+    struct tally *rows;
     size_t notice_count, notice_room, row_count, row_room;
     bool digested;
 };
@@ -83,6 +87,12 @@ bool metering_start(struct metering *metering, int64_t idle_ns, int64_t active_n
 void metering_end(struct metering *metering);
 
 static inline struct flow *flow_at(const struct metering *m, uint32_t index) { return pool_at(&m->flows, index); }
+
+/* Asks for a flow's memory before it is needed. */
+static inline void expect_flow(const struct metering *m, uint32_t index) {
+    const char *flow = (const char *)flow_at(m, index);
+    for (size_t at = 0; at < sizeof(struct flow); at += LINE) __builtin_prefetch(flow + at, 1);
+}
 
 void flow_ready(const struct metering *metering, struct ready *ready);                   /* finds the key and its hash */
 bool flow_take(struct metering *metering, struct ready *ready, struct view data);        /* false without memory */

@@ -1,33 +1,43 @@
 /* SHA-1 and SHA-256 (FIPS 180-4), for names that other tools give too. */
 #include "native.h"
 
-enum { BLOCK = 64 };
+enum { BLOCK = SHA1_BLOCK };
 
-static uint32_t rotate_left(uint32_t word, int by) { return word << by | word >> (32 - by); }
 static uint32_t rotate_right(uint32_t word, int by) { return word >> by | word << (32 - by); }
 
 static void put_words(const uint32_t *words, size_t size, uint8_t *digest) {
     for (size_t i = 0; i < size; i++) digest[i] = (uint8_t)(words[i / 4] >> (24 - 8 * (i % 4)));
 }
 
-void sha1(const uint8_t *message, size_t size, uint8_t digest[SHA1_SIZE]) {
-    uint8_t block[BLOCK] = {0};
-    memcpy(block, message, size);
-    block[size] = 0x80;
-    block[BLOCK - 2] = (uint8_t)(size * 8 >> 8);
-    block[BLOCK - 1] = (uint8_t)(size * 8);
-    uint32_t w[80], h[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
-    for (size_t i = 0; i < 16; i++) w[i] = read32((struct view){block, BLOCK}, i * 4);
-    for (size_t i = 16; i < 80; i++) w[i] = rotate_left(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
-    uint32_t a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
-    for (size_t i = 0; i < 80; i++) {
-        uint32_t f = i < 20 ? (b & c) | (~b & d) : i < 40 || i >= 60 ? b ^ c ^ d : (b & c) | (b & d) | (c & d);
-        uint32_t k = i < 20 ? 0x5A827999 : i < 40 ? 0x6ED9EBA1 : i < 60 ? 0x8F1BBCDC : 0xCA62C1D6;
-        uint32_t next = rotate_left(a, 5) + f + e + k + w[i];
-        e = d, d = c, c = rotate_left(b, 30), b = a, a = next;
+typedef uint32_t lanes __attribute__((vector_size(4 * SHA1_LANES))); /* the same word of each message */
+
+static lanes rotate_lanes(lanes words, int by) { return words << by | words >> (32 - by); }
+
+void sha1(uint8_t blocks[SHA1_LANES][SHA1_BLOCK], const size_t sizes[SHA1_LANES], uint8_t digests[SHA1_LANES][SHA1_SIZE]) {
+    static const uint32_t start[5] = {0x67452301, 0xEFCDAB89, 0x98BADCFE, 0x10325476, 0xC3D2E1F0};
+    static const uint32_t constants[4] = {0x5A827999, 0x6ED9EBA1, 0x8F1BBCDC, 0xCA62C1D6};
+    lanes w[80], h[5], zero = {0};
+    for (size_t lane = 0; lane < SHA1_LANES; lane++) {
+        uint8_t *block = blocks[lane];
+        block[sizes[lane]] = 0x80;
+        block[BLOCK - 2] = (uint8_t)(sizes[lane] * 8 >> 8);
+        block[BLOCK - 1] = (uint8_t)(sizes[lane] * 8);
+        for (size_t i = 0; i < 16; i++) w[i][lane] = read32((struct view){block, BLOCK}, i * 4);
     }
-    const uint32_t sums[5] = {h[0] + a, h[1] + b, h[2] + c, h[3] + d, h[4] + e};
-    put_words(sums, SHA1_SIZE, digest);
+    for (size_t i = 16; i < 80; i++) w[i] = rotate_lanes(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 1);
+    for (size_t i = 0; i < 5; i++) h[i] = zero + start[i];
+    lanes a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
+    for (size_t i = 0; i < 80; i++) {
+        lanes f = i < 20 ? (b & c) | (~b & d) : i < 40 || i >= 60 ? b ^ c ^ d : (b & c) | (b & d) | (c & d);
+        lanes next = rotate_lanes(a, 5) + f + e + constants[i / 20] + w[i];
+        e = d, d = c, c = rotate_lanes(b, 30), b = a, a = next;
+    }
+    const lanes sums[5] = {h[0] + a, h[1] + b, h[2] + c, h[3] + d, h[4] + e};
+    for (size_t lane = 0; lane < SHA1_LANES; lane++) {
+        uint32_t words[5];
+        for (size_t i = 0; i < 5; i++) words[i] = sums[i][lane];
+        put_words(words, SHA1_SIZE, digests[lane]);
+    }
 }
 
 static const uint32_t ROUNDS[64] = {

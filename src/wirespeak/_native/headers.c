@@ -552,7 +552,7 @@ struct field {
 #define ROW packet
 static const struct field packet_fields[] = {PACKET_FIELDS(LINE)};
 #undef ROW
-#define ROW flow_row
+#define ROW ended_row
 static const struct field flow_fields[] = {FLOW_FIELDS(LINE)};
 #undef ROW
 
@@ -566,4 +566,4 @@ EXPORT const char *wirespeak_field(char table, size_t index, const char **format
     return fields[index].name;
 }
 
-EXPORT size_t wirespeak_row_size(char table) { return table == 'p' ? sizeof(struct packet) : sizeof(struct flow_row); }
+EXPORT size_t wirespeak_row_size(char table) { return table == 'p' ? sizeof(struct packet) : sizeof(struct ended_row); }

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-enum { FEW = 16, LINE = 64 };
+enum { FEW = 16 };
 
 struct living {
     int64_t flow_id;
@@ -20,7 +20,7 @@ struct digest {
     struct context context;
     struct past *pasts;
     size_t past_room;
-    struct flow_row *ended;
+    struct ended_row *ended;
     size_t ended_count, ended_room;
 };
 
@@ -42,9 +42,8 @@ static bool take_few(struct metering *m, struct ready *few, size_t count, struct
     }
     for (size_t i = 0; i < count; i++) {
         uint32_t index = table_first(&m->table, few[i].hash);
-        if (index == NONE) continue;
-        const char *flow = (const char *)flow_at(m, index);
-        for (size_t at = 0; at < offsetof(struct flow, row); at += LINE) __builtin_prefetch(flow + at, 1);
+        if (index != NONE) expect_flow(m, index);
+        else bindings_expect(&m->bindings, &few[i].packet);
     }
     for (size_t i = 0; i < count; i++) {
         if (!flow_take(m, &few[i], data)) return false;
@@ -77,18 +76,18 @@ static bool make_room(struct digest *d, size_t more) {
     if (d->ended_room - d->ended_count >= more) return true;
     size_t room = d->ended_room ? d->ended_room : 1024;
     while (room - d->ended_count < more) room *= 2;
-    struct flow_row *ended = realloc(d->ended, room * sizeof *ended);
+    struct ended_row *ended = realloc(d->ended, room * sizeof *ended);
     if (!ended) return false;
     d->ended = ended;
     d->ended_room = room;
     return true;
 }
 
-static void give_row(struct digest *d, const struct flow_row *row, const struct past *past) {
-    struct flow_row *given = &d->ended[d->ended_count++];
-    memcpy(given, row, LIVING_ROW);
+static void give_row(struct digest *d, const struct tally *tally, const struct past *past) {
+    struct ended_row *given = &d->ended[d->ended_count++];
+    memcpy(given, &tally->row, sizeof tally->row);
+    measures_put(&tally->measures, given);
     memcpy(given->context, past->context, sizeof given->context);
-    community_id(given);
 }
 
 static bool heed(struct digest *d, const struct side *side, const struct notice *notice, const struct hashes *hashes) {
@@ -110,7 +109,10 @@ static bool heed_few(struct digest *d, const struct side *side, const struct not
         if (few[i].kind == ENTERS) hashes[i] = context_hashes(&d->context, &few[i]);
     }
     for (size_t i = 0; i < count; i++) {
-        if (few[i].kind == ENTERS) context_expect(&d->context, &hashes[i]);
+        if (few[i].kind == ENTERS) context_expect_keys(&d->context, &hashes[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (few[i].kind == ENTERS) context_expect_events(&d->context, &hashes[i]);
     }
     for (size_t i = 0; i < count; i++) {
         if (!heed(d, side, &few[i], &hashes[i])) return false;
@@ -124,9 +126,9 @@ EXPORT void wirespeak_meter_end(struct meter *m) {
     if (!m) return;
     metering_end(&m->metering);
     context_end(&m->digest.context);
-    for (size_t i = 0; i < m->digest.ended_count; i++) attached_free(&m->digest.ended[i]);
+    for (size_t i = 0; i < m->digest.ended_count; i++) attached_free(m->digest.ended[i].attached);
     for (unsigned i = 0; i < SIDES; i++) {
-        for (size_t k = 0; k < m->sides[i].row_count && !m->sides[i].digested; k++) attached_free(&m->sides[i].rows[k]);
+        for (size_t k = 0; k < m->sides[i].row_count && !m->sides[i].digested; k++) attached_free(m->sides[i].rows[k].row.attached);
         free(m->sides[i].notices);
         free(m->sides[i].rows);
     }
@@ -205,7 +207,7 @@ static bool list_living(struct meter *meter) {
     if (!meter->living) return false;
     for (const struct list *list = &m->idle; list; list = list == &m->idle ? &m->closed : NULL) {
         for (uint32_t index = list->first; index != NONE; index = flow_at(m, index)->after) {
-            meter->living[meter->living_count++] = (struct living){flow_at(m, index)->row.flow_id, index};
+            meter->living[meter->living_count++] = (struct living){flow_at(m, index)->tally.row.flow_id, index};
         }
     }
     qsort(meter->living, meter->living_count, sizeof *meter->living, by_flow_id);
@@ -241,7 +243,7 @@ EXPORT int64_t wirespeak_meter_waiting(const struct meter *m) { return (int64_t)
 
 /* The rows that were digested since they were last taken; valid until the next digest. What hangs on them is the caller's, but for
  * those it gives back with `keep`. */
-EXPORT const struct flow_row *wirespeak_meter_ended(struct meter *m, int64_t *count) {
+EXPORT const struct ended_row *wirespeak_meter_ended(struct meter *m, int64_t *count) {
     *count = (int64_t)m->digest.ended_count;
     m->digest.ended_count = 0;
     return m->digest.ended;

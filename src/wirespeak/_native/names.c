@@ -59,12 +59,6 @@ size_t address_text(char *out, const uint8_t address[16], uint8_t family) {
     return (size_t)(end - out);
 }
 
-/* Writes an address of each row as text, ADDRESS_TEXT bytes each, the rest of them zero. */
-EXPORT void wirespeak_address_texts(const uint8_t (*addresses)[16], const uint8_t *families, int64_t count, char *out) {
-    memset(out, 0, (size_t)count * ADDRESS_TEXT);
-    for (int64_t i = 0; i < count; i++, out += ADDRESS_TEXT) address_text(out, addresses[i], families[i]);
-}
-
 /* The columns that the counts of context become, one after the other: of each key, window and quantity the count and its grade, or
  * the share of the key's flows in percent, rounded half up, and in tenths. */
 EXPORT void wirespeak_context_columns(const uint32_t *counts, int64_t rows, int64_t *out) {

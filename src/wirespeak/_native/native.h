@@ -155,9 +155,51 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
 
 #define BOTH_WAYS(FIELD, type, format, name) FIELD(type, format, fwd_##name, ) FIELD(type, format, bwd_##name, )
 
-#define FLOW_FIELDS(FIELD)                                                                                    \
+/* Of a row: what is known while its flow lives, what each packet needs first; then what its measures give when it has ended. */
+#define LIVING_FIELDS(FIELD)                                                                                  \
+    FIELD(struct attachment *, "<u8", attached, ) /* what hangs on the row, or NULL: facts.h */               \
     FIELD(int64_t, "<i8", flow_id, )                                                                          \
     FIELD(int64_t, "<i8", first_seen, )                                                                       \
+    FIELD(int64_t, "<i8", messages, )                                                                         \
+    FIELD(int64_t, "<i8", answers, )                                                                          \
+    FIELD(int64_t, "<i8", errors, )                                                                           \
+    FIELD(uint8_t, "u1", application, )          /* index into schema.APPLICATIONS */                         \
+    FIELD(uint8_t, "u1", cast, )                 /* enum cast */                                              \
+    FIELD(uint8_t, "u1", state, )                /* enum state */                                             \
+    FIELD(uint8_t, "u1", operation, )            /* enum operation */                                         \
+    FIELD(uint8_t, "u1", tcp_flags, )            /* of the first packet */                                    \
+    FIELD(uint8_t, "u1", family, )                                                                            \
+    FIELD(uint8_t, "u1", tunnel, )                                                                            \
+    FIELD(uint8_t, "u1", has_src_mac, )                                                                       \
+    FIELD(uint16_t, "<u2", src_port, )                                                                        \
+    FIELD(uint16_t, "<u2", dst_port, )                                                                        \
+    FIELD(uint16_t, "<u2", vlan, )                                                                            \
+    FIELD(uint16_t, "<u2", protocol, )                                                                        \
+    FIELD(uint8_t, "(16,)u1", src, [16])                                                                      \
+    FIELD(uint8_t, "(16,)u1", dst, [16])                                                                      \
+    FIELD(uint8_t, "(6,)u1", src_mac, [6])                                                                    \
+    FIELD(uint8_t, "(6,)u1", dst_mac, [6])                                                                    \
+    FIELD(uint8_t, "u1", icmp_type, )            /* of the first packet */                                    \
+    FIELD(uint8_t, "u1", icmp_code, )                                                                         \
+    FIELD(uint8_t, "u1", has_dst_mac, )                                                                       \
+    FIELD(uint32_t, "<u4", tunnel_id, )                                                                       \
+    FIELD(uint32_t, "<u4", src_rebinds, )                                                                     \
+    FIELD(uint32_t, "<u4", dst_rebinds, )                                                                     \
+    FIELD(char, "S32", history, [32])                                                                         \
+    FIELD(double, "<f8", handshake_s, )                                                                       \
+    FIELD(double, "<f8", handshake_ack_s, )                                                                   \
+    FIELD(double, "<f8", entropy_bits, )                                                                      \
+    FIELD(int64_t, "<i8", logins, )                                                                           \
+    FIELD(int64_t, "<i8", refusals, )                                                                         \
+    FIELD(int64_t, "<i8", message_bytes, )                                                                    \
+    FIELD(int64_t, "<i8", sql_signs, )                                                                        \
+    FIELD(int64_t, "<i8", sql_words, )                                                                        \
+    FIELD(int64_t, "<i8", markup_signs, )                                                                     \
+    FIELD(int64_t, "<i8", script_words, )                                                                     \
+    FIELD(int64_t, "<i8", unfinished_requests, )                                                              \
+    FIELD(int64_t, "<i8", mac_conflict, )
+
+#define MEASURED_FIELDS(FIELD)                                                                                \
     FIELD(int64_t, "<i8", last_seen, )                                                                        \
     FIELD(int64_t, "<i8", fwd_packets, )                                                                      \
     FIELD(int64_t, "<i8", bwd_packets, )                                                                      \
@@ -192,9 +234,6 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     FIELD(double, "<f8", idle_std_s, )                                                                        \
     FIELD(double, "<f8", idle_min_s, )                                                                        \
     FIELD(double, "<f8", idle_max_s, )                                                                        \
-    FIELD(double, "<f8", handshake_s, )                                                                       \
-    FIELD(double, "<f8", handshake_ack_s, )                                                                   \
-    FIELD(double, "<f8", entropy_bits, )                                                                      \
     BOTH_WAYS(FIELD, int64_t, "<i8", fin_packets)                                                             \
     BOTH_WAYS(FIELD, int64_t, "<i8", syn_packets)                                                             \
     BOTH_WAYS(FIELD, int64_t, "<i8", rst_packets)                                                             \
@@ -207,45 +246,10 @@ enum context_quantity { FLOWS, PORTS, HOSTS, UNANSWERED, INCOMPLETE, RESETS, ERR
     BOTH_WAYS(FIELD, int64_t, "<i8", window_bytes)                                                            \
     BOTH_WAYS(FIELD, int64_t, "<i8", retransmitted_packets)                                                   \
     BOTH_WAYS(FIELD, int64_t, "<i8", out_of_order_packets)                                                    \
-    BOTH_WAYS(FIELD, int64_t, "<i8", missed_bytes)                                                            \
-    FIELD(struct attachment *, "<u8", attached, ) /* what hangs on the row, or NULL: facts.h */                \
-    FIELD(int64_t, "<i8", messages, )                                                                         \
-    FIELD(int64_t, "<i8", answers, )                                                                          \
-    FIELD(int64_t, "<i8", errors, )                                                                           \
-    FIELD(int64_t, "<i8", logins, )                                                                           \
-    FIELD(int64_t, "<i8", refusals, )                                                                         \
-    FIELD(int64_t, "<i8", message_bytes, )                                                                    \
-    FIELD(int64_t, "<i8", sql_signs, )                                                                        \
-    FIELD(int64_t, "<i8", sql_words, )                                                                        \
-    FIELD(int64_t, "<i8", markup_signs, )                                                                     \
-    FIELD(int64_t, "<i8", script_words, )                                                                     \
-    FIELD(int64_t, "<i8", unfinished_requests, )                                                              \
-    FIELD(int64_t, "<i8", mac_conflict, )                                                                     \
-    FIELD(uint32_t, "<u4", src_rebinds, )                                                                     \
-    FIELD(uint32_t, "<u4", dst_rebinds, )                                                                     \
-    FIELD(uint32_t, "<u4", tunnel_id, )                                                                       \
-    FIELD(uint8_t, "(16,)u1", src, [16])                                                                      \
-    FIELD(uint8_t, "(16,)u1", dst, [16])                                                                      \
-    FIELD(uint8_t, "(6,)u1", src_mac, [6])                                                                    \
-    FIELD(uint8_t, "(6,)u1", dst_mac, [6])                                                                    \
-    FIELD(uint16_t, "<u2", src_port, )                                                                        \
-    FIELD(uint16_t, "<u2", dst_port, )                                                                        \
-    FIELD(uint16_t, "<u2", vlan, )                                                                            \
-    FIELD(uint16_t, "<u2", protocol, )                                                                        \
-    FIELD(uint8_t, "u1", family, )                                                                            \
-    FIELD(uint8_t, "u1", tunnel, )                                                                            \
-    FIELD(uint8_t, "u1", icmp_type, )            /* of the first packet */                                    \
-    FIELD(uint8_t, "u1", icmp_code, )                                                                         \
-    FIELD(char, "S32", history, [32])                                                                         \
-    FIELD(char, "S30", community_id, [30])                                                                    \
-    FIELD(uint8_t, "u1", has_src_mac, )                                                                       \
-    FIELD(uint8_t, "u1", has_dst_mac, )                                                                       \
-    FIELD(uint8_t, "u1", tcp_flags, )            /* of the first packet */                                    \
-    FIELD(uint8_t, "u1", application, )          /* index into schema.APPLICATIONS */                         \
-    FIELD(uint8_t, "u1", cast, )                 /* enum cast */                                              \
-    FIELD(uint8_t, "u1", state, )                /* enum state */                                             \
-    FIELD(uint8_t, "u1", operation, )            /* enum operation */                                         \
-    FIELD(uint32_t, "(3,3,7)<u4", context, [KEYS][WINDOWS][QUANTITIES]) /* last: it is not known while the flow lives */
+    BOTH_WAYS(FIELD, int64_t, "<i8", missed_bytes)
+
+#define FLOW_FIELDS(FIELD)                                                                                    \
+    LIVING_FIELDS(FIELD) MEASURED_FIELDS(FIELD) FIELD(uint32_t, "(3,3,7)<u4", context, [KEYS][WINDOWS][QUANTITIES])
 
 struct attachment;
 #define MEMBER(type, format, name, suffix) type name suffix;
@@ -253,10 +257,13 @@ struct packet {
     PACKET_FIELDS(MEMBER)
 };
 struct flow_row {
+    LIVING_FIELDS(MEMBER)
+};
+struct ended_row { /* begins as a flow_row does */
     FLOW_FIELDS(MEMBER)
 };
 #undef MEMBER
-enum { LIVING_ROW = offsetof(struct flow_row, context) }; /* bytes of a row that are there while its flow lives */
+_Static_assert(offsetof(struct ended_row, last_seen) == sizeof(struct flow_row), "one is the beginning of the other");
 
 enum cast { UNICAST, MULTICAST, BROADCAST };
 enum state { S0, S1, SF, REJ, S2, S3, RSTO, RSTR, RSTOS0, RSTRH, SH, HALF, OTH, ONE_WAY, TWO_WAY };
@@ -282,7 +289,7 @@ struct pool {
 void pool_start(struct pool *pool, size_t item_size);
 void pool_end(struct pool *pool);
 uint32_t pool_take(struct pool *pool); /* a zeroed item's index, or NONE without memory */
-void pool_give(struct pool *pool, uint32_t index);
+void pool_give(struct pool *pool, uint32_t index); /* its first four bytes change */
 
 static inline void *pool_at(const struct pool *pool, uint32_t index) {
     return pool->items + (size_t)index * pool->item_size;
@@ -361,22 +368,21 @@ struct measures {
 };
 
 void measures_add(struct measures *measures, const struct packet *packet, int side);
-void measures_put(const struct measures *measures, struct flow_row *row);
+void measures_put(const struct measures *measures, struct ended_row *row); /* all MEASURED_FIELDS */
 
 /* Follows the sequence numbers of one side. BEYOND: the packet brought bytes beyond all that were seen; REPEATED: only
  * such as were seen. */
 enum arrival { NOTHING_NEW, REPEATED, BEYOND };
 enum arrival measures_segment(struct measures *measures, struct sequence *sequence, const struct packet *packet, int side);
 
-void community_id(struct flow_row *row); /* community.c */
-
 /* ---- names and hashes (names.c, hashes.c) ---------------------------------------------------------------- */
 
-enum { ADDRESS_TEXT = 40, SHA1_MOST = 55, SHA1_SIZE = 20, SHA256_SIZE = 32 };
+enum { ADDRESS_TEXT = 40, SHA1_BLOCK = 64, SHA1_MOST = 55, SHA1_SIZE = 20, SHA1_LANES = 4, SHA256_SIZE = 32 };
 
 size_t address_text(char *out, const uint8_t address[16], uint8_t family); /* its size, at most ADDRESS_TEXT */
 
-void sha1(const uint8_t *message, size_t size, uint8_t digest[SHA1_SIZE]); /* of at most SHA1_MOST bytes */
+/* Of several messages of at most SHA1_MOST bytes at once; each fills the beginning of its block, and zeros the rest. */
+void sha1(uint8_t blocks[SHA1_LANES][SHA1_BLOCK], const size_t sizes[SHA1_LANES], uint8_t digests[SHA1_LANES][SHA1_SIZE]);
 
 struct sha256 {
     uint32_t state[8];
@@ -415,10 +421,11 @@ void conversation_end(struct conversation *conversation, struct flow_row *row);
 /* What hangs on a row (facts.c). */
 void conversation_rest(struct flow_row *row); /* reads facts of what was not finished, since nothing more comes */
 void early_keep(struct flow_row *row, const struct packet *packet, int side, uint8_t most);
-void attached_free(struct flow_row *row);
+void attached_free(struct attachment *attached);
 
 /* ---- context windows (context.c) ------------------------------------------------------------------------- */
 
+enum value_kind { PORT_VALUE, HOST_VALUE, VALUES };
 enum event_bit { BIT_UNANSWERED = 1, BIT_INCOMPLETE = 2, BIT_RESET = 4, BIT_ERROR = 8 };
 
 struct address {
@@ -448,9 +455,9 @@ struct past {
     uint32_t context[KEYS][WINDOWS][QUANTITIES];
 };
 
-/* The hashes by which the keys of a row are found. */
+/* The hashes by which the keys of a row are found, and the port and the host that each key has of it. */
 struct hashes {
-    uint32_t key[KEYS];
+    uint32_t key[KEYS], value[KEYS][VALUES];
     uint64_t host[2];
 };
 
@@ -466,9 +473,10 @@ struct context {
 bool context_start(struct context *context, uint64_t seed, uint32_t most);
 void context_end(struct context *context);
 
-/* Finds the hashes and asks for the memory where the keys will be searched; then for the keys. */
+/* Finds the hashes and asks for the memory where they will be searched; then for the keys; then for what hangs on those. */
 struct hashes context_hashes(const struct context *context, const struct notice *notice);
-void context_expect(const struct context *context, const struct hashes *hashes);
+void context_expect_keys(const struct context *context, const struct hashes *hashes);
+void context_expect_events(const struct context *context, const struct hashes *hashes);
 
 /* Reads the windows into `past`, then adds the flow to them; false without memory. Its events must be given back with
  * `context_leave`. */
@@ -489,10 +497,14 @@ struct bindings {
 bool bindings_start(struct bindings *bindings, uint64_t seed);
 void bindings_end(struct bindings *bindings);
 
-/* Finds how often the addresses of the row changed, and whether `mac` is another than its source's. */
-void binding_read(struct bindings *bindings, struct flow_row *row, const uint8_t *mac, int64_t clock);
+/* Asks for the memory where a packet's addresses will be searched. */
+void bindings_expect(const struct bindings *bindings, const struct packet *packet);
 
-/* `remembered` is the caller's note of where this address was last found; it is checked, not trusted. */
+/* `remembered` is the caller's note of where an address was last found, NONE at first; it is checked, not trusted. */
+
+/* Finds how often the addresses of the row changed, and whether `mac` is another than its source's. */
+void binding_read(struct bindings *bindings, struct flow_row *row, const uint8_t *mac, int64_t clock, uint32_t remembered[2]);
+
 bool binding_see(struct bindings *bindings, const uint8_t *address, uint8_t family, const uint8_t *mac, int64_t clock,
                  uint32_t *remembered);
 

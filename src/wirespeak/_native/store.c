@@ -32,7 +32,6 @@ uint32_t pool_take(struct pool *pool) {
 }
 
 void pool_give(struct pool *pool, uint32_t index) {
-    memset(pool_at(pool, index), 0, pool->item_size);
     memcpy(pool_at(pool, index), &pool->first_free, sizeof pool->first_free);
     pool->first_free = index;
 }

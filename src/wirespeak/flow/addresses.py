@@ -8,8 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from wirespeak import _native
-from wirespeak.flow.columns import PROTOCOLS
+from wirespeak.flow import columns
 
 _PIECE = 1 << 14
 
@@ -56,27 +55,24 @@ def community_ids(flows: pl.DataFrame) -> pl.Series:
 
 
 def _piece(flows: pl.DataFrame) -> pl.Series:
-    rows = np.zeros(flows.height, _native.row_type("flows"))
-    numbers = {name: number for number, name in PROTOCOLS.items()}
+    numbers = {name: number for number, name in columns.PROTOCOLS.items()}
     protocol = pl.coalesce(
         pl.col("protocol").replace_strict(numbers, default=None, return_dtype=pl.Int64),
         pl.col("protocol").str.extract(r"^ip-(\d{1,3})$").cast(pl.Int64),
     )
-    rows["protocol"] = flows.select(protocol.fill_null(0).cast(pl.UInt16)).to_series().to_numpy()
-    families = []
-    for side in ("src", "dst"):
-        rows[side], family = packed(flows[side])
-        rows[f"{side}_port"] = flows[f"{side}_port"].fill_null(0).to_numpy()
-        families.append(family)
-    rows["family"] = families[0]
-    _native.library().wirespeak_community_ids(_native.address(rows), len(rows))
+    known = flows.select(
+        protocol.fill_null(0).cast(pl.UInt16), pl.col("src_port", "dst_port").fill_null(0).cast(pl.UInt16)
+    )
+    rows = {name: known[name].to_numpy() for name in known.columns}
+    rows["src"], family = packed(flows["src"])
+    rows["dst"], other = packed(flows["dst"])
+    rows |= {"family": family, "icmp_type": np.zeros_like(family), "icmp_code": np.zeros_like(family)}
     ported = ~flows["protocol"].is_in(["tcp", "udp"]) | (
         flows["src_port"].is_not_null() & flows["dst_port"].is_not_null()
     )
     wanted = (
         ported
         & ~flows["protocol"].is_in(["icmp", "icmp6", "arp", "802.15.4"])
-        & pl.Series((families[0] == families[1]) & (families[0] > 0) & (rows["protocol"] > 0))
+        & pl.Series((family == other) & (family > 0) & (rows["protocol"] > 0))
     )
-    named = pl.Series(rows["community_id"].tolist(), dtype=pl.Binary).cast(pl.String)
-    return pl.select(pl.when(wanted).then(named)).to_series()
+    return pl.select(pl.when(wanted).then(columns.community_ids(rows))).to_series()

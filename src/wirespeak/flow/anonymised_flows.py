@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from wirespeak import _native
+from wirespeak._native import texts
 from wirespeak.errors import InputError
 from wirespeak.flow.addresses import community_ids
 from wirespeak.flow.anonymise import WORD, Anonymiser
@@ -117,11 +118,7 @@ def _as_text(address: bytes) -> str:
     """An address as tables write it."""
     values = np.frombuffer(address.rjust(16, b"\0"), np.uint8)
     families = np.array([4 if len(address) == 4 else 6], np.uint8)
-    text = np.empty(1, "S40")
-    _native.library().wirespeak_address_texts(
-        _native.address(values), _native.address(families), 1, _native.address(text)
-    )
-    return str(text[0].decode("ascii"))
+    return str(texts.addresses(values, families)[0])
 
 
 def _short(anonymiser: Anonymiser, text: str) -> str:

@@ -9,10 +9,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak import _native
+from wirespeak._native import texts
 from wirespeak.schema import FACTS, FIRST_PACKETS
 
 KINDS = {"text": pl.String(), "code": pl.Int64()}
-NONE = 2**32 - 1
 
 
 def facts(attached: NDArray[np.uint64]) -> dict[str, pl.Series]:
@@ -21,25 +21,13 @@ def facts(attached: NDArray[np.uint64]) -> dict[str, pl.Series]:
     known = native.wirespeak_facts_known(_native.address(attached), count)
     numbers = _native.facts()
     return {
-        fact.name: _fact(attached, numbers[fact.name]).cast(KINDS[fact.kind])
+        fact.name: texts.column("fact_texts", _native.address(attached), count, numbers[fact.name]).cast(
+            KINDS[fact.kind]
+        )
         if known >> numbers[fact.name] & 1
         else pl.Series([None], dtype=KINDS[fact.kind]).new_from_index(0, count)
         for fact in FACTS
     }
-
-
-def _fact(attached: NDArray[np.uint64], number: int) -> pl.Series:
-    native, where, count = _native.library(), _native.address(attached), len(attached)
-    which = np.empty(count, np.uint32)
-    size = native.wirespeak_fact_texts(where, count, number, _native.address(which), None)
-    texts = np.empty(size, np.uint8)
-    native.wirespeak_fact_texts(where, count, number, _native.address(which), _native.address(texts))
-    values = pl.Series([texts[:-1].tobytes().decode()]).str.split("\n").explode()
-    return values.gather(pl.select(_known(pl.Series(which))).to_series())
-
-
-def _known(which: pl.Series) -> pl.Expr:
-    return pl.when(pl.lit(which) != NONE).then(pl.lit(which))
 
 
 def first_packets(attached: NDArray[np.uint64], first_seen: NDArray[np.int64]) -> dict[str, pl.Series]:

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak import _native
+from wirespeak._native import texts
 from wirespeak.flow.attached import facts, first_packets
 from wirespeak.schema import APPLICATIONS, COLUMNS, FIRST_PACKETS, KEYS, SERVICES, STATES, WINDOWS
 
@@ -67,16 +68,16 @@ def _identity(rows: Rows) -> dict[str, Any]:
         "flow_id": rows["flow_id"],
         "first_seen": rows["first_seen"],
         "last_seen": rows["last_seen"],
-        "src": _addresses(rows["src"], rows["family"]),
-        "dst": _addresses(rows["dst"], rows["family"]),
+        "src": texts.addresses(rows["src"], rows["family"]),
+        "dst": texts.addresses(rows["dst"], rows["family"]),
         "src_port": _where(has_ports, rows["src_port"]),
         "dst_port": _where(has_ports, rows["dst_port"]),
-        "src_mac": _macs(rows["src_mac"], rows["has_src_mac"]),
-        "dst_mac": _macs(rows["dst_mac"], rows["has_dst_mac"]),
+        "src_mac": texts.macs(rows["src_mac"], rows["has_src_mac"]),
+        "dst_mac": texts.macs(rows["dst_mac"], rows["has_dst_mac"]),
         "vlan": _where(rows["vlan"] != NO_VLAN, rows["vlan"]),
         "tunnel_id": _where(rows["tunnel"] == TUNNELS.index("vxlan"), rows["tunnel_id"]),
-        "community_id": _text(rows["community_id"]),
-        "history": _text(rows["history"]),
+        "community_id": community_ids(rows),
+        "history": texts.fixed(rows["history"]),
         **{name: rows[name] for name in ("fwd_ttl", "bwd_ttl", "fwd_window_bytes", "bwd_window_bytes")},
     }
 
@@ -92,36 +93,12 @@ def _named(codes: NDArray[Any], names: Sequence[str | None]) -> pl.Series:
     return pl.Series(names, dtype=pl.String).gather(codes)
 
 
-def _texts(keys: NDArray[np.bytes_], say: Any) -> pl.Series:
-    """What `say` makes of each key; each distinct key is said once."""
-    unique, inverse = np.unique(keys, return_inverse=True)
-    width = keys.dtype.itemsize
-    texts = [say(key.ljust(width, b"\0")) for key in unique.tolist()]
-    return pl.Series(texts, dtype=pl.String).gather(inverse)
-
-
-def _text(values: NDArray[np.bytes_]) -> pl.Series:
-    """ASCII text of a fixed width, null where it is empty."""
-    text = pl.Series(values.tolist(), dtype=pl.Binary).cast(pl.String)
-    return pl.select(pl.when(text != "").then(text)).to_series()
-
-
-def _keys(values: NDArray[np.uint8], mark: NDArray[np.uint8]) -> NDArray[np.bytes_]:
-    """Bytes of each row followed by its mark, as one fixed-size string."""
-    joined = np.ascontiguousarray(np.column_stack([values, mark]))
-    return joined.view(f"S{joined.shape[1]}").ravel()
-
-
-def _addresses(values: NDArray[np.uint8], families: NDArray[np.uint8]) -> pl.Series:
-    texts = np.empty(len(values), "S40")
-    _native.library().wirespeak_address_texts(
-        _native.address(values), _native.address(families), len(values), _native.address(texts)
-    )
-    return _text(texts)
-
-
-def _macs(values: NDArray[np.uint8], known: NDArray[np.uint8]) -> pl.Series:
-    return _texts(_keys(values, known), lambda key: key[:6].hex(":") if key[6] else None)
+def community_ids(rows: Rows) -> pl.Series:
+    """The Community ID (version 1, seed 0) of each row, null where it has none. Of the rows' fields it takes those that say who speaks to
+    whom: addresses, ports, protocol, family, and type and code of ICMP."""
+    wanted = ("src", "dst", "src_port", "dst_port", "protocol", "family", "icmp_type", "icmp_code")
+    columns = [np.ascontiguousarray(rows[name]) for name in wanted]
+    return texts.column("community_ids", *map(_native.address, columns), len(rows["family"]))
 
 
 def _categories(rows: Rows) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from wirespeak import _native
+from wirespeak._native import texts
 from wirespeak.wire.netflow.elements import COLUMNS
 from wirespeak.wire.netflow.templates import (
     V5,
@@ -490,19 +490,12 @@ def _ipv6(cells: NDArray[np.uint8]) -> pl.Series:
 
 
 def _addresses(wide: NDArray[np.uint8], family: int) -> pl.Series:
-    texts = np.empty(len(wide), "S40")
-    families = np.full(len(wide), family, np.uint8)
-    _native.library().wirespeak_address_texts(
-        _native.address(wide), _native.address(families), len(wide), _native.address(texts)
-    )
-    return pl.Series(texts.tolist(), dtype=pl.Binary).cast(pl.String)
+    return texts.addresses(wide, np.full(len(wide), family, np.uint8))
 
 
 def _macs(cells: NDArray[np.uint8]) -> pl.Series:
     """Link-layer addresses, null where they are all zero: there was none."""
-    unique, inverse = np.unique(_number(cells), return_inverse=True)
-    texts = [int(each).to_bytes(6, "big").hex(":") if each else None for each in unique]
-    return pl.Series(texts, dtype=pl.String).gather(inverse)
+    return texts.macs(cells, np.asarray(cells.any(axis=1)))
 
 
 _TEXTS: dict[str, Callable[[NDArray[np.uint8]], pl.Series]] = {"ipv4": _ipv4, "ipv6": _ipv6, "mac": _macs}

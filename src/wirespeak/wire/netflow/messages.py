@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wirespeak import _native
+from wirespeak._native import texts
 from wirespeak.errors import InputError
 from wirespeak.wire.containers import open_capture
 from wirespeak.wire.headers import Packets, decode
@@ -155,13 +155,7 @@ def _payloads(packets: Packets, set_aside: Counter[str]) -> Iterator[tuple[bytes
 
 
 def _sources(rows: NDArray[np.void]) -> list[str]:
-    wide = np.ascontiguousarray(rows["src"])
-    families = np.ascontiguousarray(rows["family"])
-    texts = np.empty(len(rows), "S40")
-    _native.library().wirespeak_address_texts(
-        _native.address(wide), _native.address(families), len(rows), _native.address(texts)
-    )
-    return [text.decode() for text in texts.tolist()]
+    return texts.addresses(rows["src"], rows["family"]).to_list()
 
 
 def holds_exports_only(path: Path) -> bool:
