@@ -48,7 +48,7 @@ struct list {
     uint32_t first, last;
 };
 
-enum { SIDES = 8, APART = 128, LINE = 64 };
+enum { SIDES = 16, APART = 128, LINE = 64 };
 
 /* What metering some packets gave, until it is digested: what happened in their order, and the rows that ended, without context. */
 struct side {

@@ -24,7 +24,7 @@ from wirespeak.wire.headers import count_reasons
 IDLE_S = 60.0
 ACTIVE_S = 300.0
 MOST_FLOWS, MOST_FIRST_PACKETS = 1 << 18, 255
-SIDES = 8
+SIDES = 16
 PIECE, HELD = 1 << 14, 1 << 18
 """Flows that are put into a table at a time, and that wait for others at most."""
 

@@ -99,7 +99,7 @@ class FlowReader:
         for path in self.files:
             before = self.packets
             with open_capture(path) as capture:
-                for frames in stages.found(capture.chunks()):
+                for frames in stages.found(capture):
                     self.packets += len(frames)
                     set_aside.update(stages.take(frames))
                     yield from stages.tables()

@@ -1,19 +1,24 @@
-"""Frames to flow tables, in stages that several threads do at the same time: find, meter, digest, tabulate."""
+"""Frames to flow tables, in stages that two threads share: one meters frames, the other digests what that gave; frames are found and
+tables made by whichever has time."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from functools import partial
+from threading import Lock
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import polars as pl
 
 from wirespeak.flow.columns import flow_table
 from wirespeak.flow.meter import PIECE, SIDES, Meter
 from wirespeak.wire import Frames
+from wirespeak.wire.containers import OpenCapture
 
+T = TypeVar("T")
 _AHEAD = 2
 """Tables that are made before those before them are asked for."""
 
@@ -27,20 +32,49 @@ class _AtOnce(Executor):
         return done
 
 
+class _Job(Generic[T]):
+    """Something that whoever has time for it does first."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work: Callable[[], T] | None = work
+        self._begun = Lock()
+        self._done: Future[T] = Future()
+
+    def do(self) -> None:
+        """Do it, unless somebody else does."""
+        if not self._begun.acquire(blocking=False):
+            return
+        assert self._work is not None
+        try:
+            self._done.set_result(self._work())
+        except BaseException as error:  # noqa: BLE001 -- whoever asks for what it gives is told
+            self._done.set_exception(error)
+        self._work = None
+
+    @property
+    def is_done(self) -> bool:
+        return self._done.done()
+
+    def get(self) -> T:
+        self.do()
+        return self._done.result()
+
+
 class Stages:
     """The flows of frames, in order and in pieces (a context manager).
 
-    workers: with one, everything is done in turn; with more, each stage has a thread of its own. The tables are the same: every stage
-    does its pieces in their order, whoever does it.
+    workers: with one, everything is done in turn; with more, a second thread digests while this one meters, and a third waits for frames
+    whose bytes are long in coming. The tables are the same: every stage does its pieces in their order, whoever does it.
     """
 
     def __init__(self, meter: Meter, *, workers: int) -> None:
         self._meter = meter
-        self._stages = [ThreadPoolExecutor(1) if workers > 1 else _AtOnce() for _ in range(3)]
-        self._find, self._digests, self._tabulate = self._stages
-        self._digesting: deque[Future[None]] = deque()
-        self._tables: deque[Future[pl.DataFrame]] = deque()
-        self._side = self._held = 0
+        self._finder, self._helper = (ThreadPoolExecutor(1) if workers > 1 else _AtOnce() for _ in range(2))
+        self._shared = workers > 1
+        self._free = list(range(SIDES))  # the last one is taken first: it is the likeliest to be in a cache
+        self._digesting: deque[tuple[int, Future[None]]] = deque()
+        self._tables: deque[_Job[pl.DataFrame]] = deque()
+        self._held = 0
 
     def __enter__(self) -> Stages:
         return self
@@ -48,52 +82,65 @@ class Stages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stage in self._stages:
+        for stage in (self._finder, self._helper):
             stage.shutdown(cancel_futures=True)
 
-    def found(self, chunks: Iterator[Frames]) -> Iterator[Frames]:
-        """The same frames; where there are workers, the next are found while those before them are metered."""
-        coming = self._find.submit(next, chunks, None)
-        while (frames := coming.result()) is not None:
-            if isinstance(self._find, _AtOnce):
-                yield frames
-                coming = self._find.submit(next, chunks, None)
-            else:
-                coming = self._find.submit(next, chunks, None)
-                yield frames
+    def found(self, capture: OpenCapture) -> Iterator[Frames]:
+        """The frames of a capture; the next are found while those before them are metered, if anybody has time."""
+        chunks = capture.chunks()
+        if not self._shared:
+            yield from chunks
+            return
+        find = partial(next, chunks, None)
+        coming: _Job[Frames | None] = _Job(find)
+        while frames := coming.get():
+            coming = _Job(find)
+            (self._finder if capture.slow else self._helper).submit(coming.do)
+            yield frames
 
     def take(self, frames: Frames) -> dict[str, int]:
         """Meter frames; those that were set aside, by reason."""
-        aside = self._meter.meter(frames, self._free_side())
-        self._digest_side(PIECE)
+        side = self._free_side()
+        aside = self._meter.meter(frames, side)
+        self._digest_side(side, PIECE)
         return aside
 
     def tables(self) -> Iterator[pl.DataFrame]:
         """The tables that are ready."""
-        while self._tables and (len(self._tables) > _AHEAD or self._tables[0].done()):
-            yield self._tables.popleft().result()
+        while self._tables and (len(self._tables) > _AHEAD or self._tables[0].is_done):
+            yield self._tables.popleft().get()
 
     def finish(self) -> Iterator[pl.DataFrame]:
         """End every flow that is still alive; the rest of the tables."""
         while True:
-            self._meter.end_some(self._free_side())
-            self._digest_side(0)
+            side = self._free_side()
+            self._meter.end_some(side)
+            self._digest_side(side, 0)
             yield from self.tables()
             if not self._meter.alive:
                 break
         while self._digesting:
-            self._digesting.popleft().result()
+            self._wait()
         while self._tables:
-            yield self._tables.popleft().result()
+            yield self._tables.popleft().get()
 
     def _free_side(self) -> int:
-        if len(self._digesting) == SIDES:
-            self._digesting.popleft().result()
-        return self._side
+        while self._digesting and (self._digesting[0][1].done() or not self._free):
+            self._wait()
+        return self._free.pop()
 
-    def _digest_side(self, least: int) -> None:
-        self._digesting.append(self._digests.submit(self._digest, self._side, least))
-        self._side = (self._side + 1) % SIDES
+    def _wait(self) -> None:
+        """Until the next side is digested; meanwhile tables are made."""
+        side, digested = self._digesting[0]
+        for table in tuple(self._tables):
+            if not digested.done():
+                table.do()
+        digested.result()
+        self._digesting.popleft()
+        self._free.append(side)
+
+    def _digest_side(self, side: int, least: int) -> None:
+        self._digesting.append((side, self._helper.submit(self._digest, side, least)))
 
     def _digest(self, side: int, least: int) -> None:
         self._meter.digest(side)
@@ -102,4 +149,6 @@ class Stages:
         rows = self._meter.in_order()
         self._held = self._meter.waiting
         if len(rows["flow_id"]):
-            self._tables.append(self._tabulate.submit(flow_table, rows, early=self._meter.early))
+            table = _Job(partial(flow_table, rows, early=self._meter.early))
+            self._tables.append(table)
+            self._helper.submit(table.do)

@@ -152,6 +152,11 @@ class OpenCapture:
         """Bytes on disk."""
         return self._stream.size
 
+    @property
+    def slow(self) -> bool:
+        """Whether its bytes must be waited for, or unpacked."""
+        return self._stream.slow
+
     def chunks(self, rows: int = 1 << 14) -> Iterator[Frames]:
         """Up to `rows` frames at a time, in the order of the file. Their bytes are good until the next but one are asked for."""
         native = _native.library()

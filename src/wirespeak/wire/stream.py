@@ -76,6 +76,11 @@ class Stream:
         self._raw.close()
 
     @property
+    def slow(self) -> bool:
+        """Whether its bytes must be waited for, or unpacked."""
+        return self.size is None or bool(self._packed)
+
+    @property
     def position(self) -> int:
         """Bytes read so far, as they are on disk."""
         return self._raw.read_bytes
