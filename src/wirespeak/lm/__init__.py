@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +42,14 @@ def checkpoint_folder(folder: Path) -> Path:
     return inner / "checkpoint" if (inner / "checkpoint").is_dir() else inner
 
 
+@cache
+def _in_the_box(threads: int | None) -> LanguageModel:
+    """The model in the box, once: judging, explaining and writing share it."""
+    from wirespeak.lm.onnx import OnnxLanguageModel
+
+    return OnnxLanguageModel(IN_THE_BOX, threads=threads)
+
+
 def load_model(
     name: str | None = None,
     *,
@@ -60,10 +69,12 @@ def load_model(
 
     if name and is_endpoint(name):
         return EndpointLanguageModel.at(name)
-    folder = model_folder(Path(name)) if name else IN_THE_BOX
-    if name and folder != Path(name):
+    if name is None:
+        return _in_the_box(threads)
+    folder = model_folder(Path(name))
+    if folder != Path(name):
         name = str(folder)
-    if (folder / "model.onnx").is_file() or name is None:
+    if (folder / "model.onnx").is_file():
         return OnnxLanguageModel(folder, threads=threads)
     is_here = folder.exists() or name.startswith(("/", "."))
     if is_here and not any((folder / file).is_file() for file in _LOADED):
