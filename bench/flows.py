@@ -26,18 +26,32 @@ PACKETS = 12  # of a flow
 FLOWS, COPIES_SHARED, COPIES_BIG, COPIES_SMALL = 50_000, 12, 3, 1
 READ = "import sys; from wirespeak.flow import FlowReader; print(sum(len(piece) for piece in FlowReader(sys.argv[1]).pieces()))"
 SHARED = """
-import sys, time
+import subprocess, sys, time
 from wirespeak.flow import FlowReader
 def read(workers):
-    began, sums = time.perf_counter(), []
-    for piece in FlowReader(sys.argv[1], workers=workers).pieces():
-        sums.append(len(piece))
-    return time.perf_counter() - began, sum(sums)
+    return sum(len(piece) for piece in FlowReader(sys.argv[1], workers=workers).pieces())
+if len(sys.argv) > 2:  # the other reader: reads each time it is asked to
+    read(1)
+    for _ in sys.stdin:
+        print(read(1), flush=True)
+    sys.exit()
+script = sys.stdin.read()
+other = subprocess.Popen([sys.executable, "-c", script, sys.argv[1], "other"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+def apart():
+    other.stdin.write("read\\n")
+    read(1)
+    other.stdout.readline()
 read(1)
-for _ in range(5):
-    for workers in (1, 2):
-        print(workers, *read(workers), flush=True)
+apart()
+for _ in range(ROUNDS):
+    for who, how in (("1", lambda: read(1)), ("2", lambda: read(2)), ("apart", apart)):
+        began = time.perf_counter()
+        how()
+        print(who, time.perf_counter() - began, flush=True)
+other.stdin.close()
+other.wait()
 """
+ROUNDS = 11
 SAME = """
 import sys
 from polars.testing import assert_frame_equal
@@ -133,7 +147,8 @@ def rates(folder: Path, nfstream: str | None) -> list[dict[str, Any]]:
 
 
 def shared(folder: Path) -> dict[str, Any]:
-    """Wall seconds of one worker and of two on one capture, in turn in one process, and whether their tables are the same."""
+    """Wall seconds on one capture, in turn: of one worker, of two, and of two processes of one worker each that read it at the same time,
+    which tells what the machine's second core gives; and whether the tables are the same."""
     path = folder / "shared.pcap"
     subprocess.run(made(str(path), FLOWS, COPIES_SHARED), check=True)
     environment = os.environ | {
@@ -141,17 +156,25 @@ def shared(folder: Path) -> dict[str, Any]:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
+    script = SHARED.replace("ROUNDS", str(ROUNDS))
     told = subprocess.run(
-        [sys.executable, "-c", SHARED, str(path)], check=True, capture_output=True, text=True, env=environment
-    )
+        [sys.executable, "-c", script, str(path)],
+        input=script, check=True, capture_output=True, text=True, env=environment,
+    )  # fmt: skip
     path.unlink()
-    rounds = [line.split() for line in told.stdout.splitlines()]
-    seconds = {workers: [float(wall) for who, wall, _ in rounds if who == workers] for workers in ("1", "2")}
+    seconds: dict[str, list[float]] = {"1": [], "2": [], "apart": []}
+    for line in told.stdout.splitlines():
+        who, wall = line.split()
+        seconds[who].append(float(wall))
     subprocess.run(made(str(path), FLOWS, 1), check=True)
     subprocess.run([sys.executable, "-c", SAME, str(path)], check=True, env=environment)
     path.unlink()
     times = sorted(one / two for one, two in zip(seconds["1"], seconds["2"], strict=True))
-    print(f"two workers: {times[len(times) // 2]:.2f} times one", file=sys.stderr, flush=True)
+    gained = sorted(2 * one / both for one, both in zip(seconds["1"], seconds["apart"], strict=True))
+    print(
+        f"two workers: {times[len(times) // 2]:.2f} times one; two processes: {gained[len(gained) // 2]:.2f} times one",
+        file=sys.stderr, flush=True,
+    )  # fmt: skip
     return {"packets": FLOWS * COPIES_SHARED * PACKETS, "wall_s": seconds, "same_table": True}
 
 
