@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from made_frames import SYN, ethernet, ip, mac, tcp
@@ -11,6 +12,7 @@ from polars.testing import assert_frame_equal
 
 from wirespeak.errors import InputError, OptionError
 from wirespeak.flow import Meter, in_order, read_flows
+from wirespeak.interfaces.metering import Export, View, flows
 from wirespeak.wire import Frames, decode
 
 CAPTURES = Path(__file__).parent.parent / "src" / "wirespeak" / "lab" / "captures"
@@ -75,3 +77,28 @@ def test_hosts_are_forgotten_when_there_are_too_many() -> None:
 def test_wrong_numbers_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(OptionError, match=next(iter(wrong))):
         Meter(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"),
+    [
+        ({"seconds": 5.0}, "--for would do nothing without --listen"),
+        ({"at_most": 5, "seconds": 1.0}, "--for and --at-most would do nothing"),
+        ({"export": Export.netflow5}, "--export would do nothing without --send"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(
+    options: dict[str, Any], needed: str, tmp_path: Path
+) -> None:
+    with pytest.raises(OptionError, match=needed):
+        flows([CAPTURES / "tiny" / "capture.pcap"], output=tmp_path / "flows.csv", **options)
+
+
+def test_options_of_metering_reach_every_table_of_a_capture(tmp_path: Path) -> None:
+    """Views too; of a flow table, which is metered already, they are refused."""
+    capture, table = CAPTURES / "tiny" / "capture.pcap", tmp_path / "flows.csv"
+    few = flows([capture], output=table, most_flows=4, view=View.zeek_conn)
+    assert any("flows ended early" in warning for warning in few.warnings)
+    flows([capture], output=table)
+    with pytest.raises(OptionError, match="--most-flows would do nothing without captures"):
+        flows([table], output=tmp_path / "more.csv", most_flows=4)

@@ -60,17 +60,34 @@ Listen = Annotated[
     str | None,
     Option("--listen", metavar="HOST:PORT", help="Collect NetFlow and IPFIX by UDP instead of reading."),
 ]
+LISTEN_S, AT_MOST = 60.0, 1_000_000
+
 Seconds = Annotated[
-    float,
-    Option("--for", metavar="S", help="How long to listen; Ctrl-C ends it and keeps what came.", min=0.1),
+    float | None,
+    Option(
+        "--for",
+        metavar="S",
+        min=0.1,
+        show_default=False,
+        help=f"How long to listen, by default {LISTEN_S:g}; Ctrl-C ends it and keeps what came.",
+    ),
 ]
 AtMost = Annotated[
-    int, Option("--at-most", metavar="N", help="Records after which listening ends early.", min=1)
+    int | None,
+    Option(
+        "--at-most",
+        metavar="N",
+        min=1,
+        show_default=False,
+        help=f"Records after which listening ends early, by default {AT_MOST:,}.",
+    ),
 ]
 Send = Annotated[
     str | None, Option("--send", metavar="HOST:PORT", help="Send the flows to a collector too, by UDP.")
 ]
-How = Annotated[Export, Option("--export", help="How --send tells them.")]
+How = Annotated[
+    Export | None, Option("--export", help="How --send tells them; by default ipfix.", show_default=False)
+]
 FirstPackets = Annotated[
     int,
     Option(
@@ -78,7 +95,13 @@ FirstPackets = Annotated[
     ),
 ]
 MostFlows = Annotated[
-    int, Option(metavar="N", min=1, help="Flows alive at once; above that the most silent end early.")
+    int | None,
+    Option(
+        metavar="N",
+        min=1,
+        show_default=False,
+        help="Flows of a capture alive at once, by default 262,144; above that the most silent end early.",
+    ),
 ]
 Workers = Annotated[
     int | None,
@@ -102,14 +125,14 @@ def flows(
     log: From = None,
     map: Map = None,
     listen: Listen = None,
-    seconds: Seconds = 60.0,
-    at_most: AtMost = 1_000_000,
+    seconds: Seconds = None,
+    at_most: AtMost = None,
     send: Send = None,
-    export: How = Export.ipfix,
+    export: How = None,
     idle: Idle = 60.0,
     active: Active = 300.0,
     first_packets: FirstPackets = 0,
-    most_flows: MostFlows = 1 << 18,
+    most_flows: MostFlows = None,
     workers: Workers = None,
     progress: Say = quiet,
 ) -> Outcome:
@@ -124,35 +147,43 @@ def flows(
     from wirespeak.data.sources.views import WRITERS
     from wirespeak.interfaces import netflow, reading
 
+    listening = {"for": seconds or LISTEN_S, "at_most": at_most or AT_MOST}
+    form = export or Export.ipfix
     options: dict[str, Any] = {
         "inputs": inputs or [], "output": output, "as": view, "truth": truth, "from": log, "map": map,
-        **({"listen": listen, "for": seconds, "at_most": at_most} if listen else {}),
-        **({"send": send, "export": export} if send else {}),
-        "idle": idle, "active": active, "first_packets": first_packets, "most_flows": most_flows,
+        **({"listen": listen, **listening} if listen else {}),
+        **({"send": send, "export": form} if send else {}),
+        "idle": idle, "active": active, "first_packets": first_packets, "most_flows": most_flows or 1 << 18,
     }  # fmt: skip
     _fitting(inputs, output, view=view, truth=truth, listen=listen, send=send)
+    _needed(listen, "--listen HOST:PORT", {"--for": seconds, "--at-most": at_most})
+    _needed(send, "--send HOST:PORT", {"--export": export})
     given = [path for path in (*(inputs or []), truth, map) if path]
     run = Run("flows", options, given, reproducible=listen is None)
-    measured = bool(inputs) and not (view or log or map) and reading.are_captures(inputs or [])
+    metered = bool(inputs) and not (log or map) and reading.are_captures(inputs or [])
+    _needed(metered, "captures to read", {"--most-flows": most_flows, "--workers": workers})
+    measured = metered and view is None
     if first_packets and not measured:
         raise OptionError(
             "--first-packets needs captures and our own columns: leave out --as, --from and --map, and give captures alone."
         )
-    how: dict[str, Any] = {"idle": idle, "active": active, "progress": progress}
+    how: dict[str, Any] = {
+        "idle": idle, "active": active, "most_flows": most_flows, "workers": workers, "progress": progress,
+    }  # fmt: skip
     own = tuple(suffix for name, suffix in WRITERS if name == view)
     with one_file(output, run, name="flows.parquet", suffixes=(*TABLES, *MESSAGES, *own)) as target:
         if measured:
-            found = reading.reader(
-                inputs or [], first_packets=first_packets, most_flows=most_flows, workers=workers, **how
-            )
-            reading.told(run, found, netflow.write(found.pieces(), target, run, to=send, form=export.value))
+            found = reading.reader(inputs or [], first_packets=first_packets, **how)
+            reading.told(run, found, netflow.write(found.pieces(), target, run, to=send, form=form.value))
             netflow.hint(inputs or [], run)
         elif listen:
-            table = netflow.listen(listen, run, seconds=seconds, at_most=at_most, progress=progress)
-            _write(table, target, run, view=view, truth=truth, send=send, export=export)
+            table = netflow.listen(
+                listen, run, seconds=listening["for"], at_most=int(listening["at_most"]), progress=progress
+            )
+            _write(table, target, run, view=view, truth=truth, send=send, export=form)
         else:
             table = reading.read(inputs or [], run, log=log, map=map, **how)
-            _write(table, target, run, view=view, truth=truth, send=send, export=export)
+            _write(table, target, run, view=view, truth=truth, send=send, export=form)
         netflow.unwritten(run)
     return run.done(output, f"{counted(run, reading.unit(run), 'flows')}: {output}")
 
@@ -177,6 +208,13 @@ def _fitting(
         raise OptionError(
             "--as writes tables alone. Leave --send out, and choose a .parquet, .csv or .jsonl file."
         )
+
+
+def _needed(there: object, what: str, options: dict[str, object]) -> None:
+    """Raises OptionError where options are given without what they need."""
+    given = " and ".join(name for name, value in options.items() if value is not None)
+    if given and not there:
+        raise OptionError(f"{given} would do nothing without {what}. Give them too, or leave {given} out.")
 
 
 def _write(

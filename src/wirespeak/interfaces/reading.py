@@ -65,8 +65,10 @@ def read(
     progress: Say,
     log: str | None = None,
     map: Path | None = None,
+    most_flows: int | None = None,
+    workers: int | None = None,
 ) -> pl.DataFrame:
-    """The flows of captures, of logs or of flow tables, counted in `run`.
+    """The flows of captures, of logs or of flow tables, counted in `run`. Options as those of `reader`.
 
     log: the format's name; by default its content tells. map: what describes a table of flows of one's own.
     """
@@ -89,7 +91,9 @@ def read(
         run.notes["from"] = "flows"
         run.count(taken=table.height, given=table.height)
         return table
-    found = reader(inputs, idle=idle, active=active, progress=progress)
+    found = reader(
+        inputs, idle=idle, active=active, most_flows=most_flows, workers=workers, progress=progress
+    )
     table = in_order(list(found.pieces()))
     told(run, found, table.height)
     return table
@@ -102,7 +106,7 @@ def reader(
     active: float,
     progress: Say,
     first_packets: int = 0,
-    most_flows: int = MOST_FLOWS,
+    most_flows: int | None = None,
     workers: int | None = None,
 ) -> FlowReader:
     """Captures, about to be read. workers: threads that share the work; by default as many as there are cores."""
@@ -112,7 +116,7 @@ def reader(
         idle_s=idle,
         active_s=active,
         first_packets=first_packets,
-        most_flows=most_flows,
+        most_flows=most_flows or MOST_FLOWS,
         workers=workers or len(os.sched_getaffinity(0)),
         progress=lambda done, all: progress(what, done / max(all, 1)),
     )
