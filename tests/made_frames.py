@@ -53,6 +53,17 @@ def udp(src_port: int, dst_port: int, payload: bytes = b"") -> bytes:
     return struct.pack("!HHHH", src_port, dst_port, 8 + len(payload), 0) + payload
 
 
+def sctp(src_port: int, dst_port: int, chunks: bytes = b"") -> bytes:
+    """With its checksum, CRC32c as RFC 9260 says."""
+    head = struct.pack("!HHI", src_port, dst_port, 0x1234)
+    crc = 0xFFFFFFFF
+    for byte in head + bytes(4) + chunks:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return head + struct.pack("<I", crc ^ 0xFFFFFFFF) + chunks
+
+
 def icmp(kind: int, code: int = 0, identifier: int = 0, payload: bytes = b"") -> bytes:
     return struct.pack("!BBHHH", kind, code, 0, identifier, 0) + payload
 

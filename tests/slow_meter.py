@@ -15,12 +15,13 @@ from typing import Any
 import polars as pl
 from communityid import CommunityID, FlowTuple
 from made_frames import ACK, FIN, PSH, RST, SYN
-from slow_packets import ARP, ICMP, ICMP6, NOWHERE, TCP, UDP, Packet
+from slow_packets import ARP, ICMP, ICMP6, NOWHERE, SCTP, TCP, UDP, Packet
 
 from wirespeak.schema import COLUMNS, FACTS, SERVICES
 
 S = 1_000_000_000
 FLAGS = {"fin": FIN, "syn": SYN, "rst": RST, "push": PSH, "ack": ACK, "urg": 32, "ece": 64, "cwr": 128}
+PORTED = (TCP, UDP, SCTP)
 NAMES = {ICMP: "icmp", 2: "igmp", TCP: "tcp", UDP: "udp", ICMP6: "icmp6", ARP: "arp", 257: "802.15.4"}
 EVERYONE = b"\xff" * 6
 SPOKEN = {
@@ -279,7 +280,7 @@ class SlowMeter:
         return kept if kept and self.clock - kept[-1].began <= 300 * S else []
 
     def counts(self, key: str, window: str, others: list[Flow]) -> dict[str, int]:
-        ported = {other.first.dst_port for other in others if other.first.protocol in (TCP, UDP)}
+        ported = {other.first.dst_port for other in others if other.first.protocol in PORTED}
         found = {f"{key}_flows_{window}": len(others), f"{key}_ports_{window}": len(ported)}
         if key != "pair":
             found[f"{key}_hosts_{window}"] = len(
@@ -441,8 +442,8 @@ def row(flow: Flow) -> dict[str, Any]:
         "flow_id": flow.number, "first_seen": ticks[0], "last_seen": ticks[-1], "duration_s": seconds,
         "duration_grade": grade(seconds * 1e3), "gap_grade": grade(max(gaps, default=0.0) * 1e3), "rate_grade": grade(rate),
         "src": first.src, "dst": first.dst,
-        "src_port": first.src_port if first.protocol in (TCP, UDP) else None,
-        "dst_port": first.dst_port if first.protocol in (TCP, UDP) else None,
+        "src_port": first.src_port if first.protocol in PORTED else None,
+        "dst_port": first.dst_port if first.protocol in PORTED else None,
         "src_mac": first.src_mac.hex(":") if first.src_mac is not None else None,
         "dst_mac": first.dst_mac.hex(":") if first.dst_mac is not None else None,
         "vlan": first.vlan, "tunnel": first.tunnel, "tunnel_id": first.tunnel_id if first.tunnel == "vxlan" else None,
@@ -487,7 +488,7 @@ def community(first: Packet) -> str | None:
     if first.family == 15 or first.protocol == ARP:
         return None
     ports: tuple[int | None, int | None] = (None, None)
-    if first.protocol in (TCP, UDP):
+    if first.protocol in PORTED:
         ports = (first.src_port, first.dst_port)
     elif first.protocol in (ICMP, ICMP6):
         ports = (first.kind, first.code)

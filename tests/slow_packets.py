@@ -14,7 +14,7 @@ import numpy as np
 from wirespeak.flow.columns import TUNNELS
 from wirespeak.wire import Frames, decode
 
-TCP, UDP, ICMP, ICMP6, ARP, IPV4, IPV6, GRE = 6, 17, 1, 58, 256, 4, 41, 47
+TCP, UDP, ICMP, ICMP6, ARP, IPV4, IPV6, GRE, SCTP = 6, 17, 1, 58, 256, 4, 41, 47, 132
 EXTENSIONS = (0, 43, 44, 51, 60, 135)
 MOST_TUNNELS = 4
 IP_LINKS = (12, 14, 101, 228, 229)
@@ -321,6 +321,9 @@ def of_transport(p: Packet, span: Span) -> Packet:
         return inside(p, span.after(8))
     if p.protocol in (ICMP, ICMP6):
         return of_icmp(p, span)
+    if p.protocol == SCTP:
+        span.need(12)
+        return replace(p, src_port=span.number(0, 2), dst_port=span.number(2, 2), size=span.wire - 12)
     return inside(replace(p, size=span.wire), span)
 
 
@@ -355,7 +358,7 @@ def quoted_by(data: bytes) -> tuple[Any, ...] | None:
         return None
     src, dst = (str(ip_address(end)) for end in ends)
     rest, ports = span.after(head), (0, 0)
-    if protocol in (TCP, UDP):
+    if protocol in (TCP, UDP, SCTP):
         ports = rest.number(0, 2), rest.number(2, 2)
     elif protocol in (ICMP, ICMP6):
         ports = identifier_of(protocol, rest.number(0, 1), rest), rest.number(0, 1)

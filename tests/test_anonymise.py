@@ -18,7 +18,7 @@ import pytest
 from conftest import Run
 from hypothesis import given
 from hypothesis import strategies as st
-from made_frames import ethernet, icmp, ip, mac, udp
+from made_frames import ethernet, icmp, ip, mac, sctp, udp
 
 from wirespeak import _native
 from wirespeak.data import tables
@@ -436,6 +436,21 @@ def test_right_checksums_are_right_and_wrong_ones_wrong(tmp_path: Path, payload:
     none = [frame[:40] + b"\0\0" + frame[42:] for frame in frames if frame[23] == 17]
     _, now, _ = written(tmp_path, none, payload=payload)
     assert all(now.bytes_of(row)[40:42] == b"\0\0" for row in range(len(none)))
+
+
+def test_sctp_keeps_its_ports_and_nothing_it_carries(tmp_path: Path) -> None:
+    """Its checksum covers no address (RFC 9260)."""
+    data = b"\0\3\0\x19" + struct.pack("!IHHI", 7, 1, 2, 0) + b"hunter2 a" + bytes(3)
+    frames = [ethernet(ip("10.0.0.1", "10.0.0.2", 132, sctp(40_000, 2905, data + b"\x0b\0\0\4")))]
+    _, now, _ = written(tmp_path, frames)
+    frame = now.bytes_of(0)
+    blank = sctp(40_000, 2905, data[:16] + bytes(12) + b"\x0b\0\0\4")
+    assert frame[34:] == blank and frame[26:34] != frames[0][26:34]
+    wrong = frames[0][:42] + bytes([frames[0][42] ^ 1]) + frames[0][43:]
+    _, now, _ = written(tmp_path, [wrong])
+    assert now.bytes_of(0)[34:42] == blank[:8] and now.bytes_of(0)[42:46] != blank[8:12]
+    _, now, _ = written(tmp_path, frames, payload="keep")
+    assert now.bytes_of(0)[34:] == frames[0][34:]
 
 
 def test_packets_in_packets_are_mapped_too(tmp_path: Path) -> None:

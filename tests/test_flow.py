@@ -16,7 +16,7 @@ import pytest
 from communityid import CommunityID, FlowTuple
 from hypothesis import given
 from hypothesis import strategies as st
-from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
+from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, sctp, tcp, udp
 
 from wirespeak.errors import InputError, OptionError, WirespeakError
 from wirespeak.flow import FlowReader, Meter, measure, read_flows
@@ -403,7 +403,7 @@ ADDRESSES = ("10.0.0.1", "10.0.0.2", "192.168.7.1", "fe80::1", "fe80::2", "2001:
 
 @given(
     ends=st.tuples(st.sampled_from(ADDRESSES), st.sampled_from(ADDRESSES)).filter(lambda two: (":" in two[0]) == (":" in two[1])),
-    kind=st.sampled_from(["tcp", "udp", "icmp", "other"]),
+    kind=st.sampled_from(["tcp", "udp", "sctp", "icmp", "other"]),
     numbers=st.tuples(st.integers(0, 255), st.integers(0, 255)),
 )  # fmt: skip
 def test_community_id_is_that_of_its_authors(
@@ -411,11 +411,39 @@ def test_community_id_is_that_of_its_authors(
 ) -> None:
     six = ":" in ends[0]
     number, body = {
-        "tcp": (6, tcp(*numbers, SYN)), "udp": (17, udp(*numbers)), "icmp": (58 if six else 1, icmp(*numbers)), "other": (97, b"data"),
+        "tcp": (6, tcp(*numbers, SYN)), "udp": (17, udp(*numbers)), "sctp": (132, sctp(*numbers)), "icmp": (58 if six else 1, icmp(*numbers)), "other": (97, b"data"),
     }[kind]  # fmt: skip
     packets = decode(Frames.of([0], [ethernet(ip(*ends, number, body), kind=0x86DD if six else 0x0800)]))
     ports = (None, None) if kind == "other" else numbers
     assert measure(packets)["community_id"][0] == CommunityID().calc(FlowTuple(number, *ends, *ports))
+
+
+def test_sctp_has_ports() -> None:
+    """Both ways are one flow, and what quotes it in an error finds it."""
+    there, back = (
+        ip("10.0.0.1", "10.0.0.2", 132, sctp(40_000, 2905, bytes(16))),
+        ip("10.0.0.2", "10.0.0.1", 132, sctp(2905, 40_000)),
+    )
+    frames = [
+        there,
+        back,
+        ip("10.0.0.1", "10.0.0.2", 132, sctp(40_001, 2905)),
+        ip("10.0.0.2", "10.0.0.1", 1, icmp(3, 3, payload=there[:28])),
+    ]
+    table = measure(decode(Frames.of([0, 1, 2, 3], [ethernet(frame) for frame in frames])))
+    flow = table.row(0, named=True)
+    assert (flow["protocol"], flow["src_port"], flow["dst_port"], flow["state"]) == (
+        "ip-132",
+        40_000,
+        2905,
+        "two-way",
+    )
+    assert (flow["fwd_payload_bytes"], flow["bwd_packets"], table.height) == (16, 1, 3)
+    assert table["dst_ports_2s"].to_list()[:2] == [0, 1]
+    assert table["src_ports_100"].to_list()[1] == 1
+    assert decode(Frames.of([0], [ethernet(ip("10.0.0.1", "10.0.0.2", 132, b"short"))])).set_aside == {
+        "SCTP header malformed": 1
+    }
 
 
 @pytest.mark.parametrize(

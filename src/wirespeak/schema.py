@@ -64,14 +64,17 @@ class Column:
         return self.kind not in ("identity", "text", "code", "sequence")
 
 
+PORTED = ("tcp", "udp", "ip-132")
+"""Protocols whose flows have ports; the last is SCTP."""
+
 IDENTITY = (
     Column("flow_id", "identity", "number of the flow in order of its first packet, from 0"),
     Column("first_seen", "identity", "time of the first packet, ns since 1970 UTC"),
     Column("last_seen", "identity", "time of the last packet, ns since 1970 UTC"),
     Column("src", "identity", "address that sent the first packet (for ARP the sender's protocol address)"),
     Column("dst", "identity", "address it was sent to (for ARP the target's protocol address)"),
-    Column("src_port", "identity", "source port of TCP or UDP, else null", default=None),
-    Column("dst_port", "identity", "destination port of TCP or UDP, else null", default=None),
+    Column("src_port", "identity", "source port of TCP, UDP or SCTP, else null", default=None),
+    Column("dst_port", "identity", "destination port of TCP, UDP or SCTP, else null", default=None),
     Column("src_mac", "identity", "link-layer address the first packet came from, or null", default=None),
     Column("dst_mac", "identity", "link-layer address the first packet went to, or null", default=None),
     Column("vlan", "identity", "VLAN identifier, or null", default=None),

@@ -116,7 +116,7 @@ def links() -> Iterator[tuple[int, list[bytes]]]:
         ip(A, B, 17, udp(9, 2152, b"\x34\xff\0\x30\0\0\0\x01\0\0\0\x85\x01\0\0\0" + datagram)),
         ip(A, B, 17, udp(1, 2, b"z" * 16), fragment=0x2000), ip(A, B, 17, b"later piece", fragment=2),
         ip(A, B, 1, icmp(8, identifier=5)), ip(B, A, 1, icmp(0, identifier=5)),
-        ip(B, A, 1, icmp(3, 3, payload=datagram[:28])), ip(A, B, 132, b"sctp"),
+        ip(B, A, 1, icmp(3, 3, payload=datagram[:28])), ip(A, B, 132, b"sctp" * 4 + b"\0\3\0\x14" + bytes(16)),
     ]  # fmt: skip
     extended = ip(
         A6,

@@ -238,6 +238,46 @@ static bool walk_udp(struct page *w, struct span s, const struct above *above) {
     return true;
 }
 
+/* CRC32c (RFC 9260, appendix A) of bytes, four of them at `at` taken for zero. */
+static uint32_t sctp_checksum(const uint8_t *bytes, size_t size, size_t at) {
+    uint32_t crc = UINT32_MAX;
+    for (size_t i = 0; i < size; i++) {
+        crc ^= i >= at && i < at + 4 ? 0 : bytes[i];
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (crc & 1 ? UINT32_C(0x82F63B78) : 0);
+    }
+    return ~crc;
+}
+
+/* What the chunks carry is blank; their headers stay, and of data what numbers it. */
+static void put_chunks(struct page *w, struct view v) {
+    enum { HEAD = 4, DATA = 0, DATA_HEAD = 16 };
+    for (size_t at = 0; at + HEAD <= v.size;) {
+        size_t size = read16(v, at + 2);
+        keep(w, v, at, read8(v, at) == DATA && size >= DATA_HEAD ? DATA_HEAD : HEAD);
+        if (size < HEAD) return;
+        at += (size + 3) & ~(size_t)3;
+    }
+}
+
+/* A checksum that covers what is not here is zero; a wrong one is the right one with its lowest bit turned. */
+static bool walk_sctp(struct page *w, struct span s, const struct above *above) {
+    enum { HEAD = 12, CHECKSUM = 8 };
+    keep(w, s.bytes, 0, w->quoted ? CHECKSUM : HEAD);
+    if (w->quoted || s.bytes.size < HEAD) return w->quoted;
+    put_payload(w, span_from(s, HEAD), NO_PROTOCOL, 0, 0);
+    if (w->mode != SCRUB) return true;
+    struct view v = view_first(s.bytes, s.wire);
+    put_chunks(w, view_from(v, HEAD));
+    uint32_t was, is = 0;
+    memcpy(&was, v.at + CHECKSUM, sizeof was);
+    if (v.size == s.wire && above->fragment == WHOLE) {
+        is = sctp_checksum(place(w, v, 0), v.size, CHECKSUM);
+        if (was != sctp_checksum(v.at, v.size, CHECKSUM)) is ^= 1;
+    }
+    memcpy(place(w, v, CHECKSUM), &is, sizeof is);
+    return true;
+}
+
 /* Options of neighbour discovery. */
 static void put_neighbour_options(struct page *w, struct view v, size_t at) {
     enum { SOURCE = 1, TARGET = 2, PREFIX = 3, REDIRECTED = 4, MTU = 5, NONCE = 14, ROUTE = 24, RESOLVERS = 25 };
@@ -361,6 +401,7 @@ static bool walk_transport(struct page *w, struct span s, const struct above *ab
         case TCP: return walk_tcp(w, s, above);
         case UDP: return walk_udp(w, s, above);
         case ICMP: case ICMP6: return walk_icmp(w, s, above);
+        case SCTP: return walk_sctp(w, s, above);
         default: break;
     }
     if (enter_tunnel(w, s, above, 0, 0)) return true;

@@ -48,13 +48,12 @@ static size_t put_message(const struct named *flow, uint8_t message[SHA1_BLOCK])
     uint16_t src_port = flow->src_port, dst_port = flow->dst_port;
     bool icmp = flow->protocol == ICMP || flow->protocol == ICMP6;
     bool turns = !icmp || icmp_ports(flow, &src_port, &dst_port);
-    bool has_ports = icmp || flow->protocol == TCP || flow->protocol == UDP;
     int order = memcmp(flow->src + from, flow->dst + from, size);
     bool turned = turns && (order > 0 || (order == 0 && src_port > dst_port));
     memcpy(message + at, (turned ? flow->dst : flow->src) + from, size), at += size;
     memcpy(message + at, (turned ? flow->src : flow->dst) + from, size), at += size;
     message[at] = (uint8_t)flow->protocol, at += 2;
-    if (has_ports) {
+    if (icmp || has_ports(flow->protocol)) {
         uint16_t first = turned ? dst_port : src_port, second = turned ? src_port : dst_port;
         message[at++] = (uint8_t)(first >> 8), message[at++] = (uint8_t)first;
         message[at++] = (uint8_t)(second >> 8), message[at++] = (uint8_t)second;

@@ -230,7 +230,7 @@ static bool begin_row(struct metering *m, struct flow *flow, const struct packet
     if (flow->past == NONE || !notice) return false;
     *notice = (struct notice){
         .kind = ENTERS, .clock = m->clock, .src = address_of(row->src, row->family), .dst = address_of(row->dst, row->family),
-        .port = row->dst_port, .has_port = p->protocol == TCP || p->protocol == UDP, .bits = flow->bits, .past = flow->past,
+        .port = row->dst_port, .has_port = has_ports(p->protocol), .bits = flow->bits, .past = flow->past,
     };
     return true;
 }

@@ -3,7 +3,7 @@
  *
  * What is inside a tunnel is read in its stead; where that cannot be read, the tunnel's own packet stands.
  *
- * Sources: IEEE 802.3, 802.1Q, 802.11 and 802.15.4, RFC 791, 8200, 826, 793, 768, 792, 4443, 1661 (PPP), 2516 (PPPoE),
+ * Sources: IEEE 802.3, 802.1Q, 802.11 and 802.15.4, RFC 791, 8200, 826, 793, 768, 792, 4443, 9260 (SCTP), 1661 (PPP), 2516 (PPPoE),
  * 3032 (MPLS), 4385 (pseudowires), 2784 and 2890 (GRE), 2637 (its version 1), 7348 (VXLAN), 3GPP TS 29.281 (GTP-U), and tcpdump.org's list of link types.
  */
 #include "native.h"
@@ -12,6 +12,7 @@ enum reason {
     READ, UNKNOWN_LINK, UNKNOWN_ETHERTYPE, LLC, SHORT_LINK, TOO_MANY_TAGS, IP_VERSION, IPV4_HEADER, IPV4_LENGTH,
     IPV6_HEADER, IPV6_LENGTH, IPV6_EXTENSION, TCP_HEADER, UDP_HEADER, ICMP_HEADER, ARP_MESSAGE, NOT_CAPTURED,
     UNKNOWN_PPP, WIFI_MANAGEMENT, WIFI_CONTROL, WIFI_EMPTY, WIFI_ENCRYPTED, WIFI_PIECES, PAN_ACKNOWLEDGEMENT, PAN_OTHER,
+    SCTP_HEADER,
 };
 enum link {
     LINK_NULL = 0, LINK_ETHERNET = 1, LINK_PPP = 9, LINK_PPP_HDLC = 50, LINK_PPP_ETHERNET = 51, LINK_CISCO_HDLC = 104,
@@ -86,7 +87,7 @@ static void read_quoted(struct packet *p, struct view v) {
         return;
     }
     p->quoted_protocol = protocol;
-    if (protocol == TCP || protocol == UDP) {
+    if (has_ports(protocol)) {
         p->quoted_src_port = read16(v, head);
         p->quoted_dst_port = read16(v, head + 2);
     } else if (protocol == ICMP || protocol == ICMP6) {
@@ -119,6 +120,15 @@ static enum reason read_udp(struct packet *p, struct span s, const uint8_t *data
     p->src_port = read16(s.bytes, 0);
     p->dst_port = read16(s.bytes, 2);
     set_payload(p, span_from(span_first(s, size), 8), data);
+    return READ;
+}
+
+static enum reason read_sctp(struct packet *p, struct span s, const uint8_t *data) {
+    enum reason short_of = need(s, 12, SCTP_HEADER);
+    if (short_of) return short_of;
+    p->src_port = read16(s.bytes, 0);
+    p->dst_port = read16(s.bytes, 2);
+    set_payload(p, span_from(s, 12), data);
     return READ;
 }
 
@@ -221,6 +231,7 @@ static enum reason read_transport(struct packet *p, struct span s, const uint8_t
         case TCP: return read_tcp(p, s, data);
         case UDP: reason = read_udp(p, s, data); break;
         case ICMP: case ICMP6: return read_icmp(p, s, data);
+        case SCTP: return read_sctp(p, s, data);
         default: set_payload(p, s, data);
     }
     if (reason == READ) enter_tunnel(p, p->protocol == UDP ? span_from(s, 8) : s, data);

@@ -16,7 +16,7 @@ static uint8_t icmp_request_type(uint16_t protocol, uint8_t type) {
 
 struct ends {
     const uint8_t *src, *dst;
-    uint16_t src_port, dst_port; /* of TCP and UDP; for ICMP identifier and type */
+    uint16_t src_port, dst_port; /* of what has them; for ICMP identifier and type */
     uint16_t protocol, vlan;
     uint8_t family, tunnel;
     uint32_t tunnel_id;

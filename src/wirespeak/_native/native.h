@@ -96,7 +96,10 @@ static inline bool same_bytes(const void *a, const void *b, size_t size) {
 /* Each is declared once, here: FIELD(C type, NumPy format, name, array suffix). Python builds its dtype from
  * what `wirespeak_field` answers. */
 
-enum protocol { ICMP = 1, IGMP = 2, IN_IPV4 = 4, TCP = 6, UDP = 17, IN_IPV6 = 41, IN_GRE = 47, ICMP6 = 58, ARP = 256, IEEE_802_15_4 = 257, NO_PROTOCOL = UINT16_MAX };
+enum protocol { ICMP = 1, IGMP = 2, IN_IPV4 = 4, TCP = 6, UDP = 17, IN_IPV6 = 41, IN_GRE = 47, ICMP6 = 58, SCTP = 132, ARP = 256, IEEE_802_15_4 = 257, NO_PROTOCOL = UINT16_MAX };
+/* Protocols whose flows have ports. */
+static inline bool has_ports(uint16_t protocol) { return protocol == TCP || protocol == UDP || protocol == SCTP; }
+
 enum fragment { WHOLE, FIRST_FRAGMENT, LATER_FRAGMENT };
 enum tunnel { NO_TUNNEL, IPV4_IN_IPV4, IPV4_IN_IPV6, IPV6_IN_IPV4, IPV6_IN_IPV6, GRE, VXLAN, GTP_U };
 enum tcp_flag { FIN = 1, SYN = 2, RST = 4, PSH = 8, ACK = 16, URG = 32, ECE = 64, CWR = 128, FLAGS = 8 };

@@ -9,6 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.flow import columns
+from wirespeak.schema import PORTED
 
 _PIECE = 1 << 14
 
@@ -67,7 +68,7 @@ def _piece(flows: pl.DataFrame) -> pl.Series:
     rows["src"], family = packed(flows["src"])
     rows["dst"], other = packed(flows["dst"])
     rows |= {"family": family, "icmp_type": np.zeros_like(family), "icmp_code": np.zeros_like(family)}
-    ported = ~flows["protocol"].is_in(["tcp", "udp"]) | (
+    ported = ~flows["protocol"].is_in(PORTED) | (
         flows["src_port"].is_not_null() & flows["dst_port"].is_not_null()
     )
     wanted = (

@@ -25,7 +25,7 @@ OPERATIONS = (
 QUANTITIES = ("flows", "ports", "hosts", "unanswered", "incomplete", "resets", "errors")
 PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 58: "icmp6", 256: "arp", 257: "802.15.4"}
 TUNNELS = ("", "4in4", "4in6", "6in4", "6in6", "gre", "vxlan", "gtp-u")
-TCP, UDP, ICMP, ICMP6, ARP = 6, 17, 1, 58, 256
+TCP, UDP, ICMP, ICMP6, SCTP, ARP = 6, 17, 1, 58, 132, 256
 SYN, ACK, NO_VLAN = 2, 16, 65535
 SHORTEST_S = 1e-6
 
@@ -63,7 +63,7 @@ def grade(count: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def _identity(rows: Rows) -> dict[str, Any]:
-    has_ports = (rows["protocol"] == TCP) | (rows["protocol"] == UDP)
+    has_ports = np.isin(rows["protocol"], (TCP, UDP, SCTP))
     return {
         "flow_id": rows["flow_id"],
         "first_seen": rows["first_seen"],

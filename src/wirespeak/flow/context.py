@@ -10,7 +10,7 @@ import polars as pl
 from wirespeak import _native
 from wirespeak.flow.addresses import packed
 from wirespeak.flow.columns import QUANTITIES, context_columns
-from wirespeak.schema import KEYS, WINDOWS
+from wirespeak.schema import KEYS, PORTED, WINDOWS
 
 UNANSWERED, INCOMPLETE, RESET, ERROR = 1, 2, 4, 8
 _RESET = ("REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH")
@@ -37,7 +37,7 @@ def surround(flows: pl.DataFrame) -> pl.DataFrame:
     (told["src"], family), (told["dst"], _) = packed(flows["src"]), packed(flows["dst"])
     told["family"] = family
     told["port"] = flows["dst_port"].fill_null(0).to_numpy()
-    told["has_port"] = flows["protocol"].is_in(["tcp", "udp"]).to_numpy()
+    told["has_port"] = flows["protocol"].is_in(PORTED).to_numpy()
     for name, bits in _bits().items():
         told[name] = flows.select(bits.fill_null(0).cast(pl.UInt8)).to_series().to_numpy()
     times = np.stack(

@@ -22,7 +22,7 @@ REASONS = (
     "IPv6 length beyond the frame", "IPv6 extension header malformed", "TCP header malformed", "UDP length malformed",
     "ICMP header malformed", "ARP message malformed", "headers not captured", "PPP protocol {}", "802.11 management frame",
     "802.11 control frame", "802.11 frame without data", "802.11 encrypted frame", "802.11 fragment or aggregate",
-    "802.15.4 acknowledgement", "802.15.4 frame of a reserved kind",
+    "802.15.4 acknowledgement", "802.15.4 frame of a reserved kind", "SCTP header malformed",
 )  # fmt: skip
 LINK_TYPES = {
     0: "null", 1: "Ethernet", 9: "PPP", 12: "raw IP", 14: "raw IP", 50: "PPP in HDLC", 51: "PPPoE", 101: "raw IP", 104: "Cisco HDLC",

@@ -17,7 +17,7 @@ from wirespeak.data.sources.log import Log, Told
 from wirespeak.data.sources.viewing import per
 from wirespeak.errors import InputError
 from wirespeak.flow.columns import SHORTEST_S
-from wirespeak.schema import STATES
+from wirespeak.schema import PORTED, STATES
 
 _NEEDED = ("StartTime", "Proto", "SrcAddr", "DstAddr")
 _READ = (
@@ -89,7 +89,7 @@ def _flows(rows: pl.DataFrame, told: Told) -> pl.DataFrame:
         .when((pl.col("State") == "REQ") & ~spoke[1])
         .then(pl.lit("S0"))
     )
-    ports = pl.col("protocol").is_in(["tcp", "udp"])
+    ports = pl.col("protocol").is_in(PORTED)
     packets = whole("TotPkts")
     rate = packets / pl.max_horizontal("seconds", pl.lit(SHORTEST_S))
     operation = pl.coalesce(

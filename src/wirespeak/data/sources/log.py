@@ -21,7 +21,7 @@ from wirespeak.errors import InputError
 from wirespeak.flow.addresses import community_ids
 from wirespeak.flow.columns import SHORTEST_S, grade, services
 from wirespeak.flow.context import surround
-from wirespeak.schema import COLUMNS, FACTS
+from wirespeak.schema import COLUMNS, FACTS, PORTED
 from wirespeak.wire.stream import open_stream
 
 HEAD = 1 << 16
@@ -152,7 +152,7 @@ def complete(told: pl.DataFrame) -> pl.DataFrame:
         for name, kind in kinds.items()
     ).sort("first_seen", maintain_order=True)
     flows = flows.with_columns(
-        pl.when(pl.col("protocol").is_in(["tcp", "udp"])).then(pl.col("src_port", "dst_port")),
+        pl.when(pl.col("protocol").is_in(PORTED)).then(pl.col("src_port", "dst_port")),
         *(
             pl.coalesce(name, expression.cast(kinds[name])).alias(name)
             for name, expression in _known().items()
