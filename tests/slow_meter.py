@@ -1,6 +1,6 @@
 """Packets to flows, slowly: the definitions of docs/flows.md, one packet and one dictionary at a time.
 
-Of what applications say, the slow meter knows nothing: see SPOKEN.
+What applications say is heard in `slow_talk.py`; their words (SPOKEN) are not told.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +16,7 @@ import polars as pl
 from communityid import CommunityID, FlowTuple
 from made_frames import ACK, FIN, PSH, RST, SYN
 from slow_packets import ARP, ICMP, ICMP6, NOWHERE, SCTP, TCP, UDP, Packet
+from slow_talk import FAULTS, Said, Speech, Talk
 
 from wirespeak.schema import COLUMNS, FACTS, SERVICES
 
@@ -24,11 +25,8 @@ FLAGS = {"fin": FIN, "syn": SYN, "rst": RST, "push": PSH, "ack": ACK, "urg": 32,
 PORTED = (TCP, UDP, SCTP)
 NAMES = {ICMP: "icmp", 2: "igmp", TCP: "tcp", UDP: "udp", ICMP6: "icmp6", ARP: "arp", 257: "802.15.4"}
 EVERYONE = b"\xff" * 6
-SPOKEN = {
-    "application", "messages", "answers", "errors", "logins", "refusals", "message_bytes", "entropy_bits", "sql_signs", "sql_words",
-    "markup_signs", "script_words", "unfinished_requests", *(fact.name for fact in FACTS),
-}  # fmt: skip
-"""Columns that tell what was read in payloads; where a flow has `errors`, windows tell of them too."""
+SPOKEN = {fact.name for fact in FACTS}
+"""Columns that the slow meter does not have: what applications said, word for word. No detector sees them."""
 
 
 @dataclass
@@ -46,20 +44,22 @@ class Side:
         """What is known of it still, when a new row of the flow begins."""
         return Side(self.opened, self.following)
 
-    def take(self, packet: Packet) -> bool:
-        """Follow a segment; whether all of it had been seen before."""
+    def take(self, packet: Packet) -> tuple[bool, int | None]:
+        """Follow a segment; whether all of it had been seen before, and how much of its payload, None if it says nothing new."""
         size = packet.size + bool(packet.flags & SYN) + bool(packet.flags & FIN)
         syn = bool(packet.flags & SYN)
         if self.following is None or (syn and self.opened != packet.sequence):
             self.opened = packet.sequence if syn else None
             self.following, self.hole = packet.sequence + size, range(0)
-            return False
+            return False, 0
         if packet.flags & RST and not packet.size:
-            return False
+            return False, None
         ahead = (packet.sequence - self.following + (1 << 31)) % (1 << 32) - (1 << 31)
         start = self.following + ahead
         end = start + size
-        seen = False
+        seen, known = False, None
+        if end > self.following:
+            known = min(max(0, self.following - start - syn), packet.size)
         if start > self.following:
             self.hole = range(self.following, start)
             self.missed += len(self.hole)
@@ -78,7 +78,7 @@ class Side:
                 self.again += 1
                 seen = end <= self.following
         self.following = max(self.following, end)
-        return seen
+        return seen, known
 
 
 @dataclass
@@ -89,6 +89,8 @@ class Flow:
     first: Packet
     began: int
     opening: Packet  # of this row
+    talk: Talk
+    said: Said  # in this row
     packets: list[tuple[Packet, bool]] = field(default_factory=list)
     context: dict[str, int] = field(default_factory=dict)
     sides: tuple[Side, Side] = field(default_factory=lambda: (Side(), Side()))
@@ -153,7 +155,12 @@ class Flow:
     def bits(self) -> tuple[bool, bool, bool, bool]:
         """Whether it is unanswered, incomplete, reset or in error, as far as is known now."""
         unanswered = self.asks and not self.answered
-        return unanswered, self.syn and not self.established, self.reset, self.unreachable
+        failed = self.unreachable or self.said.errors > 0
+        return unanswered, self.syn and not self.established, self.reset, failed
+
+    def end(self) -> None:
+        self.state = self.how_it_ended()
+        self.talk.end()
 
     def how_it_ended(self) -> str:
         if self.first.protocol != TCP:
@@ -178,7 +185,7 @@ class Flow:
 class SlowMeter:
     """The definitions of docs/flows.md, word for word."""
 
-    def __init__(self, idle_s: int = 60, active_s: int = 300) -> None:
+    def __init__(self, idle_s: int = 60, active_s: int = 300, faults: Iterable[str] = FAULTS) -> None:
         self.idle, self.active = idle_s * S, active_s * S
         self.clock = -(1 << 62)
         self.live: dict[tuple[Any, ...], Flow] = {}
@@ -187,6 +194,7 @@ class SlowMeter:
         self.sightings: dict[tuple[int, str], list[tuple[int, bytes]]] = defaultdict(list)
         self.datagrams: dict[tuple[Any, ...], tuple[int, Packet]] = {}
         self.orphans = 0
+        self.faults = frozenset(faults)
 
     def push(self, packet: Packet) -> None:
         if packet.time > self.clock:
@@ -212,8 +220,9 @@ class SlowMeter:
         opens = packet.protocol == TCP and packet.flags & (SYN | ACK) == SYN
         if flow is None or (flow.closed_at is not None and opens):
             if flow:
-                flow.state = flow.how_it_ended()
-            flow = Flow(len(self.begun), packet, self.clock, packet, syn=opens)
+                flow.end()
+            talk = Talk(self.faults)
+            flow = Flow(len(self.begun), packet, self.clock, packet, talk, talk.said, syn=opens)
             self.begin(key, flow, packet)
         elif self.clock - flow.began > self.active:
             flow.state = flow.how_it_ended()
@@ -221,7 +230,7 @@ class SlowMeter:
             flow = replace(
                 former, number=len(self.begun), began=self.clock, opening=packet, packets=[], context={}, letters="", repeated=defaultdict(int),
                 sides=(former.sides[0].next_row(), former.sides[1].next_row()), unreachable=False, reset=False, syn_time=None, syn_ack_time=None,
-                handshake=0.0, handshake_ack=0.0, state="",
+                handshake=0.0, handshake_ack=0.0, state="", said=former.talk.next_row(),
             )  # fmt: skip
             self.begin(key, flow, packet)
         self.add(flow, packet)
@@ -232,7 +241,7 @@ class SlowMeter:
             idle = flow.closed_at is None and self.clock - flow.touched > self.idle
             closed = flow.closed_at is not None and self.clock - flow.closed_at > 5 * S
             if idle or closed:
-                flow.state = flow.how_it_ended()
+                flow.end()
                 del self.live[key]
 
     def learn(self, packet: Packet) -> None:
@@ -316,10 +325,15 @@ class SlowMeter:
         flow.answered |= back
         flow.reset |= bool(packet.flags & RST)
         segment = packet.protocol == TCP and packet.fragment != "later"
-        seen = flow.sides[back].take(packet) if segment else False
+        seen, known = flow.sides[back].take(packet) if segment else (False, 0)
         tell(flow, packet, back, seen)
         if segment:
             self.follow(flow, packet, back)
+        if packet.protocol in (TCP, UDP) and packet.fragment != "later" and known is not None:
+            said = Speech(
+                packet.payload, packet.size, packet.src_port, packet.dst_port, packet.protocol, back
+            )
+            flow.talk.hear(said if "seen in part" in self.faults else said.after(known))
 
     def follow(self, flow: Flow, packet: Packet, back: bool) -> None:
         """The handshake and the end of a connection."""
@@ -349,7 +363,7 @@ class SlowMeter:
     def table(self) -> pl.DataFrame:
         """Every row, in the order in which they began."""
         for flow in self.live.values():
-            flow.state = flow.how_it_ended()
+            flow.end()
         rows = [row(flow) for flow in self.begun]
         return pl.DataFrame(rows, infer_schema_length=None).select(
             name for name in COLUMNS if name not in SPOKEN
@@ -457,6 +471,7 @@ def row(flow: Flow) -> dict[str, Any]:
         **statistics_of("active", "s", [period for period in busy if period > 0]),
         **statistics_of("idle", "s", [gap for gap in gaps if gap > 5]),
         **measured,
+        **asdict(flow.said),
         **flow.context,
     }  # fmt: skip
 

@@ -10,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wirespeak.flow.columns import TUNNELS
 from wirespeak.wire import Frames, decode
@@ -54,6 +55,7 @@ class Packet:
     target_mac: bytes = b""
     fragment: str = ""
     datagram: int = 0
+    payload: bytes = b""  # of TCP and UDP, as much of it as was captured
 
     @property
     def place(self) -> tuple[Any, ...]:
@@ -118,7 +120,7 @@ def slow_packets(frames: Frames) -> list[Packet]:
     for row in range(len(frames)):
         link, time = int(frames.link_type[row]), int(frames.time_ns[row])
         if link in WIRELESS:
-            found += [of_row(each) for each in decode(frames[row : row + 1]).rows]
+            found += [of_row(each, frames.data) for each in decode(frames[row : row + 1]).rows]
             continue
         try:
             span = Span(frames.bytes_of(row), int(frames.length[row]))
@@ -128,9 +130,10 @@ def slow_packets(frames: Frames) -> list[Packet]:
     return found
 
 
-def of_row(row: np.void) -> Packet:
-    """A packet as the fast decoder tells it."""
+def of_row(row: np.void, data: NDArray[np.uint8]) -> Packet:
+    """A packet as the fast decoder tells it; data: the bytes of the capture."""
     family = int(row["family"])
+    start, size = int(row["payload_offset"]), min(int(row["payload_captured"]), int(row["payload_bytes"]))
     texts = {4: lambda raw: str(IPv4Address(raw[12:])), 6: lambda raw: str(IPv6Address(raw)), 15: _radio}
     src, dst = (texts[family](row[end].tobytes()) for end in ("src", "dst"))
     vlan = int(row["vlan"])
@@ -148,6 +151,7 @@ def of_row(row: np.void) -> Packet:
         kind=int(row["icmp_type"]), code=int(row["icmp_code"]), identifier=int(row["icmp_id"]), quoted=quoted, operation=int(row["arp_operation"]),
         sender_mac=row["arp_sender_mac"].tobytes(), target_mac=row["arp_target_mac"].tobytes(),
         fragment=("", "first", "later")[row["fragment"]], datagram=int(row["fragment_id"]),
+        payload=data[start : start + size].tobytes(),
     )  # fmt: skip
 
 
@@ -310,14 +314,17 @@ def of_transport(p: Packet, span: Span) -> Packet:
             raise Short
         return replace(
             p, src_port=span.number(0, 2), dst_port=span.number(2, 2), sequence=span.number(4, 4), flags=span.number(13, 1),
-            window=span.number(14, 2), size=span.wire - head,
+            window=span.number(14, 2), size=span.wire - head, payload=span.after(head).data,
         )  # fmt: skip
     if p.protocol == UDP:
         span.need(8)
         size = span.number(4, 2) or span.wire
         if size < 8 or (size > span.wire and not p.fragment):
             raise Short
-        p = replace(p, src_port=span.number(0, 2), dst_port=span.number(2, 2), size=min(size, span.wire) - 8)
+        size = min(size, span.wire)
+        p = replace(
+            p, src_port=span.number(0, 2), dst_port=span.number(2, 2), size=size - 8, payload=span.data[8:size]
+        )  # fmt: skip
         return inside(p, span.after(8))
     if p.protocol in (ICMP, ICMP6):
         return of_icmp(p, span)
