@@ -235,6 +235,8 @@ def segmented(draw: Random, steps: list[Step]) -> list[Step]:
             edges = sorted({0, len(said), *(draw.randint(0, len(said)) for _ in range(draw.randint(1, 4)))})
             if draw.random() < 0.3:
                 edges = sorted({*edges, *range(min(8, len(said)))})
+            if draw.random() < 0.3:
+                edges = sorted({*edges, max(0, len(said) - draw.randint(1, 5))})
             pieces += [(who, said[start:stop]) for start, stop in zip(edges, edges[1:], strict=False)]
         else:
             pieces += [(who, said[at : at + 1400]) for at in range(0, len(said), 1400)]

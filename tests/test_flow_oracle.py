@@ -18,15 +18,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from made_frames import ACK, FIN, PSH, RST, SYN, arp, ethernet, icmp, ip, mac, tcp, udp
-from made_talk import SPOKEN_OVER, segmented
+from made_talk import SPOKEN_OVER, segmented, snmp
 from polars.testing import assert_frame_equal
 from slow_meter import SPOKEN, SlowMeter
 from slow_packets import WIRELESS, slow_packets
+from slow_talk import FAULTS
 
 from wirespeak.data.tables import types
 from wirespeak.errors import WirespeakError
 from wirespeak.flow import Meter, measure
-from wirespeak.schema import COLUMNS, FEATURES
+from wirespeak.schema import APPLICATIONS, COLUMNS, FEATURES
 from wirespeak.wire import Frames, Packets, decode, read_frames
 
 S = 1_000_000_000
@@ -180,7 +181,7 @@ def made_conversation(draw: random.Random, what: str, start: int, calm: float) -
     ends = {">": (client, server), "<": (server, client)}
     port, own = draw.choice(ports), draw.randrange(40_000, 40_100)
     ports_of = {">": (own, port), "<": (port, own)}
-    snap = draw.choice([None] * 9 + [draw.randint(1, 60)])
+    snap = draw.choice([None] * 9 + [draw.choice([6, 10, 30, 60])])
     sequence, said = {">": draw.randrange(1 << 32), "<": draw.randrange(1 << 32)}, {">": b"", "<": b""}
     made: list[Made] = []
     time = start
@@ -247,6 +248,55 @@ def test_slow_and_fast_agree_on_one_long_connection(seed: int) -> None:
 @given(seed=st.integers(0, 1 << 32), count=st.integers(1, 6), calm=st.sampled_from([0.001, 1.0, 30.0]))
 def test_slow_and_fast_agree_on_what_is_said(seed: int, count: int, calm: float) -> None:
     agree(frames_of(made_talk(seed, count, calm)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("calm", [0.001, 1.0, 30.0])
+def test_slow_and_fast_agree_where_much_is_said(calm: float) -> None:
+    """In every application there is."""
+    frames = frames_of(made_talk(11, 400, calm))
+    agree(frames)
+    assert set(measure(decode(frames))["application"]) == set(APPLICATIONS)
+
+
+def spoken(port: int, *pieces: bytes, kind: str = "tcp", snap: int | None = None) -> list[Made]:
+    """What the source says to this port, a packet each."""
+    sizes = [0, *(len(piece) for piece in pieces)]
+    return [
+        Made(number, kind, *HOSTS[:2], 40_000, port, ACK, sequence=sum(sizes[: number + 1]), says=piece, snap=snap)
+        for number, piece in enumerate(pieces)
+    ]  # fmt: skip
+
+
+CHUNKS = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+RECORD = b"\x17\3\3\0\4data"
+CONNECT = b"\x10\x13\0\4MQTT\4\xc2\0\x3c\0\1a\0\1u\0\1p"
+SHOWN: dict[str, tuple[list[Made], str, object, object]] = {
+    "seen in part": ([*spoken(80, b"GET / HTTP/1.1\r\n\r\n"), *(replace(p, flags=ACK | FIN) for p in spoken(80, b"GET / HTTP/1.1\r\n\r\n"))], "messages", 1, 2),
+    "cut line": (spoken(80, b"GET / HTTP/1.1\r\n\r", b"\n"), "unfinished_requests", 0, 1),
+    "forgotten chunks": (spoken(80, CHUNKS, b"\r\n"), "unfinished_requests", 1, 0),
+    "case of chunked": (spoken(80, CHUNKS.replace(b"chunked", b"Chunked") + b"\r\n"), "unfinished_requests", 1, 0),
+    "cut last chunk": (spoken(80, CHUNKS + b"\r\n", b"0\r\n\r", b"\n"), "unfinished_requests", 0, 1),
+    "cut head": (spoken(443, RECORD + RECORD[:4], RECORD[4:] + RECORD, RECORD), "messages", 4, 2),
+    "cut message": (spoken(1883, CONNECT[:9], CONNECT[9:]), "logins", 1, 0),
+    "cut bacnet": (spoken(47808, b"\x81\x0b\0\x0c\1\x20\xff\xff\0\xff\x10\x08", kind="udp", snap=8), "application", "bacnet", "other"),
+    "long snmp": (spoken(161, snmp(b"\x84\0\0\0\x0f"), kind="udp"), "application", "snmp", "other"),
+    "first rtp": (spoken(5004, b"\x80\0\0\1" + bytes(20), kind="udp"), "application", "other", "rtp"),
+}  # fmt: skip
+"""Traffic that shows a fault, the column in which it does, what is right there, and what is found."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_those_that_are_known(fault: str) -> None:
+    """Once the fast meter is right, the fault leaves `FAULTS`, and this list."""
+    made, column, right, wrong = SHOWN[fault]
+    frames = frames_of(made)
+    agree(frames)
+    assert measure(decode(frames))[column].to_list() == [wrong]
+    slow = SlowMeter(faults={*FAULTS} - {fault})
+    for packet in slow_packets(frames):
+        slow.push(packet)
+    assert slow.table()[column].to_list() == [right]
 
 
 @pytest.mark.slow
