@@ -53,7 +53,11 @@ def http(draw: Random) -> list[Step]:
         if draw.random() < 0.3:
             lines.append(b"Transfer-Encoding: chunked")
             sizes = [draw.randint(1, 300) for _ in range(draw.randint(0, 3))]
-            body = b"".join(b"%x\r\n" % size + b"c" * size + b"\r\n" for size in sizes) + b"0\r\n\r\n"
+            body = (
+                b"".join(b"%x\r\n" % size + b"c" * size + b"\r\n" for size in sizes)
+                + draw.choice([b"0\r\n", b"0\r\n", b"00;x=y\r\nX-a: b\r\n"])
+                + b"\r\n"
+            )
         elif body and draw.random() < 0.9:
             lines.append(b"Content-Length: %d" % (len(body) + draw.choice([0, 0, 0, 0, 0, -1, 9])))
         target = draw.choice(TEXTS).encode("latin1")
@@ -128,7 +132,7 @@ def coap(draw: Random) -> list[Step]:
 def modbus_over_tcp(draw: Random) -> list[Step]:
     steps: list[Step] = []
     for _ in range(draw.randint(1, 5)):
-        function = draw.choice([1, 3, 4, 6, 16, 43, 90, 0])
+        function = draw.choice([1, 3, 4, 6, 16, 43, 90, 0, 131])
         steps.append((">", modbus(1, struct.pack("!BHH", function, 7, 1))))
         failed = bytes([function | 128, draw.choice([1, 2, 11])])
         steps.append(("<", modbus(1, draw.choice([failed, bytes([function, 2, 0, 9])]))))
@@ -235,7 +239,7 @@ def segmented(draw: Random, steps: list[Step]) -> list[Step]:
             edges = sorted({0, len(said), *(draw.randint(0, len(said)) for _ in range(draw.randint(1, 4)))})
             if draw.random() < 0.3:
                 edges = sorted({*edges, *range(min(8, len(said)))})
-            if draw.random() < 0.3:
+            if draw.random() < 0.5:
                 edges = sorted({*edges, max(0, len(said) - draw.randint(1, 5))})
             pieces += [(who, said[start:stop]) for start, stop in zip(edges, edges[1:], strict=False)]
         else:

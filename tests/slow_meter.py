@@ -221,7 +221,7 @@ class SlowMeter:
         if flow is None or (flow.closed_at is not None and opens):
             if flow:
                 flow.end()
-            talk = Talk(self.faults)
+            talk = Talk(self.faults, opens)
             flow = Flow(len(self.begun), packet, self.clock, packet, talk, talk.said, syn=opens)
             self.begin(key, flow, packet)
         elif self.clock - flow.began > self.active:

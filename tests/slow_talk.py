@@ -3,10 +3,10 @@
 Where the documents leave something open, this is the definition:
 
 - A payload without any captured byte is not heard. Once a flow's application is known, all its payloads are taken as that.
-- HTTP and RTSP messages begin where a segment begins, with the method, a blank and the first byte of the target. All that
-  follows in the segment counts as the body.
+- HTTP and RTSP messages begin where a segment begins, with the method, a blank and the first byte of the target, in the
+  middle of a body too. All that follows the header in the segment counts as the body.
 - A header that the capture cut short is taken as ended, and its body is not waited for.
-- A chunked body ends with the segment that ends in its last chunk. What a body says is counted as sent, chunk sizes too.
+- A chunked body ends with the segment that ends in its last chunk and the trailer. What a body says is counted as sent, chunk sizes too.
 - What was lost on the way is not known: a message in progress goes on with what is heard next. Where no message begins, the
   rest of the segment is left out, and the next segment is tried.
 - A request that goes on in another row is unfinished in the former, and its text and login count in the row where it ends.
@@ -29,9 +29,10 @@ FAULTS = {
     "cut line": "of a line of an HTTP header that goes on in another segment, the rest is lost; a cut empty line ends nothing",
     "forgotten chunks": "that a body comes in chunks is forgotten where the header goes on in another segment",
     "case of chunked": "codings are compared by case",
-    "cut last chunk": "a last chunk that is cut between segments does not end the body",
+    "last chunk": "a last chunk does not end the body where it is cut between segments or has a trailer; other chunks do whose size ends in 0",
     "cut head": "a message whose length is cut between segments is lost, and what follows is read from a wrong place",
     "cut message": "what MQTT's CONNECT and CONNACK say in another segment than their beginning is not heard",
+    "asked exception": "a request to Modbus with a function above 127 counts as an error, though nothing was answered",
     "cut bacnet": "a datagram of BACnet that the capture cut short is not recognised",
     "long snmp": "SNMP whose length takes four bytes is not recognised",
     "first rtp": "one packet of RTP, with source 0 and sequence 1, is believed without a second",
@@ -101,7 +102,7 @@ class Request:
     first_piece: bytes
     header: bytes = b""  # the request line too, until the empty line
     body: bytes = b""  # as much of it as counts
-    tail: bytes = b""  # the last bytes of the body
+    chunks: bytes = b""  # all of the body
     left: int = 0
     chunked: bool = False
     in_body: bool = False
@@ -124,8 +125,9 @@ def number(data: bytes, start: int, size: int) -> int:
 class Talk:
     """What is remembered of a flow's application; `said` is what it said in the row at hand."""
 
-    def __init__(self, faults: frozenset[str]) -> None:
+    def __init__(self, faults: frozenset[str], opened: bool) -> None:
         self.faults = faults
+        self.opened = opened  # by its source, with a SYN
         self.said = Said()
         self.attempts = 0
         self.request: Request | None = None
@@ -182,6 +184,11 @@ class Talk:
         else:
             self.said.messages += 1
 
+    def from_client(self, s: Speech, port: int) -> bool:
+        """Who opened the connection asks, or else who speaks to that port, or else the flow's source."""
+        told = (s.src_port == port) != (s.dst_port == port) and not self.opened
+        return s.dst_port == port if told else not s.backward
+
     # ---- messages ----
 
     def hear_message(self, message: bytes, s: Speech) -> None:
@@ -197,7 +204,8 @@ class Talk:
         elif application == "coap":  # RFC 7252, 3: the class
             self.said.errors += number(message, 1, 1) >> 5 in (4, 5)
         elif application == "modbus":  # Application Protocol 1.1b3, 7
-            self.said.errors += message[7] >= 128
+            answered = "asked exception" in self.faults or not self.from_client(s, 502)
+            self.said.errors += answered and message[7] >= 128
         elif application == "mqtt":
             self.weigh(mqtt_counts(message), +1)
 
@@ -287,10 +295,11 @@ class Talk:
 
     def hear_body(self, request: Request, body: bytes, size: int) -> None:
         request.body = (request.body + body)[:MOST_TEXT]
-        if request.chunked:  # RFC 9112, 7.1
-            request.tail = (b"" if "cut last chunk" in self.faults else request.tail) + body
-            request.tail = request.tail[-5:]
-            ended = request.tail == b"0\r\n\r\n"
+        if request.chunked and "last chunk" in self.faults:
+            ended = body.endswith(b"0\r\n\r\n")
+        elif request.chunked:  # RFC 9112, 7.1: of size 0, with an extension perhaps, then a trailer perhaps
+            request.chunks += body
+            ended = bool(re.search(rb"(\A|\r\n)0+(;[^\r\n]*)?\r\n([^\r\n]+\r\n)*\r\n\Z", request.chunks))
         else:
             ended = request.left <= size
             request.left -= size

@@ -175,7 +175,8 @@ def frames_of(made: Iterable[Made]) -> Frames:
 
 
 def made_conversation(draw: random.Random, what: str, start: int, calm: float) -> list[Made]:
-    """A flow in which something is said; of TCP with segments that are lost, late, repeated, or overlap."""
+    """A flow in which something is said; of TCP with segments that are lost, late, repeated, or overlap. Where it is very calm,
+    it is reported in several rows."""
     protocol, ports, speak = SPOKEN_OVER[what]
     client, server = draw.sample(HOSTS[:4], 2)
     ends = {">": (client, server), "<": (server, client)}
@@ -196,8 +197,8 @@ def made_conversation(draw: random.Random, what: str, start: int, calm: float) -
         for who, flags in ((">", SYN), ("<", SYN | ACK), (">", ACK)):
             send(who, flags, b"", sequence[who])
             sequence[who] += flags & SYN > 0
-    for who, payload in segmented(draw, speak(draw)):
-        time += int(draw.expovariate(1 / calm) * S)
+    for who, payload in segmented(draw, speak(draw) + (speak(draw) if calm > 10 else [])):
+        time += int((draw.uniform(15, 59) if calm > 10 else draw.expovariate(1 / calm)) * S)
         if not payload:
             continue
         if protocol == 17:
@@ -223,7 +224,7 @@ def made_talk(seed: int, count: int, calm: float) -> list[Made]:
     draw = random.Random(seed)
     made = made_traffic(seed, 20, 1.0)
     for _ in range(count):
-        what = draw.choice([*SPOKEN_OVER, "http", "http", "mqtt"])
+        what = draw.choice([*SPOKEN_OVER, *["http"] * 5, "mqtt"])
         made += made_conversation(draw, what, 1_000 * S + draw.randrange(10 * S), calm)
     return sorted(made, key=lambda packet: packet.time)
 
@@ -276,9 +277,10 @@ SHOWN: dict[str, tuple[list[Made], str, object, object]] = {
     "cut line": (spoken(80, b"GET / HTTP/1.1\r\n\r", b"\n"), "unfinished_requests", 0, 1),
     "forgotten chunks": (spoken(80, CHUNKS, b"\r\n"), "unfinished_requests", 1, 0),
     "case of chunked": (spoken(80, CHUNKS.replace(b"chunked", b"Chunked") + b"\r\n"), "unfinished_requests", 1, 0),
-    "cut last chunk": (spoken(80, CHUNKS + b"\r\n", b"0\r\n\r", b"\n"), "unfinished_requests", 0, 1),
+    "last chunk": (spoken(80, CHUNKS + b"\r\n", b"0\r\n\r", b"\n", CHUNKS + b"\r\n0\r\nX-a: b\r\n\r\n"), "unfinished_requests", 0, 2),
     "cut head": (spoken(443, RECORD + RECORD[:4], RECORD[4:] + RECORD, RECORD), "messages", 4, 2),
     "cut message": (spoken(1883, CONNECT[:9], CONNECT[9:]), "logins", 1, 0),
+    "asked exception": (spoken(502, b"\0\1\0\0\0\6\1\x83\0\0\0\1"), "errors", 0, 1),
     "cut bacnet": (spoken(47808, b"\x81\x0b\0\x0c\1\x20\xff\xff\0\xff\x10\x08", kind="udp", snap=8), "application", "bacnet", "other"),
     "long snmp": (spoken(161, snmp(b"\x84\0\0\0\x0f"), kind="udp"), "application", "snmp", "other"),
     "first rtp": (spoken(5004, b"\x80\0\0\1" + bytes(20), kind="udp"), "application", "other", "rtp"),
