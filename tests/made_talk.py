@@ -236,7 +236,16 @@ def segmented(draw: Random, steps: list[Step]) -> list[Step]:
         if how == "lines":
             pieces += [(who, line) for line in said.splitlines(keepends=True)][:20]
         elif how == "anywhere":
-            edges = sorted({0, len(said), *(draw.randint(0, len(said)) for _ in range(draw.randint(1, 4)))})
+            # Between words too, where what follows may look like a beginning.
+            blanks = [at + 1 for at in range(min(60, len(said))) if said[at] == 32]
+            edges = sorted(
+                {
+                    0,
+                    len(said),
+                    *(draw.randint(0, len(said)) for _ in range(draw.randint(1, 4))),
+                    *blanks[: draw.choice([0, 0, 2])],
+                }
+            )
             if draw.random() < 0.3:
                 edges = sorted({*edges, *range(min(8, len(said)))})
             if draw.random() < 0.5:

@@ -27,6 +27,7 @@ MOST_TEXT = 2048
 FAULTS = {
     "seen in part": "a segment that brings a new byte, or a FIN alone, is heard whole: what had been seen, again",
     "cut line": "of a line of an HTTP header that goes on in another segment, the rest is lost; a cut empty line ends nothing",
+    "cut version": "a request line that is cut before HTTP/1.1 is taken as a request and a response",
     "forgotten chunks": "that a body comes in chunks is forgotten where the header goes on in another segment",
     "case of chunked": "codings are compared by case",
     "last chunk": "a last chunk does not end the body where it is cut between segments or has a trailer; other chunks do whose size ends in 0",
@@ -256,7 +257,7 @@ class Talk:
             self.count(s)
             self.request = Request(s.backward, s.payload)
             self.hear_header(self.request, s)
-        elif begins_response(s.payload):
+        elif begins_response(s.payload) and not self.has_version_to_come(s):
             self.count(s)
             status = number_at(s.payload[8:])
             self.said.errors += 400 <= status <= 599
@@ -266,6 +267,18 @@ class Talk:
                 self.hear_body(request, s.payload, s.size)
             else:
                 self.hear_header(request, s)
+
+    def has_version_to_come(self, s: Speech) -> bool:
+        """Whether this side is saying a request, and came as far as the blank before the version."""
+        request = self.request
+        if (
+            request is None
+            or request.backward != s.backward
+            or request.in_body
+            or "cut version" in self.faults
+        ):
+            return False
+        return request.header.count(b" ") == 2 and request.header.endswith(b" ")
 
     def hear_header(self, request: Request, s: Speech) -> None:
         piece = s.payload
