@@ -38,7 +38,7 @@ FAULTS = {
     "long snmp": "SNMP whose length takes four bytes is not recognised",
     "first rtp": "one packet of RTP, with source 0 and sequence 1, is believed without a second",
 }
-"""What the fast meter gets wrong, and a Talk that is given the name gets wrong in the same way."""
+"""What the fast meter gets wrong, and a Talk that is given the name gets wrong in the same way. `test_flow_oracle.py` shows each."""
 
 SQL_WORDS = (
     "select", "union", "insert", "update", "delete", "drop", "from", "where", "or", "and", "sleep", "benchmark", "order", "having",
