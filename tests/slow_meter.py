@@ -16,7 +16,7 @@ import polars as pl
 from communityid import CommunityID, FlowTuple
 from made_frames import ACK, FIN, PSH, RST, SYN
 from slow_packets import ARP, ICMP, ICMP6, NOWHERE, SCTP, TCP, UDP, Packet
-from slow_talk import FAULTS, Said, Speech, Talk
+from slow_talk import Said, Speech, Talk
 
 from wirespeak.schema import COLUMNS, FACTS, SERVICES
 
@@ -185,7 +185,7 @@ class Flow:
 class SlowMeter:
     """The definitions of docs/flows.md, word for word."""
 
-    def __init__(self, idle_s: int = 60, active_s: int = 300, faults: Iterable[str] = FAULTS) -> None:
+    def __init__(self, idle_s: int = 60, active_s: int = 300) -> None:
         self.idle, self.active = idle_s * S, active_s * S
         self.clock = -(1 << 62)
         self.live: dict[tuple[Any, ...], Flow] = {}
@@ -194,7 +194,6 @@ class SlowMeter:
         self.sightings: dict[tuple[int, str], list[tuple[int, bytes]]] = defaultdict(list)
         self.datagrams: dict[tuple[Any, ...], tuple[int, Packet]] = {}
         self.orphans = 0
-        self.faults = frozenset(faults)
 
     def push(self, packet: Packet) -> None:
         if packet.time > self.clock:
@@ -221,7 +220,7 @@ class SlowMeter:
         if flow is None or (flow.closed_at is not None and opens):
             if flow:
                 flow.end()
-            talk = Talk(self.faults, opens)
+            talk = Talk(opens)
             flow = Flow(len(self.begun), packet, self.clock, packet, talk, talk.said, syn=opens)
             self.begin(key, flow, packet)
         elif self.clock - flow.began > self.active:
@@ -333,7 +332,7 @@ class SlowMeter:
             said = Speech(
                 packet.payload, packet.size, packet.src_port, packet.dst_port, packet.protocol, back
             )
-            flow.talk.hear(said if "seen in part" in self.faults else said.after(known))
+            flow.talk.hear(said.after(known))
 
     def follow(self, flow: Flow, packet: Packet, back: bool) -> None:
         """The handshake and the end of a connection."""

@@ -36,7 +36,7 @@ static const struct {
 
 bool bacnet_speaks(const struct speech *s) {
     struct view v = s->payload;
-    return v.size >= 6 && v.at[0] == 0x81 && v.at[1] <= 0x0C && read16(v, 2) == v.size;
+    return v.size >= 6 && v.at[0] == 0x81 && v.at[1] <= 0x0C && read16(v, 2) == s->size;
 }
 
 /* What the link and the network layer carry; empty when that is none of the application's. */

@@ -5,7 +5,7 @@
 #include "facts.h"
 
 enum { TEXT_ROOM = 2048 }; /* bytes of a target, and of a body, that are looked at */
-enum request_part { NO_REQUEST, IN_HEADER, IN_BODY, IN_CHUNKS };
+enum request_part { NO_REQUEST, IN_TARGET, AT_VERSION, IN_VERSION, IN_HEADER, IN_BODY, IN_CHUNKS };
 
 static inline uint8_t lower(uint8_t c) { return c >= 'A' && c <= 'Z' ? c + 32 : c; }
 static inline bool is_digit(uint8_t c) { return c >= '0' && c <= '9'; }
@@ -54,16 +54,19 @@ void tell_headers(struct flow_row *row, struct view lines, const struct header_f
  *
  * NAME_speaks: whether a payload is recognised as this protocol. NAME_hear: counts what is said. NAME_tell: reads facts of
  * what is said; true when it waits for more of it, which `last` says will not come. NAME_size: the bytes that the message
- * beginning here takes, or 0 when none begins here. */
+ * beginning here takes, or 0 when none begins here. NAME_weigh: counts, times a sign, what a message means by what it holds,
+ * as far as it is here. NAME_is_short: whether more bytes would tell how long the message beginning here is. */
 #define SPEAKS(name) bool name(const struct speech *speech);
 #define HEAR(name) void name(struct conversation *conversation, struct flow_row *row, const struct speech *speech);
 #define TELL(name) bool name(struct flow_row *row, const struct speech *speech, bool last);
 #define SIZE(name) uint64_t name(struct view view);
+#define WEIGH(name) void name(struct flow_row *row, struct view message, int sign);
+#define IS_SHORT(name) bool name(struct view view);
 
 SPEAKS(http_speaks) SPEAKS(http_is_rtsp) HEAR(http_hear) TELL(http_tell)
 void http_end(struct conversation *conversation, struct flow_row *row); /* the request in progress ends here */
 
-SPEAKS(mqtt_connects) SPEAKS(mqtt_goes_on) HEAR(mqtt_hear) TELL(mqtt_tell) SIZE(mqtt_size)
+SPEAKS(mqtt_connects) SPEAKS(mqtt_goes_on) HEAR(mqtt_hear) WEIGH(mqtt_weigh) TELL(mqtt_tell) SIZE(mqtt_size) IS_SHORT(mqtt_is_short)
 SPEAKS(tls_speaks) TELL(tls_tell) SIZE(tls_size) SPEAKS(dtls_speaks) TELL(dtls_tell)
 SPEAKS(modbus_speaks) HEAR(modbus_hear) TELL(modbus_tell) SIZE(modbus_size)
 SPEAKS(dns_speaks) SPEAKS(mdns_speaks) SPEAKS(dns_speaks_in_frames) HEAR(dns_hear) TELL(dns_tell) SIZE(dns_size)

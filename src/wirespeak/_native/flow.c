@@ -25,7 +25,7 @@ bool metering_start(struct metering *m, int64_t idle_ns, int64_t active_ns, uint
 void metering_end(struct metering *m) {
     for (struct list *list = &m->idle; list; list = list == &m->idle ? &m->closed : NULL) {
         for (uint32_t index = list->first; index != NONE; index = flow_at(m, index)->after) {
-            free(flow_at(m, index)->conversation.text);
+            conversation_free(&flow_at(m, index)->conversation);
             attached_free(flow_at(m, index)->tally.row.attached);
         }
     }
@@ -365,7 +365,8 @@ static void note_history(struct flow *flow, const struct packet *p, int side, en
     if (p->tcp_window == 0 && !syn && !fin && !reset) note_letter(flow, 'W', side);
 }
 
-static void note_payload(struct flow *flow, const struct packet *p, struct view data, int side, enum arrival arrival) {
+/* A retransmission says nothing new, nor does the part of a segment that is one. */
+static void note_payload(struct flow *flow, const struct packet *p, struct view data, int side, enum arrival arrival, uint32_t known) {
     if (p->fragment == LATER_FRAGMENT) return;
     if (p->protocol == TCP ? arrival != BEYOND : p->protocol != UDP) return;
     if (p->payload_bytes == 0 || p->payload_offset < 0) return;
@@ -374,7 +375,8 @@ static void note_payload(struct flow *flow, const struct packet *p, struct view 
         .size = p->payload_bytes, .src_port = p->src_port, .dst_port = p->dst_port, .protocol = p->protocol,
         .backward = (uint8_t)side,
     };
-    speech.payload = view_first(speech.payload, speech.size);
+    speech.payload = view_from(view_first(speech.payload, speech.size), known);
+    speech.size -= known;
     if (speech.payload.size) conversation_hear(&flow->conversation, &flow->tally.row, &speech);
 }
 
@@ -391,10 +393,11 @@ static void add_packet(struct metering *m, uint32_t index, const struct packet *
     measures_add(&flow->tally.measures, p, side);
     if (m->first_packets) early_keep(&flow->tally.row, p, side, m->first_packets);
     bool segment = p->protocol == TCP && p->fragment != LATER_FRAGMENT;
-    enum arrival arrival = segment ? measures_segment(&flow->tally.measures, &flow->sequence[side], p, side) : NOTHING_NEW;
+    uint32_t known = 0;
+    enum arrival arrival = segment ? measures_segment(&flow->tally.measures, &flow->sequence[side], p, side, &known) : NOTHING_NEW;
     if (segment) note_flags(flow, p, side);
     note_history(flow, p, side, arrival);
-    note_payload(flow, p, data, side, arrival); /* a retransmission says nothing new */
+    note_payload(flow, p, data, side, arrival, known);
     flow->answered |= side == 1;
     flow->touched = m->clock;
 

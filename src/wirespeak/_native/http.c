@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+enum { LINE_ROOM = 1024 }; /* bytes of a header's line that are looked at */
+
 #define METHOD(text) {text, sizeof(text) - 1}
 static const struct {
     const char *name;
@@ -38,9 +40,7 @@ static bool has_word(struct view v, const char *word) {
 }
 
 /* Where the header ends and the body begins, or 0 when the empty line is not here. */
-static size_t header_end(struct view v, bool at_line_start) {
-    if (at_line_start && read8(v, 0) == '\n') return 1;
-    if (at_line_start && read8(v, 0) == '\r' && read8(v, 1) == '\n') return 2;
+static size_t header_end(struct view v) {
     for (size_t i = 0; i < v.size;) {
         i += find_byte(view_from(v, i), '\n') + 1;
         if (read8(v, i) == '\n') return i + 1;
@@ -66,14 +66,11 @@ static uint64_t read_number(struct view v) {
     return number;
 }
 
-static void read_header_lines(struct conversation *c, struct view header, bool *chunked) {
-    for (size_t i = 0; i < header.size;) {
-        struct view rest = view_from(header, i), line = view_first(rest, find_byte(rest, '\n'));
-        if (names_header(line, "content-length:")) c->body_left = read_number(view_from(line, 15));
-        if (names_header(line, "transfer-encoding:")) *chunked |= has_word(line, "chunked");
-        if (names_header(line, "authorization:")) c->has_credentials = 1;
-        i += line.size + 1;
-    }
+static void read_line(struct conversation *c, struct view line) {
+    if (names_header(line, "content-length:")) c->body_left = read_number(view_from(line, 15));
+    if (names_header(line, "authorization:")) c->has_credentials = 1;
+    if (!names_header(line, "transfer-encoding:")) return;
+    for (size_t i = 0; i < line.size; i++) c->is_chunked |= names_header(view_from(line, i), "chunked");
 }
 
 static void keep_text(struct conversation *c, struct view piece, uint32_t room) {
@@ -90,7 +87,17 @@ static void keep_body(struct conversation *c, struct view body) {
     keep_text(c, body, TEXT_ROOM - (c->text_size - c->target_size));
 }
 
+static void end_target(struct conversation *c, bool by_blank) {
+    if (!by_blank && c->text_size && c->text[c->text_size - 1] == '\r') c->text_size--;
+    c->target_size = c->text_size;
+}
+
 void http_end(struct conversation *c, struct flow_row *row) {
+    if (c->request == IN_TARGET) end_target(c, false);
+    if (c->request == IN_HEADER) {
+        read_line(c, view_from((struct view){c->text, c->text_size}, c->target_size));
+        c->text_size = c->target_size;
+    }
     struct view all = {c->text, c->text_size};
     bool password = text_count(row, view_first(all, c->target_size), view_from(all, c->target_size));
     row->logins += c->has_credentials || (c->is_post && password);
@@ -100,29 +107,86 @@ void http_end(struct conversation *c, struct flow_row *row) {
     c->request = NO_REQUEST;
 }
 
-static bool ends_chunks(struct view body) {
-    return body.size >= 5 && memcmp(body.at + body.size - 5, "0\r\n\r\n", 5) == 0;
+/* Where in a chunked body this is: in a line of data, or, from where a line has been zeros alone, in what may be its last chunk. */
+enum chunk_part { AT_LINE, IN_LINE, LINE_RETURN, IN_ZEROS, IN_EXTENSION, SIZE_RETURN, AT_TRAILER, IN_TRAILER, TRAILER_RETURN, END_RETURN, AT_END };
+
+static enum chunk_part next_part(enum chunk_part part, uint8_t byte) {
+    bool returns = byte == '\r', feeds = byte == '\n';
+    enum chunk_part plain = returns ? LINE_RETURN : IN_LINE;
+    switch (part) {
+        case AT_LINE: case AT_END: return byte == '0' ? IN_ZEROS : plain;
+        case LINE_RETURN: return feeds ? AT_LINE : plain;
+        case IN_ZEROS: return byte == '0' ? IN_ZEROS : byte == ';' ? IN_EXTENSION : returns ? SIZE_RETURN : plain;
+        case IN_EXTENSION: return returns ? SIZE_RETURN : feeds ? plain : IN_EXTENSION;
+        case SIZE_RETURN: case TRAILER_RETURN: return feeds ? AT_TRAILER : plain;
+        case AT_TRAILER: return returns ? END_RETURN : feeds ? plain : IN_TRAILER;
+        case IN_TRAILER: return returns ? TRAILER_RETURN : feeds ? plain : IN_TRAILER;
+        case END_RETURN: return feeds ? AT_END : plain;
+        default: return plain;
+    }
+}
+
+/* Whether the last chunk and its trailer end where this segment ends (RFC 9112, section 7.1). */
+static bool ends_chunks(struct conversation *c, struct view body) {
+    enum chunk_part part = (enum chunk_part)c->chunk_part;
+    for (size_t i = 0; i < body.size; i++) part = next_part(part, body.at[i]);
+    c->chunk_part = (uint8_t)part;
+    return part == AT_END;
 }
 
 static void hear_body(struct conversation *c, struct flow_row *row, struct view body, uint64_t size) {
     keep_body(c, body);
-    bool done = c->request == IN_CHUNKS ? ends_chunks(body) : c->body_left <= size;
+    bool done = c->request == IN_CHUNKS ? ends_chunks(c, body) : c->body_left <= size;
     c->body_left -= c->body_left < size ? c->body_left : size;
     if (done) http_end(c, row);
 }
 
-static void hear_header(struct conversation *c, struct flow_row *row, const struct speech *s, bool continued) {
-    struct view v = s->payload;
-    bool at_line_start = continued && c->line_ended;
-    size_t end = header_end(v, at_line_start), first = at_line_start ? 0 : find_byte(v, '\n') + 1;
-    bool chunked = c->request == IN_CHUNKS;
-    read_header_lines(c, view_from(end ? view_first(v, end) : v, first), &chunked);
-    c->line_ended = v.size && v.at[v.size - 1] == '\n';
-    c->request = IN_HEADER;
-    if (!end && v.size < s->size) http_end(c, row); /* the capture cut it short, not the client */
-    if (!end) return;
-    c->request = chunked ? IN_CHUNKS : IN_BODY;
-    hear_body(c, row, view_from(v, end), s->size - end);
+/* Takes what is here of the target, which a blank or its line ends. */
+static void take_target(struct conversation *c, struct view *rest) {
+    size_t size = 0;
+    while (size < rest->size && rest->at[size] != ' ' && rest->at[size] != '\n') size++;
+    bool ended = size < rest->size, by_blank = ended && rest->at[size] == ' ';
+    keep_text(c, take(rest, size), TEXT_ROOM - c->text_size);
+    if (!ended) return;
+    take8(rest);
+    end_target(c, by_blank);
+    c->request = by_blank ? AT_VERSION : IN_HEADER;
+}
+
+/* Takes a line of the header, or what is here of it; whether it was the empty one. */
+static bool take_line(struct conversation *c, struct view *rest) {
+    size_t size = find_byte(*rest, '\n');
+    bool ended = size < rest->size;
+    struct view line = take(rest, size);
+    if (!ended || c->text_size > c->target_size) {
+        keep_text(c, line, LINE_ROOM - (c->text_size - c->target_size));
+        line = view_from((struct view){c->text, c->text_size}, c->target_size);
+    }
+    if (!ended) return false;
+    take8(rest);
+    bool empty = line.size == 0 || (line.size == 1 && line.at[0] == '\r');
+    read_line(c, line);
+    c->text_size = c->target_size;
+    return empty;
+}
+
+/* Goes on with a request's header, of which `rest` is the end of the payload. */
+static void hear_header(struct conversation *c, struct flow_row *row, const struct speech *s, struct view rest) {
+    while (rest.size) {
+        if (c->request == IN_TARGET) {
+            take_target(c, &rest);
+        } else if (c->request == AT_VERSION || c->request == IN_VERSION) {
+            bool ended = find_byte(rest, '\n') < rest.size;
+            take(&rest, find_byte(rest, '\n') + 1);
+            c->request = ended ? IN_HEADER : IN_VERSION;
+        } else if (take_line(c, &rest)) {
+            c->request = c->is_chunked ? IN_CHUNKS : IN_BODY;
+            c->chunk_part = AT_LINE;
+            hear_body(c, row, rest, s->size - (s->payload.size - rest.size));
+            return;
+        }
+    }
+    if (s->payload.size < s->size) http_end(c, row); /* the capture cut it short, not the client */
 }
 
 static void begin_request(struct conversation *c, struct flow_row *row, const struct speech *s, size_t method) {
@@ -131,16 +195,12 @@ static void begin_request(struct conversation *c, struct flow_row *row, const st
         row->unfinished_requests++;
     }
     count_message(row, s);
-    struct view rest = view_from(s->payload, method), line = view_first(rest, find_byte(rest, '\n'));
-    size_t target = find_byte(line, ' ');
-    if (target == line.size && target && line.at[target - 1] == '\r') target--;
     c->is_post = starts_with(s->payload, "POST") || starts_with(s->payload, "PUT") || starts_with(s->payload, "PATCH");
-    c->has_credentials = 0;
+    c->has_credentials = c->is_chunked = 0;
     c->body_left = 0;
     c->request_side = s->backward;
-    keep_text(c, view_first(line, target), TEXT_ROOM);
-    c->target_size = c->text_size;
-    hear_header(c, row, s, false);
+    c->request = IN_TARGET;
+    hear_header(c, row, s, view_from(s->payload, method));
 }
 
 static void hear_response(struct flow_row *row, const struct speech *s) {
@@ -152,10 +212,11 @@ static void hear_response(struct flow_row *row, const struct speech *s) {
 
 void http_hear(struct conversation *c, struct flow_row *row, const struct speech *s) {
     size_t method = request_method(s->payload);
+    bool goes_on = c->request != NO_REQUEST && c->request_side == s->backward;
     if (method) begin_request(c, row, s, method);
-    else if (is_response(s->payload)) hear_response(row, s);
-    else if (c->request == IN_HEADER && c->request_side == s->backward) hear_header(c, row, s, true);
-    else if (c->request != NO_REQUEST && c->request_side == s->backward) hear_body(c, row, s->payload, s->size);
+    else if (is_response(s->payload) && !(goes_on && c->request == AT_VERSION)) hear_response(row, s);
+    else if (goes_on && (c->request == IN_BODY || c->request == IN_CHUNKS)) hear_body(c, row, s->payload, s->size);
+    else if (goes_on) hear_header(c, row, s, s->payload);
 }
 
 bool http_speaks(const struct speech *s) { return request_method(s->payload) || is_response(s->payload); }
@@ -203,7 +264,7 @@ bool http_tell(struct flow_row *row, const struct speech *s, bool last) {
     size_t method = asked ? 0 : request_method(s->payload);
     bool response = !method && !answered && is_response(s->payload);
     if (!method && !response) return false;
-    size_t end = header_end(s->payload, false);
+    size_t end = header_end(s->payload);
     if (!end && !last) return true;
     struct view header = end ? view_first(s->payload, end) : s->payload, line = take(&header, find_byte(header, '\n') + 1);
     if (line.at[line.size - 1] == '\n') line.size--;

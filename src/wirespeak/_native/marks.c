@@ -8,7 +8,7 @@ bool stun_speaks(const struct speech *s) {
 
 bool snmp_speaks(const struct speech *s) {
     struct view v = s->payload;
-    size_t head = read8(v, 1) < 128 ? 2 : 2u + (read8(v, 1) & 3u);
+    size_t head = read8(v, 1) < 128 ? 2 : 2u + (read8(v, 1) & 127u);
     return read8(v, 0) == 0x30 && read8(v, head) == 2 && read8(v, head + 1) == 1 && v.size > head + 2 && read8(v, head + 2) <= 3;
 }
 
@@ -38,7 +38,8 @@ bool rtp_goes_on(struct conversation *c, struct view v) {
     uint8_t type = v.at[1] & 127;
     if (type > 34 && type < 96) return false;
     uint32_t source = read32(v, 8), sequence = read16(v, 2);
-    bool next = c->rtp_source == source && sequence == ((c->rtp_sequence + 1) & 0xFFFF);
+    bool next = c->rtp_heard && c->rtp_source == source && sequence == ((c->rtp_sequence + 1) & 0xFFFF);
+    c->rtp_heard = true;
     c->rtp_source = source;
     c->rtp_sequence = sequence;
     return next;

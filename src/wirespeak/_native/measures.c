@@ -70,15 +70,17 @@ void measures_add(struct measures *m, const struct packet *p, int side) {
 
 static int32_t distance(uint32_t from, uint32_t to) { return (int32_t)(to - from); }
 
-enum arrival measures_segment(struct measures *m, struct sequence *s, const struct packet *p, int side) {
+enum arrival measures_segment(struct measures *m, struct sequence *s, const struct packet *p, int side, uint32_t *known) {
     bool opens = p->tcp_flags & SYN;
     uint32_t start = p->tcp_sequence, size = p->payload_bytes + opens + ((p->tcp_flags & FIN) != 0), end = start + size;
+    *known = 0;
     if (!s->known || (opens && !(s->opened && start == s->opened_at))) { /* another SYN begins other numbers */
         *s = (struct sequence){.next = end, .known = true, .opened = opens, .opened_at = start};
         return BEYOND;
     }
     if (p->tcp_flags & RST && p->payload_bytes == 0) return NOTHING_NEW; /* its number need not follow */
-    int32_t ahead = distance(s->next, start);
+    int32_t ahead = distance(s->next, start), again = distance(start + opens, s->next);
+    if (again > 0) *known = (uint32_t)again < p->payload_bytes ? (uint32_t)again : p->payload_bytes;
     enum arrival arrival = distance(s->next, end) > 0 ? BEYOND : NOTHING_NEW;
     if (ahead > 0) {
         m->missed[side] += ahead;

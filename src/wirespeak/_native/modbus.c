@@ -20,7 +20,7 @@ uint64_t modbus_size(struct view v) { return is_modbus(v) ? 6u + read16(v, 4) : 
 void modbus_hear(struct conversation *c, struct flow_row *row, const struct speech *s) {
     (void)c;
     count_message(row, s);
-    row->errors += read8(s->payload, FUNCTION_AT) >> 7;
+    row->errors += !from_client(row, s, PORT) && read8(s->payload, FUNCTION_AT) & EXCEPTION;
 }
 
 /* Whether the request of a function begins with a starting address. */

@@ -52,17 +52,27 @@ uint64_t mqtt_size(struct view v) {
     return head ? head + rest : 0;
 }
 
-void mqtt_hear(struct conversation *c, struct flow_row *row, const struct speech *s) {
-    (void)c;
+bool mqtt_is_short(struct view v) {
+    for (size_t i = 1; i < v.size; i++) {
+        if (v.at[i] < 128) return false;
+    }
+    return v.size > 0 && v.size < 5;
+}
+
+void mqtt_weigh(struct flow_row *row, struct view v, int sign) {
     uint64_t rest;
-    struct view v = s->payload;
     size_t head = header(v, &rest);
     uint8_t type = read8(v, 0) >> 4, code = read8(v, head + 1);
-    count_message(row, s);
-    if (type == CONNECT) row->logins += (read8(v, head + 3 + read16(v, head)) & HAS_PASSWORD) != 0;
+    if (type == CONNECT && read8(v, head + 3 + read16(v, head)) & HAS_PASSWORD) row->logins += sign;
     if (type != CONNACK) return;
-    row->errors += code != 0;
-    row->refusals += code == 4 || code == 5 || code == 134 || code == 135;
+    if (code != 0) row->errors += sign;
+    if (code == 4 || code == 5 || code == 134 || code == 135) row->refusals += sign;
+}
+
+void mqtt_hear(struct conversation *c, struct flow_row *row, const struct speech *s) {
+    (void)c;
+    count_message(row, s);
+    mqtt_weigh(row, s->payload, +1);
 }
 
 static void tell_connect(struct flow_row *row, struct view rest) {

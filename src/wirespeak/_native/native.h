@@ -374,9 +374,9 @@ void measures_add(struct measures *measures, const struct packet *packet, int si
 void measures_put(const struct measures *measures, struct ended_row *row); /* all MEASURED_FIELDS */
 
 /* Follows the sequence numbers of one side. BEYOND: the packet brought bytes beyond all that were seen; REPEATED: only
- * such as were seen. */
+ * such as were seen. `known` is how many bytes of its payload were seen before. */
 enum arrival { NOTHING_NEW, REPEATED, BEYOND };
-enum arrival measures_segment(struct measures *measures, struct sequence *sequence, const struct packet *packet, int side);
+enum arrival measures_segment(struct measures *measures, struct sequence *sequence, const struct packet *packet, int side, uint32_t *known);
 
 /* ---- names and hashes (names.c, hashes.c) ---------------------------------------------------------------- */
 
@@ -400,14 +400,17 @@ void sha256_end(struct sha256 *sha, uint8_t digest[SHA256_SIZE]);
 
 /* What is remembered of a flow's application between its packets. */
 struct conversation {
-    uint8_t *text;           /* raw target and body of a request that goes on in later segments */
+    uint8_t *text;           /* of a request: its raw target, then the line of its header that is not over, or its body */
     uint32_t text_size, target_size;
     uint64_t body_left;      /* bytes of an announced body still to come */
     uint32_t frame_left[2];  /* bytes of a length-framed message still to come, by direction */
+    struct voice *voices;    /* of both directions, where a message was cut between segments, or NULL */
     uint32_t rtp_source, rtp_sequence;
     uint8_t attempts;        /* payloads that could not be recognised */
     uint8_t request;         /* enum request_part */
-    uint8_t request_side, is_post, has_credentials, line_ended;
+    uint8_t request_side, is_post, has_credentials, is_chunked;
+    uint8_t chunk_part;      /* enum chunk_part: where in a chunked body this is */
+    bool rtp_heard;
 };
 
 struct speech {              /* one packet's payload and who says it */
@@ -420,6 +423,7 @@ struct speech {              /* one packet's payload and who says it */
 void conversation_hear(struct conversation *conversation, struct flow_row *row, const struct speech *speech);
 bool conversation_pending(const struct conversation *conversation); /* a request has begun and not ended */
 void conversation_end(struct conversation *conversation, struct flow_row *row);
+void conversation_free(struct conversation *conversation); /* what it remembers */
 
 /* What hangs on a row (facts.c). */
 void conversation_rest(struct flow_row *row); /* reads facts of what was not finished, since nothing more comes */
