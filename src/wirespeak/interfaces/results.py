@@ -203,15 +203,19 @@ def _flows(found: dict[str, Any]) -> str:
     ]
     machine = found["machine"]
     walls = found["workers"]["wall_s"]
-    times = sorted(one / two for one, two in zip(walls["1"], walls["2"], strict=True))
+    times, apart = (
+        sorted(times * one / wall for one, wall in zip(walls["1"], walls[who], strict=True))
+        for who, times in (("2", 1), ("apart", 2))
+    )
     return "\n\n".join(
         [
             f"Made captures: 50,000 flows of 12 packets, and copies of them later in time. {machine['cores']} cores, {machine['machine']}, Python {machine['python']}. Start-up is taken "
             "out of the rates by the difference of two sizes; the middle of three rounds where a tool is quick. The peers do less, each in its own way.",
             _table(("tool", "packets a CPU second", "Wirespeak is faster by", "MiB"), tools),
             f"Two workers took {found['workers']['packets']:,} packets to the same table {times[len(times) // 2]:.2f} times as fast as one "
-            f"({times[0]:.2f} to {times[-1]:.2f}, wall clock, five rounds in turn in one process). Compiling the C, "
-            f"once, when the package is installed, takes {found['compiling']['cpu_s']:.1f} CPU seconds; nothing is compiled later.",
+            f"({times[0]:.2f} to {times[-1]:.2f}, wall clock, the middle of {len(times)} rounds in turn). Two processes of one worker each, at the same time, got "
+            f"{apart[len(apart) // 2]:.2f} times as much done as one ({apart[0]:.2f} to {apart[-1]:.2f}): so much the second core of this machine gives. "
+            f"Compiling the C, once, when the package is installed, takes {found['compiling']['cpu_s']:.1f} CPU seconds; nothing is compiled later.",
             "What ever larger captures cost, start-up included, and each packet more than in the row above:",
             _table(("packets", "from", "CPU s", "ns a packet", "ns a packet more than above", "MiB"), grown),
             "![Nanoseconds a packet and memory, by the size of the capture](images/flows.png)",
