@@ -5,12 +5,15 @@ gzip (RFC 1952, several members too) and Zstandard (RFC 8878) are known by their
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import io
 import os
+import select
 import stat
 import sys
 import zlib
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,7 +35,7 @@ def _ungzip(file: BinaryIO) -> gzip.GzipFile:
 
 _KINDS: dict[bytes, tuple[str, Any]] = {GZIP: ("gzip", _ungzip), ZSTD: ("zstd", zstd.ZstdFile)}
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError)
-_AHEAD = 1 << 16
+_AHEAD, _PIPE = 1 << 16, 1 << 20
 
 
 class _Counted(io.RawIOBase):
@@ -44,6 +47,9 @@ class _Counted(io.RawIOBase):
 
     def readable(self) -> bool:
         return True
+
+    def fileno(self) -> int:
+        return int(self._file.fileno())
 
     def readinto(self, room: Any) -> int:
         size: int = self._file.readinto(room) or 0
@@ -86,7 +92,17 @@ class Stream:
         return self._raw.read_bytes
 
     def readinto(self, room: memoryview) -> int:
-        """Fill some of `room`; how much, 0 at the end. Raises InputError when the file cannot be read any further."""
+        """Fill `room` with what is there, and wait only for the first of it; how much, 0 at the end. Raises InputError when the file cannot
+        be read any further."""
+        filled = came = self._read(room)
+        while came and filled < len(room) and self._is_ready():
+            came = self._read(room[filled:])
+            filled += came
+        return filled
+
+    def _read(self, room: memoryview) -> int:
+        if self.broken:
+            return 0
         try:
             return int(self._file.readinto1(room))
         except _DAMAGED as error:
@@ -94,6 +110,14 @@ class Stream:
             return 0
         except OSError as error:
             raise _unreadable(self.path, error) from None
+
+    def _is_ready(self) -> bool:
+        """Whether more can be read without waiting."""
+        if self.size is not None:
+            return True
+        poll = select.poll()
+        poll.register(self._raw.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
 
 
 def open_stream(path: str | os.PathLike[str]) -> Stream:
@@ -104,6 +128,8 @@ def open_stream(path: str | os.PathLike[str]) -> Stream:
         opened = io.FileIO(0 if standard else path, closefd=not standard)
         about = os.fstat(opened.fileno())
         size = about.st_size if stat.S_ISREG(about.st_mode) else None
+        if stat.S_ISFIFO(about.st_mode):
+            _widen(opened.fileno())
         raw = _Counted(opened)
         file = io.BufferedReader(raw, _AHEAD)
         start = file.peek(4)[:4]
@@ -111,6 +137,12 @@ def open_stream(path: str | os.PathLike[str]) -> Stream:
         raise _unreadable(path, error) from None
     packed, unpack = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), ("", None))
     return Stream(path, size, _raw=raw, _file=unpack(file) if unpack else file, _packed=packed)
+
+
+def _widen(pipe: int) -> None:
+    """Let whoever writes into a pipe run further ahead, where the system allows it."""
+    with suppress(OSError, AttributeError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 def name_of(path: Path) -> str:
