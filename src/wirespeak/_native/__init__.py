@@ -173,27 +173,6 @@ def facts() -> dict[str, int]:
     return found
 
 
-def take_apart(rows: NDArray[np.void], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """The fields of a table's rows as arrays of their own, the rows in the order given; the rows come last in a field of several
-    dimensions, so that each of its cells is one array."""
-    assert rows.dtype.fields is not None
-    found: dict[str, NDArray[Any]] = {}
-    wanted: list[tuple[int, int, int]] = []
-    for name, (kind, offset, *_) in rows.dtype.fields.items():
-        cells = kind.shape if len(kind.shape) > 1 else ()
-        cell = np.dtype((kind.base, kind.shape)) if not cells else kind.base
-        values = np.empty((*cells, len(order)), cell)
-        start, step = address(values), cell.itemsize
-        for i in range(max(1, int(np.prod(cells)))):
-            wanted.append((offset + i * step, step, start + i * step * len(order)))
-        found[name] = values
-    columns = np.array(wanted, np.uint64)
-    library().wirespeak_take_apart(
-        address(rows), rows.dtype.itemsize, address(order), len(order), address(columns), len(columns)
-    )
-    return found
-
-
 def address(array: NDArray[Any]) -> int:
     """Where the array's first item lies."""
     return int(array.ctypes.data)

@@ -20,12 +20,13 @@ def facts(attached: NDArray[np.uint64]) -> dict[str, pl.Series]:
     native, count = _native.library(), len(attached)
     known = native.wirespeak_facts_known(_native.address(attached), count)
     numbers = _native.facts()
+    nothing = {name: pl.Series([None], dtype=kind).new_from_index(0, count) for name, kind in KINDS.items()}
     return {
         fact.name: texts.column("fact_texts", _native.address(attached), count, numbers[fact.name]).cast(
             KINDS[fact.kind]
         )
         if known >> numbers[fact.name] & 1
-        else pl.Series([None], dtype=KINDS[fact.kind]).new_from_index(0, count)
+        else nothing[fact.kind]
         for fact in FACTS
     }
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,9 @@ from numpy.typing import NDArray
 from wirespeak import _native
 from wirespeak._native import texts
 from wirespeak.flow.attached import facts, first_packets
-from wirespeak.schema import APPLICATIONS, COLUMNS, FIRST_PACKETS, KEYS, SERVICES, STATES, WINDOWS
+from wirespeak.flow.numbers import Numbers
+from wirespeak.flow.rows import Rows, context_kinds
+from wirespeak.schema import APPLICATIONS, COLUMNS, FIRST_PACKETS, SERVICES, STATES
 
 # As the enums in native.h.
 CASTS = ("unicast", "multicast", "broadcast")
@@ -22,35 +23,32 @@ OPERATIONS = (
     "", "request", "reply", "announce", "probe", "echo", "unreachable", "exceeded", "redirect", "neighbour",
     "router", "group", "other",
 )  # fmt: skip
-QUANTITIES = ("flows", "ports", "hosts", "unanswered", "incomplete", "resets", "errors")
 PROTOCOLS = {1: "icmp", 2: "igmp", 6: "tcp", 17: "udp", 58: "icmp6", 256: "arp", 257: "802.15.4"}
 TUNNELS = ("", "4in4", "4in6", "6in4", "6in6", "gre", "vxlan", "gtp-u")
 TCP, UDP, ICMP, ICMP6, SCTP, ARP = 6, 17, 1, 58, 132, 256
 SYN, ACK, NO_VLAN = 2, 16, 65535
 SHORTEST_S = 1e-6
 
-Rows = Mapping[str, NDArray[Any]]
-"""The fields of the meter's rows (`FLOW_FIELDS` in native.h)."""
-
 
 def flow_table(rows: Rows, *, early: bool = False) -> pl.DataFrame:
-    """The meter's rows, taken apart, as a table; columns exactly `schema.COLUMNS` in their order; early: then `FIRST_PACKETS`.
+    """The meter's rows as a table; columns exactly `schema.COLUMNS` in their order; early: then `FIRST_PACKETS`.
 
     Counts and grades are Int64, seconds and bits Float64, categories and addresses String; ports and VLAN
-    are UInt16, null where there are none.
+    are UInt16, null where there are none. Numbers share a piece of memory (`Numbers`).
     """
+    _put_numbers(rows)
+    put_context(rows.numbers, rows["context"])
     columns: dict[str, Any] = {
         **_identity(rows),
         **_categories(rows),
-        **_numbers(rows),
-        **_context(rows),
+        **rows.numbers.series(),
         **facts(rows["attached"]),
     }
     names = [*COLUMNS]
     if early:
         columns |= first_packets(rows["attached"], rows["first_seen"])
         names += [column.name for column in FIRST_PACKETS]
-    return pl.DataFrame({name: columns[name] for name in names})
+    return pl.DataFrame([columns[name].alias(name) for name in names])
 
 
 def grade(count: NDArray[Any]) -> NDArray[np.int64]:
@@ -65,9 +63,6 @@ def grade(count: NDArray[Any]) -> NDArray[np.int64]:
 def _identity(rows: Rows) -> dict[str, Any]:
     has_ports = np.isin(rows["protocol"], (TCP, UDP, SCTP))
     return {
-        "flow_id": rows["flow_id"],
-        "first_seen": rows["first_seen"],
-        "last_seen": rows["last_seen"],
         "src": texts.addresses(rows["src"], rows["family"]),
         "dst": texts.addresses(rows["dst"], rows["family"]),
         "src_port": _where(has_ports, rows["src_port"]),
@@ -76,52 +71,62 @@ def _identity(rows: Rows) -> dict[str, Any]:
         "dst_mac": texts.macs(rows["dst_mac"], rows["has_dst_mac"]),
         "vlan": _where(rows["vlan"] != NO_VLAN, rows["vlan"]),
         "tunnel_id": _where(rows["tunnel"] == TUNNELS.index("vxlan"), rows["tunnel_id"]),
-        "community_id": community_ids(rows),
+        "community_id": community_ids(rows.others),
         "history": texts.fixed(rows["history"]),
-        **{name: rows[name] for name in ("fwd_ttl", "bwd_ttl", "fwd_window_bytes", "bwd_window_bytes")},
     }
 
 
 def _where(known: NDArray[np.bool_], values: NDArray[Any]) -> pl.Series:
     """The values, null where they are not known."""
     series = pl.Series(np.ascontiguousarray(values))
-    return pl.select(pl.when(pl.Series(known)).then(series)).to_series()
+    return series.zip_with(pl.Series(known), pl.Series([None], dtype=series.dtype))
 
 
-def _named(codes: NDArray[Any], names: Sequence[str | None]) -> pl.Series:
+def _named(codes: NDArray[Any], names: Sequence[str]) -> pl.Series:
     """The name of each code."""
-    return pl.Series(names, dtype=pl.String).gather(codes)
+    return _names(tuple(names))[codes]
 
 
-def community_ids(rows: Rows) -> pl.Series:
+@cache
+def _names(names: tuple[str, ...]) -> pl.Series:
+    return pl.Series(names, dtype=pl.String)
+
+
+def community_ids(fields: Mapping[str, NDArray[Any]]) -> pl.Series:
     """The Community ID (version 1, seed 0) of each row, null where it has none. Of the rows' fields it takes those that say who speaks to
     whom: addresses, ports, protocol, family, and type and code of ICMP."""
     wanted = ("src", "dst", "src_port", "dst_port", "protocol", "family", "icmp_type", "icmp_code")
-    columns = [np.ascontiguousarray(rows[name]) for name in wanted]
-    return texts.column("community_ids", *map(_native.address, columns), len(rows["family"]))
+    columns = [np.ascontiguousarray(fields[name]) for name in wanted]
+    return texts.column("community_ids", *map(_native.address, columns), len(fields["family"]))
 
 
 def _categories(rows: Rows) -> dict[str, Any]:
     is_tcp = rows["protocol"] == TCP
     flags = np.where(is_tcp, rows["tcp_flags"], 64)
     return {
-        "protocol": _named(
-            rows["protocol"], [PROTOCOLS.get(number, f"ip-{number}") for number in range(258)]
-        ),
+        "protocol": _named(rows["protocol"], _protocol_names()),
         "service": _services(rows),
         "application": _named(rows["application"], APPLICATIONS),
         "cast": _named(rows["cast"], CASTS),
-        "state": _named(rows["state"], list(STATES)),
-        "flags": _named(flags, [_flag_letters(code) for code in range(65)]),
+        "state": _named(rows["state"], tuple(STATES)),
+        "flags": _named(flags, _flag_names()),
         "operation": _named(rows["operation"], OPERATIONS),
         "tunnel": _named(rows["tunnel"], TUNNELS),
     }
 
 
-def _flag_letters(code: int) -> str:
-    if code == 64:
-        return ""
-    return "".join(letter for bit, letter in enumerate("FSRPAU") if code >> bit & 1) or "none"
+@cache
+def _protocol_names() -> tuple[str, ...]:
+    return tuple(PROTOCOLS.get(number, f"ip-{number}") for number in range(258))
+
+
+@cache
+def _flag_names() -> tuple[str, ...]:
+    """Of each set of flags, then of none that could be."""
+    letters = (
+        "".join(letter for bit, letter in enumerate("FSRPAU") if code >> bit & 1) for code in range(64)
+    )
+    return (*(found or "none" for found in letters), "")
 
 
 @cache
@@ -167,74 +172,52 @@ def _service(
     return _named(np.where(tcp | udp, index[port], 0), names)
 
 
-def _numbers(rows: Rows) -> dict[str, Any]:
-    """The flow's own counts and times: most are the meter's, under the same name."""
-    columns = {name: rows[name] for name in COLUMNS if name in rows}
-    duration_s = (rows["last_seen"] - rows["first_seen"]) / 1e9
-    packets = rows["fwd_packets"] + rows["bwd_packets"]
+def _put_numbers(rows: Rows) -> None:
+    """The flow's own counts and times that the meter leaves to be computed."""
+    numbers = rows.numbers
+    duration_s = (numbers["last_seen"] - numbers["first_seen"]) / 1e9
+    packets = numbers["fwd_packets"] + numbers["bwd_packets"]
     # Packets that share a timestamp came within the clock's step, not at infinite speed.
     rate = np.where(packets > 1, packets / np.maximum(duration_s, SHORTEST_S), 0)
-    columns["duration_s"] = duration_s
-    columns["duration_grade"] = grade(duration_s * 1e3)
-    columns["packets_per_s"] = np.floor(rate + 0.5).astype(np.int64)
-    columns["rate_grade"] = grade(columns["packets_per_s"])
-    columns["gap_grade"] = grade(rows["iat_max_s"] * 1e3)
-    _derive(columns, rows, packets, duration_s)
-    return {
-        name: values
-        for name, values in columns.items()
-        if COLUMNS[name].is_feature and COLUMNS[name].kind != "category"
-    }
+    numbers["duration_s"] = duration_s
+    numbers["duration_grade"] = grade(duration_s * 1e3)
+    numbers["packets_per_s"] = np.floor(rate + 0.5)
+    numbers["rate_grade"] = grade(numbers["packets_per_s"])
+    numbers["gap_grade"] = grade(numbers["iat_max_s"] * 1e3)
+    for key in ("src", "dst"):
+        numbers[f"{key}_rebinds_60s"] = rows[f"{key}_rebinds"]
+    _put_means(numbers, packets, duration_s)
 
 
-def _derive(
-    columns: dict[str, Any], rows: Rows, packets: NDArray[np.int64], duration_s: NDArray[np.float64]
-) -> None:
+def _put_means(numbers: Numbers, packets: NDArray[np.int64], duration_s: NDArray[np.float64]) -> None:
     """Means, totals and rates, from what the meter counted."""
     seconds = np.maximum(duration_s, SHORTEST_S)
     for side in ("fwd_", "bwd_"):
-        count = rows[f"{side}packets"]
-        columns[f"{side}header_bytes"] = rows[f"{side}bytes"] - rows[f"{side}payload_bytes"]
-        columns[f"{side}packets_per_s"] = np.where(packets > 1, count / seconds, 0)
-        columns[f"{side}bytes_per_s"] = np.where(packets > 1, rows[f"{side}bytes"] / seconds, 0)
+        count = numbers[f"{side}packets"]
+        numbers[f"{side}header_bytes"] = numbers[f"{side}bytes"] - numbers[f"{side}payload_bytes"]
+        numbers[f"{side}packets_per_s"] = np.where(packets > 1, count / seconds, 0)
+        numbers[f"{side}bytes_per_s"] = np.where(packets > 1, numbers[f"{side}bytes"] / seconds, 0)
         for quantity, total in (("packet", "bytes"), ("payload", "payload_bytes")):
-            columns[f"{side}{quantity}_mean_bytes"] = rows[f"{side}{total}"] / np.maximum(count, 1)
-    columns["bytes_per_s"] = columns["fwd_bytes_per_s"] + columns["bwd_bytes_per_s"]
-    answered = rows["bwd_packets"] > 0
+            numbers[f"{side}{quantity}_mean_bytes"] = numbers[f"{side}{total}"] / np.maximum(count, 1)
+    numbers["bytes_per_s"] = numbers["fwd_bytes_per_s"] + numbers["bwd_bytes_per_s"]
+    answered = numbers["bwd_packets"] > 0
     for quantity, total in (("packet", "bytes"), ("payload", "payload_bytes")):
         least, most = (
-            [rows[f"{side}_{quantity}_{statistic}_bytes"] for side in ("fwd", "bwd")]
+            [numbers[f"{side}_{quantity}_{statistic}_bytes"] for side in ("fwd", "bwd")]
             for statistic in ("min", "max")
         )
         one_way = np.where(answered, least[1], least[0])  # a row of a long flow may hold packets back alone
-        columns[f"{quantity}_min_bytes"] = np.where(
-            answered & (rows["fwd_packets"] > 0), np.minimum(*least), one_way
+        numbers[f"{quantity}_min_bytes"] = np.where(
+            answered & (numbers["fwd_packets"] > 0), np.minimum(*least), one_way
         )
-        columns[f"{quantity}_max_bytes"] = np.maximum(*most)
-        columns[f"{quantity}_mean_bytes"] = (rows[f"fwd_{total}"] + rows[f"bwd_{total}"]) / np.maximum(
+        numbers[f"{quantity}_max_bytes"] = np.maximum(*most)
+        numbers[f"{quantity}_mean_bytes"] = (numbers[f"fwd_{total}"] + numbers[f"bwd_{total}"]) / np.maximum(
             packets, 1
         )
 
 
-def _context(rows: Rows) -> dict[str, Any]:
-    columns: dict[str, Any] = dict(context_columns(rows["context"]))
-    for key in ("src", "dst"):
-        columns[f"{key}_rebinds_60s"] = rows[f"{key}_rebinds"].astype(np.int64)
-    return columns
-
-
-def context_columns(counts: NDArray[np.uint32]) -> dict[str, NDArray[np.int64]]:
-    """The columns of `schema.CONTEXT`, rebinds left out, from counts by key, window, quantity and flow."""
-    values = np.empty((*counts.shape[:3], 2, counts.shape[3]), np.int64)
+def put_context(numbers: Numbers, counts: NDArray[np.uint32]) -> None:
+    """Put the columns of `context_kinds`, from counts by key, window, quantity and flow."""
     _native.library().wirespeak_context_columns(
-        _native.address(counts), counts.shape[3], _native.address(values)
+        _native.address(counts), len(numbers), numbers.address(next(iter(context_kinds())))
     )
-    columns: dict[str, NDArray[np.int64]] = {}
-    for (k, key), (w, window), (q, quantity) in product(
-        enumerate(KEYS), enumerate(WINDOWS), enumerate(QUANTITIES)
-    ):
-        name = f"{key}_{quantity}_{window}"
-        if name in COLUMNS:
-            coarse = "tenths" if COLUMNS[name].kind == "percent" else "grade"
-            columns[name], columns[f"{name}_{coarse}"] = values[k, w, q]
-    return columns

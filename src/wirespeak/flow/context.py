@@ -9,8 +9,10 @@ import polars as pl
 
 from wirespeak import _native
 from wirespeak.flow.addresses import packed
-from wirespeak.flow.columns import QUANTITIES, context_columns
-from wirespeak.schema import KEYS, PORTED, WINDOWS
+from wirespeak.flow.columns import put_context
+from wirespeak.flow.numbers import Numbers
+from wirespeak.flow.rows import QUANTITIES, context_kinds
+from wirespeak.schema import COLUMNS, KEYS, PORTED, WINDOWS
 
 UNANSWERED, INCOMPLETE, RESET, ERROR = 1, 2, 4, 8
 _RESET = ("REJ", "RSTO", "RSTR", "RSTOS0", "RSTRH")
@@ -53,7 +55,9 @@ def surround(flows: pl.DataFrame) -> pl.DataFrame:
         _native.address(counts),
     ):
         raise MemoryError("no memory for the context of so many flows; read the log in parts")
-    return pl.DataFrame(context_columns(np.ascontiguousarray(np.moveaxis(counts, 0, 3))))
+    numbers = Numbers(context_kinds(), flows.height)
+    put_context(numbers, np.ascontiguousarray(np.moveaxis(counts, 0, 3)))
+    return pl.DataFrame([column for name, column in numbers.series().items() if name in COLUMNS])
 
 
 def _bits() -> dict[str, pl.Expr]:

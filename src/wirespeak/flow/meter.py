@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import secrets
 import weakref
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from wirespeak import _native
 from wirespeak.errors import OptionError
 from wirespeak.flow.columns import flow_table
+from wirespeak.flow.rows import Rows, take_apart
 from wirespeak.wire import Frames, Packets
 from wirespeak.wire.headers import count_reasons
 
@@ -144,15 +144,16 @@ class Meter:
         rows = self._rows()
         return flow_table(_taken(rows, np.argsort(rows["flow_id"])), early=self.early)
 
-    def in_order(self) -> dict[str, NDArray[Any]]:
+    def in_order(self) -> Rows:
         """Of the flows that ended those before which every flow has ended too, so that all calls together are by flow_id: rows for
         `flow_table`.
 
         The others wait in `waiting`. When there are more than HELD of them, half are given out of their turn.
         """
         rows = self._rows()
-        order = np.argsort(rows["flow_id"])
-        ids = rows["flow_id"][order]
+        ids = np.ascontiguousarray(rows["flow_id"])
+        order = np.argsort(ids)
+        ids = ids[order]
         late = int(np.searchsorted(ids, self._next))
         in_turn = ids[late:] == self._next + np.arange(len(ids) - late)
         given = late + (len(in_turn) if in_turn.all() else int(in_turn.argmin()))
@@ -181,12 +182,13 @@ class Meter:
         return np.frombuffer(memoryview(buffer), kind)
 
 
-def _taken(rows: NDArray[np.void], order: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def _taken(rows: NDArray[np.void], order: NDArray[np.int64]) -> Rows:
     """The rows taken apart, in this order. What hangs on them is let go with the column that has the pointers."""
-    columns = _native.take_apart(rows, order)
-    if columns["attached"].any():
-        weakref.finalize(columns["attached"], _let_go, columns["attached"].copy())
-    return columns
+    taken = take_apart(rows, order)
+    attached = taken["attached"]
+    if attached.any():
+        weakref.finalize(attached, _let_go, attached.copy())
+    return taken
 
 
 def _let_go(attached: NDArray[np.uint64]) -> None:
