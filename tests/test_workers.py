@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from itertools import count, islice
 from pathlib import Path
+from threading import active_count
 from typing import Any
 
 import pytest
@@ -11,9 +13,10 @@ from made_frames import SYN, ethernet, ip, mac, tcp
 from polars.testing import assert_frame_equal
 
 from wirespeak.errors import InputError, OptionError
-from wirespeak.flow import Meter, in_order, read_flows
+from wirespeak.flow import FlowReader, Meter, in_order, read_flows
 from wirespeak.interfaces.metering import Export, View, flows
-from wirespeak.wire import Frames, decode
+from wirespeak.wire import Frames, decode, open_capture, write_pcap
+from wirespeak.wire.stream import Stream
 
 CAPTURES = Path(__file__).parent.parent / "src" / "wirespeak" / "lab" / "captures"
 S = 1_000_000_000
@@ -42,13 +45,53 @@ def test_workers_agree_on_real_captures(real_data: Path) -> None:
         assert two.set_aside == one.set_aside
 
 
-def flood(count: int) -> Frames:
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A capture of several windows and of several tables."""
+    path = tmp_path_factory.mktemp("large") / "large.pcap"
+    write_pcap(path, flood(120_000))
+    return path
+
+
+def test_workers_agree_where_windows_take_turns(large: Path) -> None:
+    with open_capture(large) as capture:
+        assert sum(1 for _ in capture.chunks()) > 4
+    one, two = (list(FlowReader([large, large], workers=workers).pieces()) for workers in (1, 2))
+    assert len(two) > 4
+    assert_frame_equal(in_order(two), in_order(one))
+
+
+@pytest.mark.parametrize("pieces", [0, 1, 3])
+def test_whoever_stops_half_way_leaves_nothing_running(large: Path, pieces: int) -> None:
+    before = active_count()
+    reading = FlowReader(large, workers=2).pieces()
+    found = list(islice(reading, pieces))
+    assert len(found) == pieces
+    reading.close()
+    assert active_count() == before
+
+
+def test_what_goes_wrong_while_frames_are_found_is_told(large: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it happened."""
+    read, calls = Stream.readinto, count()
+
+    def fail_later(self: Stream, room: memoryview) -> int:
+        if next(calls) > 3:
+            raise InputError("the disk is gone")
+        return read(self, room)
+
+    monkeypatch.setattr(Stream, "readinto", fail_later)
+    with pytest.raises(InputError, match="the disk is gone"):
+        read_flows(large, workers=2)
+
+
+def flood(many: int) -> Frames:
     """Single SYNs from everywhere to one host, a millisecond apart."""
     frames = [
         ethernet(ip(f"10.{i >> 16}.{i >> 8 & 255}.{i & 255}", "192.0.2.1", 6, tcp(1024 + i % 60_000, 80, SYN)), src=mac(1))
-        for i in range(count)
+        for i in range(many)
     ]  # fmt: skip
-    return Frames.of([i * S // 1000 for i in range(count)], frames)
+    return Frames.of([i * S // 1000 for i in range(many)], frames)
 
 
 def test_room_for_flows_is_bounded_and_what_is_given_up_is_counted() -> None:

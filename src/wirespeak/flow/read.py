@@ -98,8 +98,8 @@ class FlowReader:
         total = sum(os.path.getsize(path) for path in self.files if os.path.isfile(path))
         for path in self.files:
             before = self.packets
-            with open_capture(path) as capture:
-                for frames in stages.found(capture):
+            with open_capture(path) as capture, stages.found(capture) as found:
+                for frames in found:
                     self.packets += len(frames)
                     set_aside.update(stages.take(frames))
                     yield from stages.tables()

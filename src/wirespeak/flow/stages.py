@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from threading import Lock
 from types import TracebackType
@@ -19,8 +20,10 @@ from wirespeak.wire import Frames
 from wirespeak.wire.containers import OpenCapture
 
 T = TypeVar("T")
-_AHEAD = 2
-"""Tables that are made before those before them are asked for."""
+_AHEAD, _BEHIND = 2, 10
+_FOUND = 1
+"""Tables that are made before those before them are asked for; pieces that wait for being digested, at which whoever meters makes a
+table; pieces of frames that are found ahead."""
 
 
 class _AtOnce(Executor):
@@ -52,12 +55,54 @@ class _Job(Generic[T]):
         self._work = None
 
     @property
+    def is_begun(self) -> bool:
+        return self._begun.locked()
+
+    @property
     def is_done(self) -> bool:
         return self._done.done()
 
     def get(self) -> T:
         self.do()
         return self._done.result()
+
+
+class _Finding:
+    """Frames that are found before they are asked for, by whoever has time."""
+
+    def __init__(self, chunks: Iterator[Frames]) -> None:
+        self._chunks = chunks
+        self._found: deque[Future[Frames | None]] = deque()
+        self._begun = Lock()
+
+    def ahead(self) -> None:
+        """Find some frames, unless enough wait or somebody else does."""
+        if len(self._found) < _FOUND and self._begun.acquire(blocking=False):
+            try:
+                self._find()
+            finally:
+                self._begun.release()
+
+    def next(self) -> Frames | None:
+        """The next frames, None at the end."""
+        if not self._found:
+            with self._begun:
+                if not self._found:
+                    self._find()
+        return self._found.popleft().result()
+
+    def stop(self) -> None:
+        """Find no more, from when this returns."""
+        with self._begun:
+            self._chunks = iter(())
+
+    def _find(self) -> None:
+        found: Future[Frames | None] = Future()
+        try:
+            found.set_result(next(self._chunks, None))
+        except BaseException as error:  # noqa: BLE001 -- whoever asks for the frames is told
+            found.set_exception(error)
+        self._found.append(found)
 
 
 class Stages:
@@ -69,12 +114,14 @@ class Stages:
 
     def __init__(self, meter: Meter, *, workers: int) -> None:
         self._meter = meter
-        self._finder, self._helper = (ThreadPoolExecutor(1) if workers > 1 else _AtOnce() for _ in range(2))
+        self._waiter, self._helper = (ThreadPoolExecutor(1) if workers > 1 else _AtOnce() for _ in range(2))
         self._shared = workers > 1
         self._free = list(range(SIDES))  # the last one is taken first: it is the likeliest to be in a cache
         self._digesting: deque[tuple[int, Future[None]]] = deque()
         self._tables: deque[_Job[pl.DataFrame]] = deque()
         self._held = 0
+        self._finds: Callable[[], None] | None = None  # what the helper does between its other work
+        self._waits: Callable[[], None] | None = None  # what a third thread does
 
     def __enter__(self) -> Stages:
         return self
@@ -82,25 +129,29 @@ class Stages:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for stage in (self._finder, self._helper):
+        for stage in (self._waiter, self._helper):
             stage.shutdown(cancel_futures=True)
 
-    def found(self, capture: OpenCapture) -> Iterator[Frames]:
-        """The frames of a capture; the next are found while those before them are metered, if anybody has time."""
-        chunks = capture.chunks()
+    @contextmanager
+    def found(self, capture: OpenCapture) -> Iterator[Iterator[Frames]]:
+        """The frames of a capture; while some are metered, others are found by whoever has time. At the end nothing is being read."""
         if not self._shared:
-            yield from chunks
+            yield capture.chunks()
             return
-        find = partial(next, chunks, None)
-        coming: _Job[Frames | None] = _Job(find)
-        while frames := coming.get():
-            coming = _Job(find)
-            (self._finder if capture.slow else self._helper).submit(coming.do)
-            yield frames
+        finding = _Finding(capture.chunks(ahead=_FOUND + 1))
+        self._waits, self._finds = (finding.ahead, None) if capture.slow else (None, finding.ahead)
+        try:
+            yield iter(finding.next, None)
+        finally:
+            finding.stop()
 
     def take(self, frames: Frames) -> dict[str, int]:
         """Meter frames; those that were set aside, by reason."""
         side = self._free_side()
+        if len(self._digesting) > _BEHIND:
+            self._make_table()
+        if self._waits:
+            self._waiter.submit(self._waits)
         aside = self._meter.meter(frames, side)
         self._digest_side(side, PIECE)
         return aside
@@ -129,6 +180,11 @@ class Stages:
             self._wait()
         return self._free.pop()
 
+    def _make_table(self) -> None:
+        table = next((table for table in tuple(self._tables) if not table.is_begun), None)
+        if table:
+            table.do()
+
     def _wait(self) -> None:
         """Until the next side is digested; meanwhile tables are made."""
         side, digested = self._digesting[0]
@@ -144,11 +200,13 @@ class Stages:
 
     def _digest(self, side: int, least: int) -> None:
         self._meter.digest(side)
+        if self._finds:
+            self._finds()
         if self._meter.waiting < self._held + least:
             return
         rows = self._meter.in_order()
         self._held = self._meter.waiting
-        if len(rows["flow_id"]):
+        if len(rows):
             table = _Job(partial(flow_table, rows, early=self._meter.early))
             self._tables.append(table)
             self._helper.submit(table.do)

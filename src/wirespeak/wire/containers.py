@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import struct
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -120,8 +121,8 @@ class OpenCapture:
         self.path = stream.path
         self.cut: str | None = None
         self._stream = stream
-        # Two windows take turns, so that one can be filled while what is in the other is worked on.
-        self._window, self._other = np.empty(_WINDOW, np.uint8), np.empty(_WINDOW, np.uint8)
+        self._window = np.empty(_WINDOW, np.uint8)
+        self._others = deque([np.empty(_WINDOW, np.uint8)])  # they take turns
         self._filled = 0
         self._before = 0  # bytes that the window has left behind
         self._reached = _native.Reached()
@@ -157,9 +158,11 @@ class OpenCapture:
         """Whether its bytes must be waited for, or unpacked."""
         return self._stream.slow
 
-    def chunks(self, rows: int = 1 << 14) -> Iterator[Frames]:
-        """Up to `rows` frames at a time, in the order of the file. Their bytes are good until the next but one are asked for."""
+    def chunks(self, rows: int = 1 << 14, *, ahead: int = 1) -> Iterator[Frames]:
+        """Up to `rows` frames at a time, in the order of the file. Their bytes are good until more than `ahead` others were asked for."""
         native = _native.library()
+        while len(self._others) < ahead:
+            self._others.append(np.empty(_WINDOW, np.uint8))
         while True:
             columns = {name: np.empty(rows, kind) for name, kind in _COLUMNS.items()}
             frames = Frames(**columns, data=self._window[: self._filled])
@@ -191,12 +194,13 @@ class OpenCapture:
     def _read_on(self) -> bool:
         """Move what is not yet read to the front of the window, and fill the rest; whether anything came."""
         at, left = self._reached.position, self._filled - self._reached.position
-        window = self._other
+        window = self._others.popleft()
         if left >= len(window):  # one record is larger than the window
             window = np.empty(2 * left, np.uint8)
         window[:left] = self._window[at : self._filled]
         self._before += at
-        self._window, self._other, self._filled, self._reached.position = window, self._window, left, 0
+        self._others.append(self._window)
+        self._window, self._filled, self._reached.position = window, left, 0
         came = self._stream.readinto(window[left:].data)
         self._filled += came
         return came > 0
