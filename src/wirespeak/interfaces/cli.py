@@ -5,6 +5,7 @@ Exit status 0 done, 1 bad input or failed work (one line on stderr), 2 usage, 13
 
 from __future__ import annotations
 
+import gc
 import inspect
 import json
 import signal
@@ -28,11 +29,14 @@ _STYLE: dict[str, Any] = {
     "rich_markup_mode": None,
     "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
 }
+_OBJECTS = 50_000
+"""Made before Python looks for cycles among them: a verb imports thousands, which are no garbage."""
 
 
 def main() -> None:
     """Run the command line on the arguments of this process."""
     signal.signal(signal.SIGTERM, _terminate)
+    gc.set_threshold(_OBJECTS)
     try:
         application()(prog_name="wirespeak")
     except KeyboardInterrupt:  # before or after a verb
