@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -205,6 +206,29 @@ def test_an_interrupted_verb_leaves_nothing(number: signal.Signals, tmp_path: Pa
     said, complaint = process.communicate(timeout=60)
     assert process.returncode == 130 and said == "" and "Traceback" not in complaint
     assert os.listdir(tmp_path) == ["many.pcap"]
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "packed"])
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_waiting_for_a_pipe_can_be_interrupted(workers: str, packed: bool, tmp_path: Path) -> None:
+    """Where nothing comes and nobody closes it, whichever thread waits."""
+    words = [str(COMMAND), "flows", "-", "--workers", workers, "-o", str(tmp_path / "flows.csv")]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin and process.stderr
+    begun = capture(packets=5_000)
+    process.stdin.write(gzip.compress(begun) if packed else begun)
+    process.stdin.flush()
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".wirespeak-*")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    complaint = process.stderr.read().decode()
+    assert "interrupted; nothing was written" in complaint and "Traceback" not in complaint
+    process.stdin.close()
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name)

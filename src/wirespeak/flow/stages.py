@@ -20,10 +20,12 @@ from wirespeak.wire import Frames
 from wirespeak.wire.containers import OpenCapture
 
 T = TypeVar("T")
-_AHEAD, _BEHIND = 2, 10
-_FOUND = 1
-"""Tables that are made before those before them are asked for; pieces that wait for being digested, at which whoever meters makes a
-table; pieces of frames that are found ahead."""
+_AHEAD, _FOUND = 2, 1
+"""Tables that are made, and pieces of frames that are found, before they are asked for."""
+_BEHIND = 10
+"""Where more sides wait for being digested, whoever meters makes a table first."""
+_LOOK_S = 0.2
+"""How soon whoever waits for another thread looks whether it was interrupted."""
 
 
 class _AtOnce(Executor):
@@ -85,10 +87,15 @@ class _Finding:
 
     def next(self) -> Frames | None:
         """The next frames, None at the end."""
-        if not self._found:
-            with self._begun:
-                if not self._found:
-                    self._find()
+        while not self._found:
+            if self._begun.acquire(
+                timeout=_LOOK_S
+            ):  # a lock alone is deaf to Ctrl-C that another thread heard
+                try:
+                    if not self._found:
+                        self._find()
+                finally:
+                    self._begun.release()
         return self._found.popleft().result()
 
     def stop(self) -> None:
@@ -143,6 +150,7 @@ class Stages:
         try:
             yield iter(finding.next, None)
         finally:
+            capture.stop()
             finding.stop()
 
     def take(self, frames: Frames) -> dict[str, int]:

@@ -143,6 +143,10 @@ class OpenCapture:
             self._scan = None
         self._stream.close()
 
+    def stop(self) -> None:
+        """Wait for no more bytes, wherever that is done."""
+        self._stream.stop()
+
     @property
     def position(self) -> int:
         """Bytes read so far, as they are on disk."""

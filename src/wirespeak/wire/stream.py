@@ -35,15 +35,17 @@ def _ungzip(file: BinaryIO) -> gzip.GzipFile:
 
 _KINDS: dict[bytes, tuple[str, Any]] = {GZIP: ("gzip", _ungzip), ZSTD: ("zstd", zstd.ZstdFile)}
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, zstd.ZstdError)
-_AHEAD, _PIPE = 1 << 16, 1 << 20
+_AHEAD, _PIPE, _LOOK_MS = 1 << 16, 1 << 20, 200
 
 
 class _Counted(io.RawIOBase):
-    """A raw file that counts what was read of it."""
+    """A raw file that counts what was read of it. Waiting for a pipe ends when it is stopped, by whatever thread."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: Any, *, waits: bool) -> None:
         self._file = file
+        self._waits = waits
         self.read_bytes = 0
+        self.stopped = False
 
     def readable(self) -> bool:
         return True
@@ -52,6 +54,10 @@ class _Counted(io.RawIOBase):
         return int(self._file.fileno())
 
     def readinto(self, room: Any) -> int:
+        while self._waits and not self.stopped and not _is_ready(self.fileno(), _LOOK_MS):
+            pass
+        if self.stopped:
+            return 0
         size: int = self._file.readinto(room) or 0
         self.read_bytes += size
         return size
@@ -80,6 +86,10 @@ class Stream:
         """Let go of the file."""
         self._file.close()
         self._raw.close()
+
+    def stop(self) -> None:
+        """From now on there is nothing to read; a thread that waits for more is told so soon."""
+        self._raw.stopped = True
 
     @property
     def slow(self) -> bool:
@@ -113,11 +123,7 @@ class Stream:
 
     def _is_ready(self) -> bool:
         """Whether more can be read without waiting."""
-        if self.size is not None:
-            return True
-        poll = select.poll()
-        poll.register(self._raw.fileno(), select.POLLIN)
-        return bool(poll.poll(0))
+        return self.size is not None or _is_ready(self._raw.fileno(), 0)
 
 
 def open_stream(path: str | os.PathLike[str]) -> Stream:
@@ -130,13 +136,20 @@ def open_stream(path: str | os.PathLike[str]) -> Stream:
         size = about.st_size if stat.S_ISREG(about.st_mode) else None
         if stat.S_ISFIFO(about.st_mode):
             _widen(opened.fileno())
-        raw = _Counted(opened)
+        raw = _Counted(opened, waits=size is None)
         file = io.BufferedReader(raw, _AHEAD)
         start = file.peek(4)[:4]
     except OSError as error:
         raise _unreadable(path, error) from None
     packed, unpack = next((kind for magic, kind in _KINDS.items() if start.startswith(magic)), ("", None))
     return Stream(path, size, _raw=raw, _file=unpack(file) if unpack else file, _packed=packed)
+
+
+def _is_ready(file: int, wait_ms: int) -> bool:
+    """Whether something can be read, or there is nothing more, within this time."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    return bool(poll.poll(wait_ms))
 
 
 def _widen(pipe: int) -> None:
