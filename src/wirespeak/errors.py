@@ -51,3 +51,8 @@ def missing_extra(package: str, extra: str) -> MissingPart:
     return MissingPart(
         f"{package} is needed for this and is not installed. Run: pip install 'wirespeak[{extra}]'"
     )
+
+
+def many(count: int, noun: str) -> str:
+    """A count and its noun: `1 row`, `2,000 rows`."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -12,11 +12,10 @@ from rich.text import Text
 
 from wirespeak import explain
 from wirespeak.contracts import LanguageModel
-from wirespeak.data.sources.source import many
 from wirespeak.detect import load_detector
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.verdicts import UNRECORDED, answer_of, judge
-from wirespeak.errors import InputError
+from wirespeak.errors import InputError, many
 from wirespeak.evaluate.agreement import agreement
 from wirespeak.interfaces import reading, remote, report
 from wirespeak.interfaces.output import Run

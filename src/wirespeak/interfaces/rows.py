@@ -16,12 +16,12 @@ from wirespeak.data.dataset import Dataset
 from wirespeak.data.fingerprint import fingerprints, numbered
 from wirespeak.data.sources import read_dataset
 from wirespeak.data.sources.cells import peek
-from wirespeak.data.sources.source import many
 from wirespeak.detect import drawer
 from wirespeak.detect.learn import answers_of
 from wirespeak.detect.saved import read_card
 from wirespeak.detect.tabular import TableDetector
 from wirespeak.detect.verdicts import SHOWN, tabled
+from wirespeak.errors import many
 from wirespeak.evaluate.comparison import Result, write_report
 from wirespeak.evaluate.cost import measured
 from wirespeak.evaluate.judge import Judgement, judge

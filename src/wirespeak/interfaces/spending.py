@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from wirespeak.detect.cascade import Budget, Cascade
-from wirespeak.detect.cascaded import Cascaded
 from wirespeak.errors import OptionError
+
+if TYPE_CHECKING:
+    from wirespeak.detect.cascade import Budget
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Spending:
             raise OptionError("--price is what --large costs. Name one, or leave it out.")
         if self.budget is None:
             return
+        from wirespeak.detect.cascade import Cascade
+        from wirespeak.detect.cascaded import Cascaded
+
         if not isinstance(detector, Cascade | Cascaded):
             raise OptionError(
                 f"--budget is for cascades, and {detector.name} is none. Use --model cascade, train one, or leave it out."

@@ -16,8 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from wirespeak.data import dataset
-from wirespeak.data.sources.source import many
-from wirespeak.errors import InputError
+from wirespeak.errors import InputError, many
 
 GZIP = b"\x1f\x8b"
 PARQUET = b"PAR1"

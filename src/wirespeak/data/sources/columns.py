@@ -12,7 +12,8 @@ import polars as pl
 from wirespeak.data.dataset import DECIMAL, INTEGER, Field
 from wirespeak.data.sources import cells
 from wirespeak.data.sources.cells import Sheet, misfit_table
-from wirespeak.data.sources.source import Answer, Source, many
+from wirespeak.data.sources.source import Answer, Source
+from wirespeak.errors import many
 
 SHOWN = 80
 """Characters of a value that a message shows."""

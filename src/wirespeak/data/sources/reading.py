@@ -13,8 +13,8 @@ from wirespeak.data.sources import cells
 from wirespeak.data.sources.cells import Head, Sheet, misfit_table
 from wirespeak.data.sources.columns import Columns, is_number
 from wirespeak.data.sources.published import compare
-from wirespeak.data.sources.source import Answer, Source, many
-from wirespeak.errors import InputError
+from wirespeak.data.sources.source import Answer, Source
+from wirespeak.errors import InputError, many
 
 ON_BAD_ROW = ("fail", "skip", "keep")
 """What to do with a row that does not fit: stop at the first, set it aside, or keep it with the cell missing."""

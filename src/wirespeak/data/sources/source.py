@@ -121,8 +121,3 @@ def levels(basic: str, more: str, *, between: str | None = None) -> dict[str, tu
     """`Source.levels`: the columns of `basic`, and what `detailed` says beside them; names stand `between` blanks."""
     first, second = basic.split(between), more.split(between)
     return {"basic": tuple(first), "detailed": (*first, *second)}
-
-
-def many(count: int, noun: str) -> str:
-    """A count and its noun: `1 row`, `2,000 rows`."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
