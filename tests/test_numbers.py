@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from mmap import mmap
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
-from wirespeak.flow import numbers
+from wirespeak.flow import numbers, read_flows
+from wirespeak.flow.context import surround
 from wirespeak.flow.numbers import Kinds, Numbers
+
+CAPTURE = Path(__file__).parent.parent / "src" / "wirespeak" / "lab" / "captures" / "tiny" / "capture.pcap"
 
 KINDS: Kinds = {"packets": pl.Int64, "seconds": pl.Float64, "bytes": pl.Int64}
 MANY = 100_000  # rows whose memory is used again
@@ -77,6 +83,22 @@ def test_little_memory_is_kept_for_later() -> None:
     del tables
     gc.collect()
     assert len(numbers._free) == numbers._KEPT
+
+
+def test_every_number_of_a_table_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the memory held before."""
+    clean = read_flows(CAPTURE).flows
+    around = surround(clean)
+
+    def full_of_rubbish(least: int) -> mmap:
+        memory = mmap(-1, least)
+        memory.write(b"\xa5" * least)
+        return memory
+
+    monkeypatch.setattr(numbers, "_LEAST", 0)
+    monkeypatch.setattr(numbers, "_memory", full_of_rubbish)
+    assert_frame_equal(read_flows(CAPTURE).flows, clean)
+    assert_frame_equal(surround(clean), around)
 
 
 def test_no_memory_is_said_so() -> None:
