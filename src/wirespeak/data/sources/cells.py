@@ -111,13 +111,20 @@ def peek(path: Path, *, separator: str | None = None) -> Head:
 
 
 def unrepeated(names: Sequence[str]) -> tuple[str, ...]:
-    """The names with `.1`, `.2` after the ones that occur again, as pandas would write them."""
-    seen: dict[str, int] = {}
+    """The names with `.1`, `.2` after the ones that occur again, as pandas would write them; a name that is there is left to its owner.
+
+    >>> unrepeated(["a", "b", "a", "a"]), unrepeated(["a.1", "a", "a"])
+    (('a', 'b', 'a.1', 'a.2'), ('a.1', 'a', 'a.2'))
+    """
+    taken, times = set(names), dict.fromkeys(names, -1)
     found = []
     for name in names:
-        times = seen.get(name, 0)
-        seen[name] = times + 1
-        found.append(f"{name}.{times}" if times else name)
+        times[name] += 1
+        while times[name] and (again := f"{name}.{times[name]}") in taken:
+            times[name] += 1
+        if times[name]:
+            taken.add(again)
+        found.append(again if times[name] else name)
     return tuple(found)
 
 
